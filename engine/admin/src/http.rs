@@ -1,0 +1,257 @@
+//! The HTTP listener: management under `/api/v1`, monitoring pages, metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use crate::failure::{Failure, FailureCode};
+use crate::nats::read;
+use crate::openapi;
+use crate::operation::{Management, MessagesRequest, MonitorQuery, Operation, Reply};
+
+/// Largest request body: station files with their components, in base64.
+const MAX_BODY: usize = 128 * 1024 * 1024;
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Host and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// Why the listener does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address cannot be bound.
+    #[error("cannot listen for HTTP on {listen}: {source}; choose another port with `-m`")]
+    Bind {
+        /// Which address.
+        listen: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The running listener; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    stop: Arc<watch::Sender<bool>>,
+}
+
+type Shared = State<Arc<dyn Management>>;
+
+impl Admin {
+    /// Binds and serves.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start(options: Options, management: Arc<dyn Management>) -> Result<Self, StartError> {
+        let bind = |source| StartError::Bind { listen: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        let (stop, mut stopped) = watch::channel(false);
+        let app = routes(management);
+        tokio::spawn(async move {
+            let ended = async move {
+                // An error means that the sender is gone: time to stop as well.
+                let _gone = stopped.wait_for(|stop| *stop).await;
+            };
+            if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(ended).await {
+                error!(target: "nats", "HTTP listener ended: {error}");
+            }
+        });
+        info!(target: "nats", "Starting http monitor on {address}");
+        Ok(Self { address, stop: Arc::new(stop) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting; requests under way end by themselves.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn routes(management: Arc<dyn Management>) -> Router {
+    let api = Router::new()
+        .route("/status", get(status))
+        .route("/apply", post(apply))
+        .route("/publish", post(publish))
+        .route("/stations/{name}/messages", get(messages))
+        .route("/stations/{name}/dead-letters", get(dead_letters))
+        .route("/stations/{name}/dead-letters/{id}", get(dead_letter).delete(drop_letter))
+        .route("/stations/{name}/dead-letters/{id}/resend", post(resend))
+        .route("/{kinds}", get(list))
+        .route("/{kinds}/{name}", get(describe).delete(delete))
+        .layer(DefaultBodyLimit::max(MAX_BODY));
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/openapi.json", get(async || axum::Json(openapi::document())))
+        .route("/metrics", get(metrics))
+        .route("/", get(index))
+        .route("/{page}", get(monitor))
+        .fallback(nowhere)
+        .with_state(management)
+}
+
+fn answer(result: Result<Reply, Failure>) -> Response {
+    match result {
+        Ok(Reply::Value(value)) => axum::Json(value).into_response(),
+        Ok(Reply::Lines(mut lines)) => {
+            let stream = futures_util::stream::poll_fn(move |context| {
+                lines.poll_recv(context).map(|line| line.map(Ok::<Bytes, std::convert::Infallible>))
+            });
+            let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+            (kind, Body::from_stream(stream)).into_response()
+        }
+        Err(failure) => refuse(&failure),
+    }
+}
+
+fn refuse(failure: &Failure) -> Response {
+    let status = StatusCode::from_u16(failure.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, axum::Json(failure.body())).into_response()
+}
+
+async fn run(management: &Arc<dyn Management>, operation: Operation) -> Response {
+    answer(management.call(operation).await)
+}
+
+async fn status(State(management): Shared) -> Response {
+    run(&management, Operation::Status).await
+}
+
+async fn apply(State(management): Shared, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(request) => run(&management, Operation::Apply(request)).await,
+        Err(failure) => refuse(&failure),
+    }
+}
+
+async fn publish(State(management): Shared, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(request) => run(&management, Operation::Publish(request)).await,
+        Err(failure) => refuse(&failure),
+    }
+}
+
+async fn list(State(management): Shared, Path(kinds): Path<String>) -> Response {
+    run(&management, Operation::List { kind: kinds }).await
+}
+
+async fn describe(State(management): Shared, Path((kind, name)): Path<(String, String)>) -> Response {
+    run(&management, Operation::Describe { kind, name }).await
+}
+
+async fn delete(State(management): Shared, Path((kind, name)): Path<(String, String)>) -> Response {
+    run(&management, Operation::Delete { kind, name }).await
+}
+
+async fn messages(
+    State(management): Shared,
+    Path(station): Path<String>,
+    query: Result<Query<MessagesRequest>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(request)) => run(&management, Operation::Messages { station, request }).await,
+        Err(error) => refuse(&bad_query(&error.body_text())),
+    }
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    limit: Option<u64>,
+}
+
+async fn dead_letters(
+    State(management): Shared,
+    Path(station): Path<String>,
+    query: Result<Query<Limit>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(query)) => run(&management, Operation::DeadLetters { station, limit: query.limit }).await,
+        Err(error) => refuse(&bad_query(&error.body_text())),
+    }
+}
+
+fn bad_query(text: &str) -> Failure {
+    Failure::new(FailureCode::BadRequest, text.to_owned(), "see /openapi.json for the query's fields")
+}
+
+type Letter = Result<Path<(String, u64)>, axum::extract::rejection::PathRejection>;
+
+async fn with_letter(
+    management: &Arc<dyn Management>,
+    path: Letter,
+    operation: impl FnOnce(String, u64) -> Operation,
+) -> Response {
+    match path {
+        Ok(Path((station, id))) => run(management, operation(station, id)).await,
+        Err(error) => refuse(&Failure::new(
+            FailureCode::BadRequest,
+            error.body_text(),
+            "a dead letter's id is the number in the list",
+        )),
+    }
+}
+
+async fn dead_letter(State(management): Shared, path: Letter) -> Response {
+    with_letter(&management, path, |station, id| Operation::DeadLetter { station, id }).await
+}
+
+async fn drop_letter(State(management): Shared, path: Letter) -> Response {
+    with_letter(&management, path, |station, id| Operation::DropLetter { station, id }).await
+}
+
+async fn resend(State(management): Shared, path: Letter) -> Response {
+    with_letter(&management, path, |station, id| Operation::Resend { station, id }).await
+}
+
+async fn metrics(State(management): Shared) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    (kind, management.metrics()).into_response()
+}
+
+async fn index() -> Response {
+    axum::Json(json!({
+        "server": "millstream",
+        "pages": ["/varz", "/connz", "/jsz", "/healthz", "/metrics", "/openapi.json", "/api/v1/status"],
+    }))
+    .into_response()
+}
+
+async fn monitor(
+    State(management): Shared,
+    Path(page): Path<String>,
+    Query(query): Query<MonitorQuery>,
+) -> Response {
+    match management.monitor(&page, &query) {
+        Some((status, value)) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, axum::Json::<Value>(value)).into_response()
+        }
+        None => nowhere().await,
+    }
+}
+
+async fn nowhere() -> Response {
+    refuse(&Failure::new(FailureCode::NotFound, "there is no such page", "`/` lists the pages, /openapi.json the API"))
+}

@@ -1,0 +1,18 @@
+//! The management door: HTTP routes, the OpenAPI document, and the same operations as NATS subjects.
+//!
+//! What lives here: how a request becomes an [`Operation`] and an answer becomes HTTP or NATS, in one place for both.
+//! What may not come in: what the operations do. The server implements [`Management`]; this room sees only that trait.
+
+mod failure;
+mod http;
+mod nats;
+mod openapi;
+mod operation;
+
+pub use failure::{Failure, FailureCode};
+pub use http::{Admin, Options, StartError};
+pub use nats::{NATS_PREFIX, operation_of};
+pub use operation::{
+    ApplyRequest, BoxFuture, FileText, Management, MessagesRequest, MonitorQuery, Operation, PublishRequest,
+    Reply,
+};

@@ -1,0 +1,84 @@
+//! The same operations over NATS: `$MS.API.<verb>[.<kind>[.<name>[.<id>]]]` with the HTTP body as payload.
+
+use serde::de::DeserializeOwned;
+
+use crate::failure::{Failure, FailureCode};
+use crate::operation::Operation;
+
+/// What every management subject starts with.
+pub const NATS_PREFIX: &str = "$MS.API.";
+
+/// The operation a request subject and payload ask for.
+///
+/// # Errors
+/// When there is no such subject or the payload cannot be read.
+pub fn operation_of(subject: &str, payload: &[u8]) -> Result<Operation, Failure> {
+    let rest = subject.strip_prefix(NATS_PREFIX).unwrap_or(subject);
+    let parts: Vec<&str> = rest.split('.').collect();
+    let own = |text: &str| text.to_owned();
+    match parts.as_slice() {
+        ["STATUS"] => Ok(Operation::Status),
+        ["APPLY"] => Ok(Operation::Apply(read(payload)?)),
+        ["PUBLISH"] => Ok(Operation::Publish(read(payload)?)),
+        ["LIST", kind] => Ok(Operation::List { kind: own(kind) }),
+        ["DESCRIBE", kind, name] => Ok(Operation::Describe { kind: own(kind), name: own(name) }),
+        ["DELETE", kind, name] => Ok(Operation::Delete { kind: own(kind), name: own(name) }),
+        ["MESSAGES", station] => {
+            Ok(Operation::Messages { station: own(station), request: read(payload)? })
+        }
+        ["DEADLETTERS", "LIST", station] => {
+            Ok(Operation::DeadLetters { station: own(station), limit: None })
+        }
+        ["DEADLETTERS", verb, station, id] => {
+            let id = id.parse().map_err(|_| {
+                Failure::new(FailureCode::BadRequest, format!("`{id}` is no dead letter"), "use the id of the list")
+            })?;
+            let station = own(station);
+            match *verb {
+                "SHOW" => Ok(Operation::DeadLetter { station, id }),
+                "RESEND" => Ok(Operation::Resend { station, id }),
+                "DROP" => Ok(Operation::DropLetter { station, id }),
+                _ => Err(unknown(subject)),
+            }
+        }
+        _ => Err(unknown(subject)),
+    }
+}
+
+fn unknown(subject: &str) -> Failure {
+    Failure::new(
+        FailureCode::NotFound,
+        format!("there is no management request `{subject}`"),
+        "see `operation_of` subjects in the OpenAPI document, under `x-nats-subject`",
+    )
+}
+
+pub(crate) fn read<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, Failure> {
+    if payload.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(payload).map_err(|error| {
+        Failure::new(
+            FailureCode::BadRequest,
+            format!("request body cannot be read: {error}"),
+            "see /openapi.json for the fields",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::operation_of;
+    use crate::operation::Operation;
+
+    #[test]
+    fn subjects_become_operations() {
+        let of = |subject: &str| operation_of(subject, b"");
+        assert!(matches!(of("$MS.API.STATUS"), Ok(Operation::Status)));
+        assert!(matches!(of("$MS.API.DESCRIBE.station.a"), Ok(Operation::Describe { kind, name }) if kind == "station" && name == "a"));
+        assert!(matches!(of("$MS.API.DEADLETTERS.RESEND.a.7"), Ok(Operation::Resend { id: 7, .. })));
+        assert!(of("$MS.API.DEADLETTERS.RESEND.a.x").is_err());
+        assert!(of("$MS.API.FLY").is_err());
+        assert!(operation_of("$MS.API.APPLY", b"{\"dry\":1}").is_err());
+    }
+}

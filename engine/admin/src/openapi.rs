@@ -1,0 +1,118 @@
+//! The OpenAPI document, made from one table, so that no route is without its line.
+
+use serde_json::{Map, Value, json};
+
+/// Method, path, NATS subject, summary, and the request body's schema where there is one.
+const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
+    ("get", "/api/v1/status", "STATUS", "The server in a few numbers", None),
+    ("post", "/api/v1/apply", "APPLY", "Apply station files; with `dry_run` only say what would change", Some("Apply")),
+    ("post", "/api/v1/publish", "PUBLISH", "Publish one message; answers after the commit", Some("Publish")),
+    ("get", "/api/v1/{kinds}", "LIST.<kind>", "List stations, schemas, functions, sources or sinks", None),
+    ("get", "/api/v1/{kinds}/{name}", "DESCRIBE.<kind>.<name>", "Everything about one of them", None),
+    ("delete", "/api/v1/{kinds}/{name}", "DELETE.<kind>.<name>", "Remove one of them", None),
+    ("get", "/api/v1/stations/{name}/messages", "MESSAGES.<name>", "Stored messages as JSON lines; query `from_seq`, `limit`, `follow`", None),
+    ("get", "/api/v1/stations/{name}/dead-letters", "DEADLETTERS.LIST.<name>", "Rejected messages with their reasons; query `limit`", None),
+    ("get", "/api/v1/stations/{name}/dead-letters/{id}", "DEADLETTERS.SHOW.<name>.<id>", "One dead letter", None),
+    ("delete", "/api/v1/stations/{name}/dead-letters/{id}", "DEADLETTERS.DROP.<name>.<id>", "Remove a dead letter", None),
+    ("post", "/api/v1/stations/{name}/dead-letters/{id}/resend", "DEADLETTERS.RESEND.<name>.<id>", "Publish its original message again", None),
+];
+
+/// The document.
+pub(crate) fn document() -> Value {
+    let mut paths = Map::new();
+    for (method, path, subject, summary, body) in ROUTES {
+        let mut operation = json!({
+            "summary": summary,
+            "x-nats-subject": format!("$MS.API.{subject}"),
+            "parameters": parameters(path),
+            "responses": {
+                "200": { "description": "done" },
+                "default": {
+                    "description": "an error",
+                    "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } },
+                },
+            },
+        });
+        if let (Some(body), Some(operation)) = (body, operation.as_object_mut()) {
+            let schema = json!({ "$ref": format!("#/components/schemas/{body}") });
+            operation.insert(
+                "requestBody".to_owned(),
+                json!({ "required": true, "content": { "application/json": { "schema": schema } } }),
+            );
+        }
+        let entry = paths.entry((*path).to_owned()).or_insert_with(|| json!({}));
+        entry[*method] = operation;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Millstream management API", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+        "components": { "schemas": schemas() },
+    })
+}
+
+fn parameters(path: &str) -> Value {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    names
+        .map(|name| {
+            let kind = if name == "id" { "integer" } else { "string" };
+            json!({ "name": name, "in": "path", "required": true, "schema": { "type": kind } })
+        })
+        .collect()
+}
+
+fn schemas() -> Value {
+    json!({
+        "Error": {
+            "type": "object",
+            "required": ["code", "error", "hint"],
+            "properties": {
+                "code": { "type": "integer", "description": "never reused for another error" },
+                "error": { "type": "string" },
+                "hint": { "type": "string", "description": "what to do" },
+                "problems": { "type": "array", "items": { "type": "object" } },
+            },
+        },
+        "Apply": {
+            "type": "object",
+            "required": ["files"],
+            "properties": {
+                "dry_run": { "type": "boolean" },
+                "files": { "type": "array", "items": { "type": "object", "required": ["name", "text"],
+                    "properties": { "name": { "type": "string" }, "text": { "type": "string" } } } },
+                "attachments": { "type": "object", "additionalProperties": { "type": "string", "contentEncoding": "base64" } },
+                "variables": { "type": "object", "additionalProperties": { "type": "string" } },
+            },
+        },
+        "Publish": {
+            "type": "object",
+            "required": ["subject"],
+            "properties": {
+                "subject": { "type": "string" },
+                "headers": { "type": "object", "additionalProperties": { "type": "string" } },
+                "payload": { "type": "string" },
+                "payload_base64": { "type": "string", "contentEncoding": "base64" },
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ROUTES, document};
+
+    #[test]
+    fn every_route_is_in_the_document() {
+        let document = document();
+        for (method, path, ..) in ROUTES {
+            assert!(document["paths"][path][method].is_object(), "{method} {path}");
+        }
+        // And the other way round: what the router serves under the prefix has a line in the table.
+        let source = include_str!("http.rs");
+        let api = &source[..source.find(".layer(").expect("the API's routes end with its layer")];
+        for route in api.split(".route(\"").skip(1) {
+            let path = format!("/api/v1{}", route.split('"').next().expect("closing quote"));
+            assert!(ROUTES.iter().any(|(_, known, ..)| *known == path), "{path}");
+        }
+    }
+}

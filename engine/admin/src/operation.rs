@@ -1,0 +1,154 @@
+//! What can be asked of a server, whichever way it is asked.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::failure::Failure;
+
+/// A file of declarations.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileText {
+    /// Its name, for messages.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// `apply`: declarations and the files they name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// Only say what would change.
+    pub dry_run: bool,
+    /// The station files.
+    pub files: Vec<FileText>,
+    /// Files they name (`file:`, `component:`), by the path written there, in base64.
+    pub attachments: BTreeMap<String, String>,
+    /// Values of `${NAME}`.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// `publish`: one message.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublishRequest {
+    /// Where to.
+    pub subject: String,
+    /// Its headers.
+    pub headers: BTreeMap<String, String>,
+    /// The body as text.
+    pub payload: Option<String>,
+    /// The body as bytes, in base64; instead of `payload`.
+    pub payload_base64: Option<String>,
+}
+
+/// Which messages of a station to list.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MessagesRequest {
+    /// The first sequence; the oldest message when absent.
+    pub from_seq: Option<u64>,
+    /// Most messages; without `follow` 100 when absent.
+    pub limit: Option<u64>,
+    /// Go on with messages as they are stored.
+    pub follow: bool,
+}
+
+/// Query of a monitoring page.
+pub type MonitorQuery = BTreeMap<String, String>;
+
+/// One request.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Applies declarations.
+    Apply(ApplyRequest),
+    /// Lists all of a kind.
+    List {
+        /// `station`, `schema`, `function`, `source` or `sink`.
+        kind: String,
+    },
+    /// Everything about one thing.
+    Describe {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// Removes one thing.
+    Delete {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// Publishes a message.
+    Publish(PublishRequest),
+    /// Lists stored messages.
+    Messages {
+        /// The station.
+        station: String,
+        /// Which.
+        request: MessagesRequest,
+    },
+    /// Lists a station's dead letters.
+    DeadLetters {
+        /// The station.
+        station: String,
+        /// Most of them; 100 when absent.
+        limit: Option<u64>,
+    },
+    /// Shows a dead letter.
+    DeadLetter {
+        /// The station.
+        station: String,
+        /// The letter's sequence.
+        id: u64,
+    },
+    /// Publishes a dead letter's original message again and removes the letter when it was accepted.
+    Resend {
+        /// The station.
+        station: String,
+        /// The letter's sequence.
+        id: u64,
+    },
+    /// Removes a dead letter.
+    DropLetter {
+        /// The station.
+        station: String,
+        /// The letter's sequence.
+        id: u64,
+    },
+    /// The server in a few numbers.
+    Status,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub enum Reply {
+    /// JSON.
+    Value(Value),
+    /// JSON values, one per line, as they come; ends when the sender is dropped.
+    Lines(mpsc::Receiver<Bytes>),
+}
+
+/// A boxed future, so that [`Management`] can be a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the server can do. One handler behind HTTP and NATS.
+pub trait Management: Send + Sync {
+    /// Carries an operation out.
+    fn call(&self, operation: Operation) -> BoxFuture<'_, Result<Reply, Failure>>;
+
+    /// A monitoring page of nats-server (`varz`, `connz`, `jsz`, `healthz`); `None` when there is none of that name.
+    /// The number is the HTTP status.
+    fn monitor(&self, page: &str, query: &MonitorQuery) -> Option<(u16, Value)>;
+
+    /// Prometheus text.
+    fn metrics(&self) -> String;
+}

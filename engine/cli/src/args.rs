@@ -1,0 +1,182 @@
+//! What can be typed. The server binary puts [`Command`] beside its own commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use millstream_spec::Kind;
+
+/// How to reach the server and how answers look: flags of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Connection {
+    /// Management address of the server
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "MILLSTREAM_SERVER",
+        default_value = "http://127.0.0.1:8222"
+    )]
+    pub server: String,
+    /// How to show the answer
+    #[arg(
+        long,
+        short = 'o',
+        global = true,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    pub output: Format,
+}
+
+/// How answers look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For scripts; the API's answer as it is
+    Json,
+    /// The same as JSON, easier to read
+    Yaml,
+}
+
+/// The user's commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Create or change what station files describe; nothing is applied unless everything can be
+    Apply(ApplyArgs),
+    /// List stations, schemas, functions, sources or sinks
+    Get {
+        /// station, schema, function, source or sink
+        #[arg(value_parser = kind)]
+        kind: Kind,
+        /// Only this one
+        name: Option<String>,
+    },
+    /// Show everything about one thing
+    Describe {
+        /// station, schema, function, source or sink
+        #[arg(value_parser = kind)]
+        kind: Kind,
+        /// Its name
+        name: String,
+    },
+    /// Remove one thing; a station with everything stored in it
+    Delete {
+        /// station, schema, function, source or sink
+        #[arg(value_parser = kind)]
+        kind: Kind,
+        /// Its name
+        name: String,
+    },
+    /// Publish a message, or each line of a file
+    Publish(PublishArgs),
+    /// Show a station's messages and follow new ones
+    Tail(TailArgs),
+    /// Show how the server is doing
+    Status,
+    /// Look at rejected messages, send them again or drop them
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+}
+
+/// `apply`.
+#[derive(Args, Clone, Debug)]
+pub struct ApplyArgs {
+    /// Station file; several may be given, `-` is standard input
+    #[arg(long = "file", short = 'f', value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only show what would change
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `publish`.
+#[derive(Args, Clone, Debug)]
+pub struct PublishArgs {
+    /// Where to
+    pub subject: String,
+    /// The message; `-` or nothing reads standard input
+    #[arg(conflicts_with = "file")]
+    pub payload: Option<String>,
+    /// A header, may be given several times
+    #[arg(long = "header", short = 'H', value_name = "NAME=VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// Publish every line of this file as a message, in order
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// `tail`.
+#[derive(Args, Clone, Debug)]
+pub struct TailArgs {
+    /// The station
+    pub station: String,
+    /// Start at this sequence instead of the oldest message
+    #[arg(long, value_name = "N")]
+    pub from_seq: Option<u64>,
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// End after what is stored now
+    #[arg(long)]
+    pub no_follow: bool,
+}
+
+/// `dead-letters`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DeadLettersCommand {
+    /// List rejected messages with their reasons
+    List {
+        /// The station
+        station: String,
+        /// At most this many
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u64,
+    },
+    /// Show one with its payload and headers
+    Show {
+        /// The station
+        station: String,
+        /// From the list
+        id: u64,
+    },
+    /// Send through the station again; one that is accepted is no dead letter any more
+    Resend {
+        /// The station
+        station: String,
+        /// From the list
+        #[arg(required_unless_present = "all")]
+        id: Option<u64>,
+        /// Every one there is now
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
+    /// Remove for good
+    Drop {
+        /// The station
+        station: String,
+        /// From the list
+        #[arg(required_unless_present = "all")]
+        id: Option<u64>,
+        /// Every one there is now
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
+}
+
+fn kind(word: &str) -> Result<Kind, String> {
+    Kind::parse(word).ok_or_else(|| {
+        let names = Kind::ALL.map(Kind::as_str);
+        match millstream_spec::nearest(word, names) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("one of {}", names.join(", ")),
+        }
+    })
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}

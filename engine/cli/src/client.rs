@@ -1,0 +1,225 @@
+//! Requests to the management API.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, Url};
+use serde_json::Value;
+
+use crate::error::CliError;
+
+/// Time to reach the server at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for an answer that is no stream; compiling a large function takes a while.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A server's management API.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    server: String,
+    base: Url,
+    http: reqwest::Client,
+}
+
+impl Client {
+    pub(crate) fn new(server: &str) -> Result<Self, CliError> {
+        let wrong = |reason: String| CliError::Address {
+            server: server.to_owned(),
+            reason,
+        };
+        let text = if server.contains("://") {
+            server.to_owned()
+        } else {
+            format!("http://{server}")
+        };
+        let base = Url::parse(&text).map_err(|error| wrong(error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(wrong(format!(
+                "`{}` is neither http nor https",
+                base.scheme()
+            )));
+        }
+        // Fails when one is installed already, which is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            // The server is named; a proxy for the web has no part in this.
+            .no_proxy()
+            .build()
+            .map_err(|error| wrong(innermost(&error)))?;
+        Ok(Self {
+            server: text,
+            base,
+            http,
+        })
+    }
+
+    /// `GET /api/v1/…` with a query.
+    pub(crate) async fn get(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Value, CliError> {
+        self.value(self.request(Method::GET, path, query)).await
+    }
+
+    /// `DELETE /api/v1/…`.
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, CliError> {
+        self.value(self.request(Method::DELETE, path, &[])).await
+    }
+
+    /// `POST /api/v1/…` with a JSON body.
+    pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
+        self.value(self.request(Method::POST, path, &[]).json(body))
+            .await
+    }
+
+    /// `GET /api/v1/…` whose answer is JSON lines that may go on for ever.
+    pub(crate) async fn lines(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Lines, CliError> {
+        let response = self.send(self.request(Method::GET, path, query)).await?;
+        let response = self.refused(response).await?;
+        Ok(Lines {
+            server: self.server.clone(),
+            response,
+            buffer: Vec::new(),
+            scanned: 0,
+        })
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.http.request(method, url)
+    }
+
+    async fn value(&self, request: RequestBuilder) -> Result<Value, CliError> {
+        let response = self.send(request.timeout(ANSWER_TIMEOUT)).await?;
+        let response = self.refused(response).await?;
+        let status = response.status().as_u16();
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| self.broke_off(&error))?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        let unexpected = |_| CliError::Unexpected {
+            server: self.server.clone(),
+            status,
+        };
+        serde_json::from_slice(&body).map_err(unexpected)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
+        request.send().await.map_err(|error| CliError::Unreachable {
+            server: self.server.clone(),
+            reason: innermost(&error),
+        })
+    }
+
+    /// An error status as an error.
+    async fn refused(&self, response: Response) -> Result<Response, CliError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| self.broke_off(&error))?;
+        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+        let problems = body.get("problems").and_then(Value::as_array).map(Vec::len);
+        let error = text("error")
+            .or_else(|| problems.map(|_| "the files were refused; nothing was applied".to_owned()));
+        let status = status.as_u16();
+        Err(match error {
+            Some(error) => CliError::Server {
+                status,
+                error,
+                hint: text("hint").unwrap_or_default(),
+                body,
+            },
+            None => CliError::Unexpected {
+                server: self.server.clone(),
+                status,
+            },
+        })
+    }
+
+    fn broke_off(&self, error: &reqwest::Error) -> CliError {
+        CliError::BrokeOff {
+            server: self.server.clone(),
+            reason: innermost(error),
+        }
+    }
+}
+
+/// JSON lines as they come.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    server: String,
+    response: Response,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer known to hold no line end.
+    scanned: usize,
+}
+
+impl Lines {
+    /// The next value; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Value>, CliError> {
+        loop {
+            if let Some(end) = self.buffer[self.scanned..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+            {
+                let line: Vec<u8> = self.buffer.drain(..=self.scanned + end).collect();
+                self.scanned = 0;
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                return self.read(&line).map(Some);
+            }
+            self.scanned = self.buffer.len();
+            match self.response.chunk().await {
+                Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
+                Ok(None) if self.buffer.trim_ascii().is_empty() => return Ok(None),
+                Ok(None) => {
+                    let line = std::mem::take(&mut self.buffer);
+                    self.scanned = 0;
+                    return self.read(&line).map(Some);
+                }
+                Err(error) => return Err(self.broke_off(innermost(&error))),
+            }
+        }
+    }
+
+    fn read(&self, line: &[u8]) -> Result<Value, CliError> {
+        serde_json::from_slice(line).map_err(|error| self.broke_off(error.to_string()))
+    }
+
+    fn broke_off(&self, reason: String) -> CliError {
+        CliError::BrokeOff {
+            server: self.server.clone(),
+            reason,
+        }
+    }
+}
+
+/// The cause a user can act on is the innermost one: `connection refused`.
+fn innermost(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

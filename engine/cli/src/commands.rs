@@ -1,0 +1,63 @@
+//! One file a command.
+
+mod apply;
+mod dead_letters;
+mod publish;
+mod tail;
+mod things;
+
+use crate::args::{Command, Connection, Format};
+use crate::client::Client;
+use crate::console::Console;
+use crate::error::{CliError, exit};
+
+/// What every command needs.
+struct Session<'s, 'c> {
+    client: Client,
+    format: Format,
+    console: &'s mut Console<'c>,
+}
+
+/// Carries a command out and returns the process's exit status (see [`exit`]).
+pub async fn run(connection: &Connection, command: &Command, console: &mut Console<'_>) -> i32 {
+    let format = connection.output;
+    let result = match Client::new(&connection.server) {
+        Ok(client) => {
+            dispatch(
+                command,
+                Session {
+                    client,
+                    format,
+                    console: &mut *console,
+                },
+            )
+            .await
+        }
+        Err(error) => Err(error),
+    };
+    // What is still buffered must come before the error text, and a full disk must not pass as done.
+    let result = result.and_then(|()| Ok(console.out.flush()?));
+    match result {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            let status = error.exit_status();
+            if status != exit::DONE {
+                console.complain(format, &error);
+            }
+            status
+        }
+    }
+}
+
+async fn dispatch(command: &Command, session: Session<'_, '_>) -> Result<(), CliError> {
+    match command {
+        Command::Apply(args) => apply::apply(args, session).await,
+        Command::Get { kind, name } => things::get(*kind, name.as_deref(), session).await,
+        Command::Describe { kind, name } => things::describe(*kind, name, session).await,
+        Command::Delete { kind, name } => things::delete(*kind, name, session).await,
+        Command::Publish(args) => publish::publish(args, session).await,
+        Command::Tail(args) => tail::tail(args, session).await,
+        Command::Status => things::status(session).await,
+        Command::DeadLetters(command) => dead_letters::dead_letters(command, session).await,
+    }
+}

@@ -1,0 +1,168 @@
+//! Why a command fails, and its exit status.
+
+use std::path::PathBuf;
+
+use millstream_spec::Problem;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+/// Exit statuses; scripts rely on them.
+pub mod exit {
+    /// Done.
+    pub const DONE: i32 = 0;
+    /// Failed.
+    pub const FAILED: i32 = 1;
+    /// The command line cannot be read.
+    pub const USAGE: i32 = 2;
+    /// There is no such thing.
+    pub const NOT_FOUND: i32 = 3;
+    /// The server, or the check of the files, refused it.
+    pub const REFUSED: i32 = 4;
+}
+
+/// Why a command fails.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// No server answers.
+    #[error("cannot reach the server at {server}: {reason}")]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// The innermost cause.
+        reason: String,
+    },
+    /// The address is none.
+    #[error("`{server}` is not a server's address: {reason}")]
+    Address {
+        /// As given.
+        server: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The connection broke while the answer was coming.
+    #[error("the answer of {server} broke off: {reason}")]
+    BrokeOff {
+        /// Its address.
+        server: String,
+        /// The innermost cause.
+        reason: String,
+    },
+    /// What answers is no Millstream, or too old a one.
+    #[error("{server} answers with status {status} and no error that can be read")]
+    Unexpected {
+        /// Its address.
+        server: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The server says no.
+    #[error("{error}")]
+    Server {
+        /// The HTTP status.
+        status: u16,
+        /// The server's text.
+        error: String,
+        /// The server's advice; may be empty.
+        hint: String,
+        /// The whole body.
+        body: Value,
+    },
+    /// The files cannot be applied.
+    #[error("{} in the files; nothing was applied", count(.0.len()))]
+    Problems(Vec<Problem>),
+    /// There is no such thing, found without the server's help.
+    #[error("there is no {kind} `{name}`")]
+    NotFound {
+        /// What was looked for.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The nearest name there is.
+        nearest: Option<String>,
+    },
+    /// A file cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Some of many requests were refused; each was reported.
+    #[error("{refused} of {all} were refused")]
+    Some {
+        /// How many.
+        refused: u64,
+        /// Of how many.
+        all: u64,
+    },
+    /// The console cannot be written to.
+    #[error("cannot write the answer: {0}")]
+    Write(#[from] std::io::Error),
+}
+
+fn count(problems: usize) -> String {
+    if problems == 1 {
+        "1 problem".to_owned()
+    } else {
+        format!("{problems} problems")
+    }
+}
+
+impl CliError {
+    /// The process's exit status.
+    #[must_use]
+    pub fn exit_status(&self) -> i32 {
+        match self {
+            Self::Server { status: 404, .. } | Self::NotFound { .. } => exit::NOT_FOUND,
+            Self::Server {
+                status: 400..=499, ..
+            }
+            | Self::Problems(_)
+            | Self::Some { .. } => exit::REFUSED,
+            // Whoever read the answer has seen enough (`millstream tail … | head`).
+            Self::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::DONE,
+            _ => exit::FAILED,
+        }
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { .. } => {
+                Some("is it running? start it with `millstream serve`, or name another with `--server URL`".to_owned())
+            }
+            Self::Address { .. } => Some("write it like http://127.0.0.1:8222".to_owned()),
+            Self::Unexpected { .. } => Some("is this the management port (`-m`) of a Millstream server?".to_owned()),
+            Self::BrokeOff { .. } => Some("look at the server's log, then try again".to_owned()),
+            Self::Server { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
+            Self::NotFound { nearest, .. } => nearest.as_ref().map(|name| format!("did you mean `{name}`?")),
+            _ => None,
+        }
+    }
+
+    /// For `--output json`: the server's body as it is, or the same shape.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Server { body, .. } if body.is_object() => body.clone(),
+            Self::Problems(problems) => json!({ "error": self.to_string(), "problems": problems }),
+            _ => json!({ "error": self.to_string(), "hint": self.hint() }),
+        }
+    }
+
+    /// The problems behind it, with their places.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        match self {
+            Self::Problems(problems) => problems.clone(),
+            Self::Server { body, .. } => body
+                .get("problems")
+                .and_then(|problems| serde_json::from_value(problems.clone()).ok())
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+}

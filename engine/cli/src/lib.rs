@@ -1,0 +1,21 @@
+//! The user's commands: a client of the management API, nothing more.
+//!
+//! What lives here: arguments, requests, and how answers look as tables, JSON and YAML. Everything
+//! is written to a [`Console`], so tests read what a user sees.
+//! What may not come in: the server's insides, NATS, decisions that belong to the server.
+
+mod args;
+mod client;
+mod commands;
+mod console;
+mod error;
+mod table;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use args::{ApplyArgs, Command, Connection, DeadLettersCommand, Format, PublishArgs, TailArgs};
+pub use commands::run;
+pub use console::{Console, System};
+pub use error::{CliError, exit};

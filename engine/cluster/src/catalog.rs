@@ -1,0 +1,244 @@
+//! What users declared: schemas, functions, stations, connectors. Pure data, changed only by applied commands.
+
+use std::collections::BTreeMap;
+
+use millstream_schema_registry::{RegisterError, Registry};
+use millstream_spec::{FunctionSpec, Kind, SinkSpec, SourceSpec, StageSpec, StationSpec};
+use millstream_types::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A station as applied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StationEntry {
+    /// What the user wrote.
+    pub spec: StationSpec,
+    /// Counts up with every change, from 1.
+    pub version: u64,
+    /// When it was first applied.
+    pub created: i64,
+    /// When it was last changed.
+    pub updated: i64,
+}
+
+/// A function as deployed. Its bytes lie beside the journal under their digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionEntry {
+    /// What the user wrote.
+    pub spec: FunctionSpec,
+    /// SHA-256 of the module's bytes, in hex.
+    pub digest: String,
+    /// Size of the module in bytes.
+    pub size: u64,
+    /// Counts up with every change, from 1.
+    pub version: u64,
+    /// When it was last changed.
+    pub updated: i64,
+}
+
+/// A source or sink as applied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectorEntry<S> {
+    /// What the user wrote; may hold secrets, so it is redacted before it is shown.
+    pub spec: S,
+    /// Counts up with every change, from 1.
+    pub version: u64,
+    /// When it was last changed.
+    pub updated: i64,
+}
+
+/// One change of the catalog.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum CatalogChange {
+    /// Registers a schema version, unless the same text is there.
+    PutSchema {
+        /// Registry subject.
+        name: String,
+        /// `json` for now.
+        format: String,
+        /// The schema itself.
+        text: String,
+        /// The subject's compatibility level.
+        compatibility: String,
+    },
+    /// Deploys a function.
+    PutFunction {
+        /// What the user wrote.
+        spec: FunctionSpec,
+        /// SHA-256 of the module, in hex.
+        digest: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Creates or changes a station's declaration; its streams are commands of their own in the same entry.
+    PutStation {
+        /// What the user wrote.
+        spec: StationSpec,
+    },
+    /// Attaches or changes a source.
+    PutSource {
+        /// What the user wrote.
+        spec: SourceSpec,
+    },
+    /// Attaches or changes a sink.
+    PutSink {
+        /// What the user wrote.
+        spec: SinkSpec,
+    },
+    /// Removes a declaration.
+    Delete {
+        /// What kind of thing.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Changes that belong together, with the proposer's clock.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CatalogCommand {
+    /// The proposer's clock, nanoseconds since 1970.
+    pub time: i64,
+    /// Applied in order.
+    pub changes: Vec<CatalogChange>,
+}
+
+/// Why a catalog cannot be changed or read.
+#[derive(Debug, Error)]
+pub enum CatalogError {
+    /// The registry refused a schema.
+    #[error("schema `{name}` is refused: {source}")]
+    Schema {
+        /// The registry subject.
+        name: String,
+        /// Why.
+        source: RegisterError,
+    },
+    /// A checkpoint that does not parse.
+    #[error("catalog checkpoint is damaged: {0}")]
+    Damaged(#[from] serde_json::Error),
+}
+
+/// The catalog.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Catalog {
+    /// Schemas by subject.
+    pub schemas: Registry,
+    /// Functions by name.
+    pub functions: BTreeMap<String, FunctionEntry>,
+    /// Stations by name.
+    pub stations: BTreeMap<String, StationEntry>,
+    /// Sources by name.
+    pub sources: BTreeMap<String, ConnectorEntry<SourceSpec>>,
+    /// Sinks by name.
+    pub sinks: BTreeMap<String, ConnectorEntry<SinkSpec>>,
+    /// Where each source stands.
+    pub positions: BTreeMap<String, Vec<u8>>,
+    /// Counts applied catalog commands.
+    pub version: u64,
+}
+
+impl Catalog {
+    /// Applies one command; a refused schema leaves what came before it in the command applied, so callers check first.
+    ///
+    /// # Errors
+    /// When the registry refuses a schema.
+    pub fn apply(&mut self, command: CatalogCommand) -> Result<(), CatalogError> {
+        let time = command.time;
+        self.version += 1;
+        for change in command.changes {
+            self.change(change, time)?;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: CatalogChange, time: i64) -> Result<(), CatalogError> {
+        match change {
+            CatalogChange::PutSchema { name, format, text, compatibility } => {
+                self.schemas
+                    .register(&name, &format, &text, &compatibility)
+                    .map_err(|source| CatalogError::Schema { name, source })?;
+            }
+            CatalogChange::PutFunction { spec, digest, size } => {
+                let version = self.functions.get(&spec.name).map_or(0, |old| old.version) + 1;
+                let entry = FunctionEntry { digest, size, version, updated: time, spec };
+                self.functions.insert(entry.spec.name.clone(), entry);
+            }
+            CatalogChange::PutStation { spec } => {
+                let old = self.stations.get(&spec.name);
+                let entry = StationEntry {
+                    version: old.map_or(0, |old| old.version) + 1,
+                    created: old.map_or(time, |old| old.created),
+                    updated: time,
+                    spec,
+                };
+                self.stations.insert(entry.spec.name.clone(), entry);
+            }
+            CatalogChange::PutSource { spec } => put_connector(&mut self.sources, spec.name.clone(), spec, time),
+            CatalogChange::PutSink { spec } => put_connector(&mut self.sinks, spec.name.clone(), spec, time),
+            CatalogChange::Delete { kind, name } => self.delete(kind, &name),
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, kind: Kind, name: &str) {
+        match kind {
+            Kind::Schema => {
+                // Deleting what is gone is no error on replay: the command was checked when it was proposed.
+                let _gone = self.schemas.delete(name);
+            }
+            Kind::Function => {
+                self.functions.remove(name);
+            }
+            Kind::Station => {
+                self.stations.remove(name);
+            }
+            Kind::Source => {
+                self.sources.remove(name);
+                self.positions.remove(name);
+            }
+            Kind::Sink => {
+                self.sinks.remove(name);
+            }
+        }
+    }
+
+    /// Which declarations would break if this one went away, as `kind name`.
+    #[must_use]
+    pub fn users_of(&self, kind: Kind, name: &str) -> Vec<String> {
+        let stations = self.stations.values().filter(|entry| match kind {
+            Kind::Schema => entry.spec.schema.as_ref().is_some_and(|schema| schema.subject == name),
+            Kind::Function => {
+                entry.spec.stages.iter().any(|stage| matches!(stage, StageSpec::Function(own) if own == name))
+            }
+            Kind::Station | Kind::Source | Kind::Sink => false,
+        });
+        let sinks = self.sinks.values().filter(|entry| {
+            kind == Kind::Station && entry.spec.station == name
+        });
+        stations
+            .map(|entry| format!("station `{}`", entry.spec.name))
+            .chain(sinks.map(|entry| format!("sink `{}`", entry.spec.name)))
+            .collect()
+    }
+
+    /// The catalog for a checkpoint.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("invariant: the catalog is plain data")
+    }
+
+    /// Reads a checkpoint's catalog.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CatalogError> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+}
+
+fn put_connector<S>(map: &mut BTreeMap<String, ConnectorEntry<S>>, name: String, spec: S, time: i64) {
+    let version = map.get(&name).map_or(0, |old| old.version) + 1;
+    map.insert(name, ConnectorEntry { version, updated: time, spec });
+}

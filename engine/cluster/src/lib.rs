@@ -1,0 +1,19 @@
+//! The node's replicated state: the catalog (stations, schemas, functions, connectors) and every stream, behind one
+//! deterministic `apply`.
+//!
+//! What lives here: the command that is proposed and applied, the catalog, the registry of streams, checkpoints of all of it.
+//! What may not come in: sockets, clocks, random numbers, configuration, compiled plans. `apply` sees the log and nothing else.
+
+mod catalog;
+mod command;
+mod node;
+mod registry;
+
+pub use catalog::{
+    Catalog, CatalogChange, CatalogCommand, CatalogError, ConnectorEntry, FunctionEntry,
+    StationEntry,
+};
+pub use command::{Command, DecodeError};
+pub use millstream_spec::Kind;
+pub use node::{Hooks, Node, Outcome, StreamChange};
+pub use registry::StreamCell;

@@ -1,0 +1,349 @@
+//! The node's state machine: decodes each log entry, applies it, says which streams changed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::{Buf, BufMut, Bytes};
+use millstream_consensus::{Entry, RestoreError, StateMachine};
+use millstream_journal::Position;
+use millstream_streams::{
+    ApiError, Command as StreamCommand, Publish, RecordOutcome, StorageType, Stream,
+};
+use tracing::error;
+
+use crate::catalog::Catalog;
+use crate::command::Command;
+use crate::registry::{Registry, StreamCell};
+
+/// Layout version of [`Node::checkpoint`].
+const CHECKPOINT_VERSION: u8 = 1;
+
+/// What applying a command came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// One outcome per published record, in order.
+    Records(Vec<RecordOutcome>),
+    /// Done, nothing to tell.
+    Done,
+    /// How many messages a purge removed.
+    Purged(u64),
+    /// Refused by the rules; nothing changed.
+    Refused(ApiError),
+    /// One outcome per command.
+    Several(Vec<Outcome>),
+}
+
+/// How the set of streams changed.
+#[derive(Clone, Debug)]
+pub enum StreamChange {
+    /// There is a new stream.
+    Created(Arc<StreamCell>),
+    /// A stream's configuration changed.
+    Updated(Arc<StreamCell>),
+    /// A stream is gone.
+    Deleted(Arc<StreamCell>),
+    /// A consumer was created or changed.
+    Consumer(Arc<StreamCell>, String),
+    /// A consumer is gone.
+    ConsumerDeleted(Arc<StreamCell>, String),
+}
+
+/// Who hears of applied changes. Called on the apply thread, in log order, not during replay; must not block.
+pub trait Hooks: Send + Sync {
+    /// The set of streams or consumers changed.
+    fn stream_changed(&self, change: StreamChange);
+    /// Declarations changed.
+    fn catalog_changed(&self);
+    /// A batch was applied and its proposers were answered.
+    fn applied(&self);
+}
+
+/// The node's replicated state.
+#[derive(Default)]
+pub struct Node {
+    streams: RwLock<Registry>,
+    catalog: RwLock<Catalog>,
+    /// Streams touched since the last batch ended, to wake their readers once per batch.
+    touched: Mutex<Vec<Arc<StreamCell>>>,
+    /// Per memory stream, when to look for dead frames next.
+    free_at: Mutex<BTreeMap<u32, usize>>,
+    hooks: OnceLock<Arc<dyn Hooks>>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Connects the node to the rest of the server, once, after recovery.
+    pub fn set_hooks(&self, hooks: Arc<dyn Hooks>) {
+        // A second call would mean two servers on one node; the first one stays.
+        let _already = self.hooks.set(hooks);
+    }
+
+    /// The stream of this name.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Option<Arc<StreamCell>> {
+        self.registry().by_name(name)
+    }
+
+    /// All streams in the order of their names.
+    #[must_use]
+    pub fn streams(&self) -> Vec<Arc<StreamCell>> {
+        self.registry().all().cloned().collect()
+    }
+
+    /// A number no stream has yet.
+    #[must_use]
+    pub fn next_stream_id(&self) -> u32 {
+        self.registry().last_id + 1
+    }
+
+    /// The stream that stores this subject.
+    #[must_use]
+    pub fn stream_for(&self, subject: &[u8]) -> Option<Arc<StreamCell>> {
+        self.registry().all().find(|cell| cell.lock().captures(subject)).cloned()
+    }
+
+    /// What is declared.
+    pub fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn registry(&self) -> RwLockReadGuard<'_, Registry> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn command(&self, position: Position, body: &Bytes, command: Command) -> Outcome {
+        match command {
+            Command::Stream(StreamCommand::Publish(publish)) => self.publish(position, body, &publish),
+            Command::Stream(command) => self.stream_command(command),
+            Command::Catalog(command) => {
+                let result = self.catalog.write().unwrap_or_else(PoisonError::into_inner).apply(command);
+                if let Err(error) = result {
+                    error!(target: "nats", "catalog change not applied: {error}");
+                }
+                self.hook(|hooks| hooks.catalog_changed());
+                Outcome::Done
+            }
+            Command::Position { source, value } => {
+                let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+                catalog.positions.insert(source, value.to_vec());
+                Outcome::Done
+            }
+            Command::Several(commands) => {
+                let each = commands.into_iter().map(|command| self.command(position, body, command));
+                Outcome::Several(each.collect())
+            }
+        }
+    }
+
+    fn publish(&self, position: Position, body: &Bytes, publish: &Publish) -> Outcome {
+        let Some(cell) = self.registry().by_id(publish.stream) else {
+            let refused = || RecordOutcome::Refused(ApiError::stream_not_found());
+            return Outcome::Records((0..publish.count).map(|_| refused()).collect());
+        };
+        let mut outcomes = Vec::with_capacity(publish.count as usize);
+        let mut stream = cell.lock();
+        let memory = stream.config.storage == StorageType::Memory;
+        let at = if memory { cell.keep_frame(body) } else { position };
+        // Records are slices of the entry's body, so the distance between the two is where readers find them.
+        let offset = publish.records.as_ptr() as usize - body.as_ptr() as usize;
+        let offset = u32::try_from(offset).expect("invariant: bodies are below 4 GiB");
+        stream.publish(at, offset, publish, &mut outcomes);
+        if memory {
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            cell.free_frames(&stream, free_at.entry(cell.id).or_insert(64));
+        }
+        drop(stream);
+        self.touch(cell);
+        Outcome::Records(outcomes)
+    }
+
+    fn stream_command(&self, command: StreamCommand) -> Outcome {
+        match command {
+            StreamCommand::CreateStream { id, time, config } => self.create(id, time, *config),
+            StreamCommand::UpdateStream { id, config, .. } => self.update(id, *config),
+            StreamCommand::DeleteStream { id } => self.delete(id),
+            command => self.inside_stream(command),
+        }
+    }
+
+    fn create(
+        &self,
+        id: u32,
+        time: millstream_types::Timestamp,
+        config: millstream_streams::StreamConfig,
+    ) -> Outcome {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        if streams.by_name(&config.name).is_some() {
+            return Outcome::Refused(ApiError::stream_name_exist());
+        }
+        if streams.by_id(id).is_some() {
+            return Outcome::Refused(ApiError::stream_name_exist());
+        }
+        if streams.all().any(|cell| cell.lock().overlaps(&config.subjects)) {
+            return Outcome::Refused(ApiError::stream_subject_overlap());
+        }
+        let cell = Arc::new(StreamCell::new(Stream::new(id, config, time)));
+        streams.insert(Arc::clone(&cell));
+        drop(streams);
+        self.hook(|hooks| hooks.stream_changed(StreamChange::Created(cell)));
+        Outcome::Done
+    }
+
+    fn update(&self, id: u32, config: millstream_streams::StreamConfig) -> Outcome {
+        let streams = self.registry();
+        let Some(cell) = streams.by_id(id) else {
+            return Outcome::Refused(ApiError::stream_not_found());
+        };
+        let others = streams.all().filter(|other| other.id != id);
+        if others.into_iter().any(|other| other.lock().overlaps(&config.subjects)) {
+            return Outcome::Refused(ApiError::stream_subject_overlap());
+        }
+        drop(streams);
+        if let Err(refused) = cell.lock().update_config(config) {
+            return Outcome::Refused(refused);
+        }
+        self.hook(|hooks| hooks.stream_changed(StreamChange::Updated(Arc::clone(&cell))));
+        self.touch(cell);
+        Outcome::Done
+    }
+
+    fn delete(&self, id: u32) -> Outcome {
+        let gone = self.streams.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let Some(cell) = gone else {
+            return Outcome::Refused(ApiError::stream_not_found());
+        };
+        self.free_at.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.hook(|hooks| hooks.stream_changed(StreamChange::Deleted(Arc::clone(&cell))));
+        cell.wake();
+        Outcome::Done
+    }
+
+    fn inside_stream(&self, command: StreamCommand) -> Outcome {
+        let Some(cell) = self.registry().by_id(command.stream()) else {
+            return Outcome::Refused(ApiError::stream_not_found());
+        };
+        let change = match &command {
+            StreamCommand::CreateConsumer { name, .. } | StreamCommand::UpdateConsumer { name, .. } => {
+                Some(StreamChange::Consumer(Arc::clone(&cell), name.clone()))
+            }
+            StreamCommand::DeleteConsumer { name, .. } => {
+                Some(StreamChange::ConsumerDeleted(Arc::clone(&cell), name.clone()))
+            }
+            _ => None,
+        };
+        let applied = cell.lock().apply(command);
+        let outcome = match applied {
+            Ok(removed) => Outcome::Purged(removed),
+            Err(refused) => return Outcome::Refused(refused),
+        };
+        if let Some(change) = change {
+            self.hook(|hooks| hooks.stream_changed(change));
+        }
+        self.touch(cell);
+        outcome
+    }
+
+    fn touch(&self, cell: Arc<StreamCell>) {
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        if !touched.iter().any(|known| known.id == cell.id) {
+            touched.push(cell);
+        }
+    }
+
+    fn hook(&self, call: impl FnOnce(&dyn Hooks)) {
+        if let Some(hooks) = self.hooks.get() {
+            call(hooks.as_ref());
+        }
+    }
+}
+
+impl StateMachine for Node {
+    type Outcome = Outcome;
+
+    fn apply(&self, entry: Entry<'_>) -> Outcome {
+        match Command::decode(entry.body) {
+            Ok(command) => self.command(entry.position, entry.body, command),
+            Err(error) => {
+                // The journal's checksum held, so this is a build that cannot read what another one wrote.
+                error!(target: "nats", "log entry {} is not understood: {error}", entry.index);
+                Outcome::Refused(ApiError::internal(&error.to_string()))
+            }
+        }
+    }
+
+    fn applied(&self) {
+        let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        for cell in touched {
+            cell.wake();
+        }
+        self.hook(|hooks| hooks.applied());
+    }
+
+    fn checkpoint(&self) -> Vec<u8> {
+        let mut out = vec![CHECKPOINT_VERSION];
+        let catalog = self.catalog().encode();
+        put_section(&mut out, &catalog);
+        let streams = self.registry();
+        out.put_u32_le(streams.last_id);
+        out.put_u32_le(u32::try_from(streams.all().count()).unwrap_or(u32::MAX));
+        for cell in streams.all() {
+            put_section(&mut out, &cell.lock().encode_checkpoint());
+        }
+        out
+    }
+
+    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let broken = |why: String| RestoreError::new(why);
+        let mut rest = bytes;
+        if rest.remaining() < 1 {
+            return Err(broken("checkpoint is empty".to_owned()));
+        }
+        let version = rest.get_u8();
+        if version != CHECKPOINT_VERSION {
+            return Err(broken(format!("checkpoint version {version} is newer than this build reads (1)")));
+        }
+        let short = || broken("checkpoint is cut short".to_owned());
+        let catalog = take_section(&mut rest).ok_or_else(short)?;
+        let catalog = Catalog::decode(catalog).map_err(|error| broken(error.to_string()))?;
+        if rest.remaining() < 8 {
+            return Err(short());
+        }
+        let mut registry = Registry { last_id: rest.get_u32_le(), ..Registry::default() };
+        for _ in 0..rest.get_u32_le() {
+            let section = take_section(&mut rest).ok_or_else(short)?;
+            let stream = Stream::decode_checkpoint(section).map_err(|error| broken(error.to_string()))?;
+            registry.insert(Arc::new(StreamCell::new(stream)));
+        }
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+        *self.streams.write().unwrap_or_else(PoisonError::into_inner) = registry;
+        Ok(())
+    }
+
+    fn dead_files(&self, files: &[u32]) -> Vec<u32> {
+        let mut live = BTreeMap::new();
+        for cell in self.streams() {
+            cell.lock().live_files(&mut live);
+        }
+        files.iter().copied().filter(|file| live.get(file).copied().unwrap_or(0) == 0).collect()
+    }
+}
+
+fn put_section(out: &mut Vec<u8>, section: &[u8]) {
+    out.put_u64_le(section.len() as u64);
+    out.put_slice(section);
+}
+
+fn take_section<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    if rest.remaining() < 8 {
+        return None;
+    }
+    let length = usize::try_from(rest.get_u64_le()).ok()?;
+    let (section, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(section)
+}

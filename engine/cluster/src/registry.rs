@@ -1,0 +1,117 @@
+//! The set of streams, and one stream with what belongs to it on this node.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use millstream_journal::Position;
+use millstream_streams::Stream;
+use tokio::sync::Notify;
+
+/// A stream on this node: its state machine, the bytes of a memory stream, and who waits for new messages.
+///
+/// The state is behind a std mutex because every critical section is short and never awaits.
+#[derive(Debug)]
+pub struct StreamCell {
+    /// The stream's number in the log.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    stream: Mutex<Stream>,
+    memory: Mutex<BTreeMap<u64, Bytes>>,
+    waiting: Mutex<Vec<Arc<Notify>>>,
+}
+
+impl StreamCell {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self {
+            id: stream.id,
+            name: stream.name().to_owned(),
+            stream: Mutex::new(stream),
+            memory: Mutex::default(),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// The stream's state. Keep it short and never across an await: publishes of this stream wait for it.
+    pub fn lock(&self) -> MutexGuard<'_, Stream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes `waker` once after the next change of this stream. Register while holding [`StreamCell::lock`], so that no
+    /// change falls between looking and waiting.
+    pub fn wake_on_change(&self, waker: &Arc<Notify>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.iter().any(|known| Arc::ptr_eq(known, waker)) {
+            waiting.push(Arc::clone(waker));
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        for waker in waiting {
+            waker.notify_one();
+        }
+    }
+
+    /// A memory stream's frame; `None` once its messages are gone.
+    #[must_use]
+    pub fn memory_frame(&self, position: Position) -> Option<Bytes> {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.get(&position.offset).cloned()
+    }
+
+    /// Keeps a memory stream's frame and answers under which position the index must name it.
+    pub(crate) fn keep_frame(&self, body: &Bytes) -> Position {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = memory.last_key_value().map_or(0, |(last, _)| last + 1);
+        memory.insert(offset, body.clone());
+        Position { file: u32::MAX, offset, len: u32::try_from(body.len()).unwrap_or(u32::MAX) }
+    }
+
+    /// Drops the frames of a memory stream that no message points to any more. Looks at all of them only when they are
+    /// twice as many as were live at the last look, so the cost per publish stays constant.
+    pub(crate) fn free_frames(&self, stream: &Stream, threshold: &mut usize) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.len() < *threshold {
+            return;
+        }
+        let live = stream.live_positions();
+        memory.retain(|offset, _| live.contains(offset));
+        *threshold = (memory.len() * 2).max(64);
+    }
+}
+
+/// All streams by name and number.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    by_name: BTreeMap<String, Arc<StreamCell>>,
+    by_id: HashMap<u32, Arc<StreamCell>>,
+    pub(crate) last_id: u32,
+}
+
+impl Registry {
+    pub(crate) fn insert(&mut self, cell: Arc<StreamCell>) {
+        self.last_id = self.last_id.max(cell.id);
+        self.by_id.insert(cell.id, Arc::clone(&cell));
+        self.by_name.insert(cell.name.clone(), cell);
+    }
+
+    pub(crate) fn remove(&mut self, id: u32) -> Option<Arc<StreamCell>> {
+        let cell = self.by_id.remove(&id)?;
+        self.by_name.remove(&cell.name);
+        Some(cell)
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<StreamCell>> {
+        self.by_name.get(name).cloned()
+    }
+
+    pub(crate) fn by_id(&self, id: u32) -> Option<Arc<StreamCell>> {
+        self.by_id.get(&id).cloned()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<StreamCell>> {
+        self.by_name.values()
+    }
+}

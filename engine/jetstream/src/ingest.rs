@@ -1,0 +1,385 @@
+//! From messages to one command: the plan runs, what it stores and what it rejects become sections of a single log entry,
+//! and every input is told what became of it. Connections, connectors and the management API all pass here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_cluster::{Command, Outcome, StreamCell};
+use millstream_pipeline::{Ended, OnRejection, Plan, Record, Rejection, dead_letter};
+use millstream_streams::{
+    ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder, StorageType,
+};
+use millstream_types::{HeaderBlock, HeadersBuilder, Message, Timestamp, check_subject};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::service::Shared;
+
+/// The stream a station's dead letters go to.
+pub(crate) fn dead_letter_stream(station: &str) -> String {
+    format!("{station}-dead-letters")
+}
+
+/// What became of one input, as far as the plan decides it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Its records are these of a section.
+    Stored { section: usize, first: usize, count: usize },
+    Dropped,
+    Rejected { why: Rejection, letter: Option<(usize, usize)> },
+    NoStation,
+}
+
+/// What became of one input in the end.
+pub(crate) enum Resolved<'a> {
+    Record(RecordOutcome),
+    Dropped,
+    Rejected { why: &'a Rejection, letter: Option<u64> },
+    NoStation,
+}
+
+impl Answer {
+    pub(crate) fn resolve(&self, outcome: &Result<Outcome, ApiError>) -> Resolved<'_> {
+        match (self, outcome) {
+            (Self::NoStation, _) => Resolved::NoStation,
+            (_, Err(error)) => Resolved::Record(RecordOutcome::Refused(error.clone())),
+            (Self::Dropped, Ok(_)) => Resolved::Dropped,
+            (Self::Rejected { why, letter }, Ok(outcome)) => {
+                let seq = letter.and_then(|(section, index)| match record(outcome, section, index) {
+                    Some(RecordOutcome::Stored(seq)) => Some(seq),
+                    _ => None,
+                });
+                Resolved::Rejected { why, letter: seq }
+            }
+            (Self::Stored { section, first, count }, Ok(outcome)) => {
+                // An input that became several records is acknowledged with the last one, or with the first refusal.
+                let mut each = (*first..first + count).filter_map(|index| record(outcome, *section, index));
+                let mut last = each.next();
+                for next in each {
+                    if matches!(last, Some(RecordOutcome::Refused(_))) {
+                        break;
+                    }
+                    last = Some(next);
+                }
+                last.map_or(Resolved::Dropped, Resolved::Record)
+            }
+        }
+    }
+}
+
+fn record(outcome: &Outcome, section: usize, index: usize) -> Option<RecordOutcome> {
+    match outcome {
+        Outcome::Records(records) if section == 0 => records.get(index).cloned(),
+        Outcome::Several(sections) => match sections.get(section) {
+            Some(Outcome::Records(records)) => records.get(index).cloned(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A batch that went through its plan.
+pub(crate) struct Staged {
+    /// `None` when nothing is to be written.
+    pub(crate) command: Option<Command>,
+    pub(crate) count: u32,
+    pub(crate) answers: Vec<Answer>,
+}
+
+/// Runs one station's batch.
+pub(crate) fn stage(
+    shared: &Shared,
+    cell: &Arc<StreamCell>,
+    plan: Option<&Plan>,
+    inputs: Vec<Record>,
+    originals: &[Message],
+    time: Timestamp,
+) -> Staged {
+    let mut stager = Stager::new(shared, time);
+    let answers = stager.run(cell, plan, inputs, originals);
+    stager.finish(answers, None)
+}
+
+struct Stager<'a> {
+    shared: &'a Shared,
+    time: Timestamp,
+    sections: Vec<(Arc<StreamCell>, RecordsBuilder, usize)>,
+}
+
+impl<'a> Stager<'a> {
+    fn new(shared: &'a Shared, time: Timestamp) -> Self {
+        Self { shared, time, sections: Vec::new() }
+    }
+
+    fn add(&mut self, cell: &Arc<StreamCell>, message: &Message) -> (usize, usize) {
+        let known = self.sections.iter().position(|(known, ..)| known.id == cell.id);
+        let section = known.unwrap_or_else(|| {
+            self.sections.push((Arc::clone(cell), RecordsBuilder::default(), 0));
+            self.sections.len() - 1
+        });
+        let (_, records, count) = &mut self.sections[section];
+        records.push(&message.subject, &message.headers, &message.payload);
+        *count += 1;
+        (section, *count - 1)
+    }
+
+    fn run(
+        &mut self,
+        cell: &Arc<StreamCell>,
+        plan: Option<&Plan>,
+        inputs: Vec<Record>,
+        originals: &[Message],
+    ) -> Vec<Answer> {
+        let ended = match plan {
+            Some(plan) => plan.run(inputs),
+            None => inputs.into_iter().map(|record| Ended::Stored(vec![record])).collect(),
+        };
+        let letters = self.shared.node.stream(&dead_letter_stream(&cell.name));
+        let each = ended.into_iter().zip(originals);
+        each.map(|(ended, original)| {
+            let ended = match ended {
+                Ended::Stored(records) => self.captured(cell, records),
+                other => other,
+            };
+            match ended {
+                Ended::Stored(records) if records.is_empty() => Answer::Dropped,
+                Ended::Stored(records) => self.store(cell, &records),
+                Ended::Dropped { .. } => Answer::Dropped,
+                Ended::Rejected(why) => {
+                    let version = plan.map_or(0, |plan| plan.version);
+                    let wanted = plan.is_none_or(|plan| {
+                        plan.on_rejection(&why) == OnRejection::DeadLetter || original.reply.is_none()
+                    });
+                    let letter = letters.as_ref().filter(|_| wanted).map(|letters| {
+                        let letter = dead_letter(&cell.name, original, &why, self.time, version);
+                        self.add(letters, &letter)
+                    });
+                    Answer::Rejected { why, letter }
+                }
+            }
+        })
+        .collect()
+    }
+
+    /// A stage may rename a message only within the station's subjects: elsewhere another station's rules would be passed by.
+    fn captured(&self, cell: &StreamCell, records: Vec<Record>) -> Ended {
+        let stream = cell.lock();
+        let outside = records.iter().find(|record| !stream.captures(&record.message.subject));
+        match outside {
+            None => Ended::Stored(records),
+            Some(record) => Ended::Rejected(Rejection {
+                stage: "function:output".to_owned(),
+                code: "subject_outside_station".to_owned(),
+                reason: format!(
+                    "subject `{}` is not one of station `{}`; emit on its own subjects",
+                    record.message.subject_str(),
+                    cell.name
+                ),
+                path: None,
+            }),
+        }
+    }
+
+    fn store(&mut self, cell: &Arc<StreamCell>, records: &[Record]) -> Answer {
+        let mut place = None;
+        for (index, record) in records.iter().enumerate() {
+            let id = HeaderBlock::new(&record.message.headers).get_str("Nats-Msg-Id");
+            let at = match id {
+                // Copies of one input must not count as duplicates of each other.
+                Some(id) if index > 0 => {
+                    let headers = with_id(&record.message.headers, &format!("{id}-{index}"));
+                    self.add(cell, &Message { headers, ..record.message.clone() })
+                }
+                _ => self.add(cell, &record.message),
+            };
+            place.get_or_insert(at);
+        }
+        let (section, first) = place.unwrap_or_default();
+        Answer::Stored { section, first, count: records.len() }
+    }
+
+    fn finish(self, answers: Vec<Answer>, position: Option<(String, Bytes)>) -> Staged {
+        let mut commands = Vec::with_capacity(self.sections.len() + 1);
+        let mut total = 0;
+        for (cell, mut records, _) in self.sections {
+            let (records, count) = records.take();
+            total += count;
+            commands.push(Command::Stream(StreamCommand::Publish(Publish {
+                stream: cell.id,
+                time: self.time,
+                count,
+                records,
+            })));
+        }
+        if let Some((source, value)) = position {
+            commands.push(Command::Position { source, value });
+        }
+        let command = match commands.len() {
+            0 => None,
+            1 => commands.pop(),
+            _ => Some(Command::Several(commands)),
+        };
+        Staged { command, count: total, answers }
+    }
+}
+
+fn with_id(headers: &[u8], id: &str) -> Bytes {
+    let mut new = HeadersBuilder::new();
+    for (name, value) in HeaderBlock::new(headers).iter() {
+        if name != b"Nats-Msg-Id" {
+            new.push(&String::from_utf8_lossy(name), &String::from_utf8_lossy(value));
+        }
+    }
+    new.push("Nats-Msg-Id", id);
+    new.build()
+}
+
+/// A record that enters without a connection.
+#[derive(Clone, Debug)]
+pub struct IngestRecord {
+    /// What is published; its reply is not used.
+    pub message: Message,
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RecordEnd {
+    /// It is on disk.
+    Stored {
+        /// In which stream.
+        stream: String,
+        /// Under which sequence.
+        seq: u64,
+    },
+    /// The same message id was stored before, under this sequence.
+    Duplicate {
+        /// In which stream.
+        stream: String,
+        /// Under which sequence.
+        seq: u64,
+    },
+    /// A stage left it out.
+    Dropped,
+    /// A stage rejected it.
+    Rejected {
+        /// Which stage.
+        stage: String,
+        /// The reason's code.
+        code: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The stream's rules refused it.
+    Refused(ApiError),
+    /// No stream stores this subject.
+    NoStation,
+}
+
+/// Why nothing of a batch was committed.
+#[derive(Debug, Error)]
+pub enum IngestError {
+    /// The log does not take it.
+    #[error("batch is not committed: {0:?}")]
+    Log(ApiError),
+    /// The server is going down.
+    #[error("server is shutting down")]
+    Closed,
+}
+
+/// Publishing from inside the process, with an answer per record. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Ingest {
+    /// Takes records through their stations' pipelines and commits what they became, and the position when one is
+    /// given, in one log entry. Answers after the commit, per record and in order.
+    ///
+    /// # Errors
+    /// When the log cannot take the batch; then nothing of it is stored.
+    pub async fn commit(
+        &self,
+        records: Vec<IngestRecord>,
+        position: Option<(String, Bytes)>,
+    ) -> Result<Vec<RecordEnd>, IngestError> {
+        let (done, wait) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        self.shared.runtime.spawn_blocking(move || shared.commit(records, position, done));
+        wait.await.map_err(|_| IngestError::Closed)?
+    }
+}
+
+type Done = oneshot::Sender<Result<Vec<RecordEnd>, IngestError>>;
+
+impl Shared {
+    fn commit(
+        self: &Arc<Self>,
+        records: Vec<IngestRecord>,
+        position: Option<(String, Bytes)>,
+        done: Done,
+    ) {
+        let time = Timestamp::now();
+        let mut stager = Stager::new(self, time);
+        let mut answers = Vec::with_capacity(records.len());
+        let mut names = Vec::with_capacity(records.len());
+        let mut rest = records.into_iter().map(|record| record.message).peekable();
+        // Runs of records for the same station go through its plan together and keep their order.
+        while let Some(first) = rest.next() {
+            let Some(ingress) = self.ingress_for(&first.subject) else {
+                answers.push(Answer::NoStation);
+                names.push(String::new());
+                continue;
+            };
+            let mut run = vec![first];
+            while let Some(next) = rest.next_if(|next| {
+                check_subject(&next.subject).is_ok() && ingress.cell.lock().captures(&next.subject)
+            }) {
+                run.push(next);
+            }
+            self.broadcast(&run);
+            let inputs = run
+                .iter()
+                .map(|message| Record { message: message.clone(), time, parsed: None })
+                .collect();
+            let plan = ingress.plan.load_full();
+            answers.extend(stager.run(&ingress.cell, plan.as_deref(), inputs, &run));
+            names.extend(run.iter().map(|_| ingress.cell.name.clone()));
+        }
+        let durable = position.is_some()
+            || stager.sections.iter().any(|(cell, ..)| cell.lock().config.storage == StorageType::File);
+        let staged = stager.finish(answers, position);
+        let answers = staged.answers;
+        let finish = move |outcome: Result<Outcome, ApiError>| {
+            let result = match &outcome {
+                Err(error) => Err(IngestError::Log(error.clone())),
+                Ok(_) => Ok(answers
+                    .iter()
+                    .zip(names)
+                    .map(|(answer, stream)| end(answer.resolve(&outcome), stream))
+                    .collect()),
+            };
+            // A caller that went away needs no answer.
+            let _gone = done.send(result);
+        };
+        match staged.command {
+            Some(command) => self.propose_raw(0, staged.count, durable, &command, finish),
+            None => finish(Ok(Outcome::Done)),
+        }
+    }
+}
+
+fn end(resolved: Resolved<'_>, stream: String) -> RecordEnd {
+    match resolved {
+        Resolved::Record(RecordOutcome::Stored(seq)) => RecordEnd::Stored { stream, seq },
+        Resolved::Record(RecordOutcome::Duplicate(seq)) => RecordEnd::Duplicate { stream, seq },
+        Resolved::Record(RecordOutcome::Refused(error)) => RecordEnd::Refused(error),
+        Resolved::Dropped => RecordEnd::Dropped,
+        Resolved::NoStation => RecordEnd::NoStation,
+        Resolved::Rejected { why, .. } => RecordEnd::Rejected {
+            stage: why.stage.clone(),
+            code: why.code.clone(),
+            reason: why.reason.clone(),
+        },
+    }
+}

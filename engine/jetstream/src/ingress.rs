@@ -1,0 +1,294 @@
+//! The way in from the network: what connections publish on a stream's subjects, gathered per read batch, turned into
+//! one command, acknowledged after the commit.
+//!
+//! A stream without stages goes straight to the log: records are laid out as they will lie on disk while they are still
+//! in the connection's read buffer, and not copied again. A station with stages hands batches to a worker; at most one
+//! worker runs per station, so the log has the order of arrival.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use bytes::{Bytes, BytesMut};
+use millstream_broker::{Collector, Handler, Origin, Published};
+use millstream_cluster::{Command, Outcome, StreamCell};
+use millstream_pipeline::{Plan, Record};
+use millstream_streams::{ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder};
+use millstream_types::{Message, Timestamp};
+
+use crate::ingest::{Answer, stage};
+use crate::replies::Replies;
+use crate::service::Shared;
+
+/// Most messages a worker takes through the plan at once; bounds how long a batch keeps its memory.
+const MAX_BATCH: usize = 4096;
+
+/// One stream's entrance.
+#[derive(Debug)]
+pub(crate) struct Ingress {
+    pub(crate) cell: Arc<StreamCell>,
+    shared: Arc<Shared>,
+    /// The station's compiled pipeline; `None` where there are no stages. Swapped whole: a batch sees one version.
+    pub(crate) plan: ArcSwapOption<Plan>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Batch>,
+    running: bool,
+}
+
+/// What one connection published on one stream in one read.
+#[derive(Debug)]
+enum Batch {
+    Direct(Direct),
+    Staged(Staged),
+}
+
+#[derive(Debug)]
+struct Direct {
+    records: Bytes,
+    count: u32,
+    replies: Replies,
+    origin: Arc<Origin>,
+}
+
+#[derive(Debug)]
+struct Staged {
+    messages: Vec<Message>,
+    bytes: usize,
+    origin: Arc<Origin>,
+}
+
+impl Ingress {
+    pub(crate) fn new(cell: Arc<StreamCell>, shared: Arc<Shared>, plan: Option<Arc<Plan>>) -> Self {
+        Self { cell, shared, plan: ArcSwapOption::new(plan), queue: Mutex::default() }
+    }
+
+    fn submit(self: &Arc<Self>, batch: Batch) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        match batch {
+            Batch::Direct(direct) if !queue.running => {
+                drop(queue);
+                self.propose_direct(direct);
+            }
+            batch => {
+                queue.waiting.push_back(batch);
+                if !queue.running {
+                    queue.running = true;
+                    drop(queue);
+                    let ingress = Arc::clone(self);
+                    self.shared.runtime.spawn_blocking(move || ingress.work());
+                }
+            }
+        }
+    }
+
+    /// Takes queued batches through the plan until there are none left.
+    fn work(self: &Arc<Self>) {
+        loop {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            match queue.waiting.pop_front() {
+                None => {
+                    queue.running = false;
+                    return;
+                }
+                Some(Batch::Direct(direct)) => {
+                    drop(queue);
+                    self.propose_direct(direct);
+                }
+                Some(Batch::Staged(first)) => {
+                    let mut together = vec![first];
+                    let mut count = together[0].messages.len();
+                    while count < MAX_BATCH {
+                        match queue.waiting.pop_front() {
+                            Some(Batch::Staged(next)) => {
+                                count += next.messages.len();
+                                together.push(next);
+                            }
+                            Some(other) => {
+                                queue.waiting.push_front(other);
+                                break;
+                            }
+                            None => break,
+                        }
+                    }
+                    drop(queue);
+                    self.run_plan(together);
+                }
+            }
+        }
+    }
+
+    fn propose_direct(self: &Arc<Self>, direct: Direct) {
+        let Direct { records, count, replies, origin } = direct;
+        let bytes = records.len();
+        let ingress = Arc::clone(self);
+        let command = self.publish_command(records, count);
+        self.shared.propose(&self.cell, count, &command, move |outcome| {
+            origin.done_inflight(bytes);
+            ingress.answer_records(&replies, count, &outcome);
+        });
+    }
+
+    fn publish_command(&self, records: Bytes, count: u32) -> Command {
+        Command::Stream(StreamCommand::Publish(Publish {
+            stream: self.cell.id,
+            time: Timestamp::now(),
+            count,
+            records,
+        }))
+    }
+
+    fn answer_records(&self, replies: &Replies, count: u32, outcome: &Result<Outcome, ApiError>) {
+        let acker = &self.shared.acker;
+        match outcome {
+            Ok(Outcome::Records(records)) => {
+                for (index, record) in records.iter().enumerate() {
+                    if let Some(reply) = replies.get(index) {
+                        acker.record(reply, &self.cell.name, record);
+                    }
+                }
+            }
+            Ok(_) => unreachable!("invariant: a publish is answered per record"),
+            Err(error) => {
+                let refused = RecordOutcome::Refused(error.clone());
+                for reply in (0..count as usize).filter_map(|index| replies.get(index)) {
+                    acker.record(reply, &self.cell.name, &refused);
+                }
+            }
+        }
+    }
+
+    fn run_plan(self: &Arc<Self>, batches: Vec<Staged>) {
+        let time = Timestamp::now();
+        let mut messages = Vec::with_capacity(batches.iter().map(|batch| batch.messages.len()).sum());
+        let mut origins = Vec::with_capacity(batches.len());
+        for batch in batches {
+            messages.extend(batch.messages);
+            origins.push((batch.origin, batch.bytes));
+        }
+        let inputs = messages
+            .iter()
+            .map(|message| Record { message: message.clone(), time, parsed: None })
+            .collect();
+        let plan = self.plan.load_full();
+        let staged = stage(&self.shared, &self.cell, plan.as_deref(), inputs, &messages, time);
+        let replies: Vec<Option<Bytes>> = messages.into_iter().map(|message| message.reply).collect();
+        let ingress = Arc::clone(self);
+        let (command, count, answers) = (staged.command, staged.count, staged.answers);
+        let finish = move |outcome: Result<Outcome, ApiError>| {
+            for (origin, bytes) in origins {
+                origin.done_inflight(bytes);
+            }
+            ingress.answer_staged(&replies, &answers, &outcome);
+        };
+        match command {
+            Some(command) => self.shared.propose(&self.cell, count, &command, finish),
+            None => {
+                finish(Ok(Outcome::Done));
+                self.shared.acker.flush();
+            }
+        }
+    }
+
+    fn answer_staged(
+        &self,
+        replies: &[Option<Bytes>],
+        answers: &[Answer],
+        outcome: &Result<Outcome, ApiError>,
+    ) {
+        let acker = &self.shared.acker;
+        let stream = &self.cell.name;
+        for (reply, answer) in replies.iter().zip(answers) {
+            let Some(reply) = reply else { continue };
+            match answer.resolve(outcome) {
+                crate::ingest::Resolved::Record(record) => acker.record(reply, stream, &record),
+                crate::ingest::Resolved::Dropped => acker.dropped(reply, stream),
+                crate::ingest::Resolved::Rejected { why, letter } => {
+                    let letters = crate::ingest::dead_letter_stream(stream);
+                    acker.rejected(reply, stream, why, letter.map(|seq| (letters.as_str(), seq)));
+                }
+            }
+        }
+    }
+}
+
+/// Makes one collector per connection that publishes here.
+#[derive(Debug)]
+pub(crate) struct Door(pub(crate) Arc<Ingress>);
+
+impl Handler for Door {
+    fn collector(&self, origin: &Arc<Origin>) -> Box<dyn Collector> {
+        Box::new(Gather {
+            ingress: Arc::clone(&self.0),
+            origin: Arc::clone(origin),
+            records: RecordsBuilder::default(),
+            replies: Replies::default(),
+            arena: BytesMut::new(),
+            spans: Vec::new(),
+        })
+    }
+}
+
+/// What a connection has published since its last flush.
+struct Gather {
+    ingress: Arc<Ingress>,
+    origin: Arc<Origin>,
+    records: RecordsBuilder,
+    replies: Replies,
+    arena: BytesMut,
+    spans: Vec<[u32; 4]>,
+}
+
+impl Collector for Gather {
+    fn push(&mut self, message: &Published<'_>) {
+        // A batch takes one way: it would overtake itself if it took both.
+        let staged = !self.spans.is_empty()
+            || (self.records.is_empty() && self.ingress.plan.load().is_some());
+        if !staged {
+            self.records.push(message.subject, message.headers, message.payload);
+            self.replies.push(message.reply);
+            return;
+        }
+        let reply = message.reply.unwrap_or_default();
+        let parts = [message.subject, reply, message.headers, message.payload];
+        let mut span = [0; 4];
+        for (part, length) in parts.into_iter().zip(&mut span) {
+            self.arena.extend_from_slice(part);
+            *length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        }
+        self.spans.push(span);
+    }
+
+    fn flush(&mut self) {
+        if self.spans.is_empty() {
+            let (records, count) = self.records.take();
+            if count == 0 {
+                return;
+            }
+            self.origin.add_inflight(records.len());
+            let replies = std::mem::take(&mut self.replies);
+            let origin = Arc::clone(&self.origin);
+            self.ingress.submit(Batch::Direct(Direct { records, count, replies, origin }));
+            return;
+        }
+        let mut arena = self.arena.split().freeze();
+        let bytes = arena.len();
+        let mut part = |length: u32| arena.split_to(length as usize);
+        let messages = self
+            .spans
+            .drain(..)
+            .map(|[subject, reply, headers, payload]| Message {
+                subject: part(subject),
+                reply: Some(part(reply)).filter(|reply| !reply.is_empty()),
+                headers: part(headers),
+                payload: part(payload),
+            })
+            .collect();
+        self.origin.add_inflight(bytes);
+        let origin = Arc::clone(&self.origin);
+        self.ingress.submit(Batch::Staged(Staged { messages, bytes, origin }));
+    }
+}

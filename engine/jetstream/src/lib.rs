@@ -1,0 +1,24 @@
+//! Streams meet clients: publishes become commands, consumers' deliveries become messages, requests become replies.
+//!
+//! What lives here: the door every stored message enters by (network, connectors, management), the pipeline's place in it,
+//! the JetStream API, delivery to pull and push consumers.
+//! What may not come in: sockets (that is the broker), the rules of streams and consumers (those are pure, in `streams`),
+//! wasmtime, DataFusion.
+
+mod acks;
+mod api;
+mod expiry;
+mod feed;
+mod ingest;
+mod ingress;
+mod plans;
+mod pump;
+mod read;
+mod replies;
+mod service;
+
+pub use feed::{Feed, FeedError};
+pub use ingest::{Ingest, IngestError, IngestRecord, RecordEnd};
+pub use plans::{PlanSource, Plans};
+pub use read::{Reader, StoredRecord};
+pub use service::{JetStream, Options, StartError};

@@ -1,0 +1,275 @@
+//! Delivery: one task per consumer carries out what its state machine says, and sleeps while there is nothing to do.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_broker::{Publisher, Sent};
+use millstream_cluster::StreamCell;
+use millstream_streams::{Ack, AckKind, Action, Deliver};
+use millstream_types::{HeaderBlock, HeadersBuilder, Timestamp};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tracing::{debug, error};
+
+use crate::read::FrameCursor;
+use crate::service::Shared;
+
+/// Most deliveries between two looks at the stream's lock.
+const ROUND: usize = 256;
+/// Pending bytes of a receiver beyond which its consumer waits, and below which it goes on.
+const HIGH_WATER: usize = 8 * 1024 * 1024;
+const LOW_WATER: usize = 2 * 1024 * 1024;
+
+type Key = (u32, String);
+
+/// The delivery tasks of this node.
+#[derive(Debug, Default)]
+pub(crate) struct Pumps {
+    tasks: Mutex<HashMap<Key, (Arc<Notify>, AbortHandle)>>,
+    /// Consumers that a feed polls itself.
+    claimed: Mutex<HashSet<Key>>,
+}
+
+impl Pumps {
+    /// Makes sure that a consumer's deliveries are carried out, and that changes of it are seen.
+    pub(crate) fn ensure(&self, shared: &Arc<Shared>, cell: &Arc<StreamCell>, name: &str) {
+        let key = (cell.id, name.to_owned());
+        if self.claimed.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+            return;
+        }
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((wake, _)) = tasks.get(&key) {
+            wake.notify_one();
+            return;
+        }
+        let wake = Arc::new(Notify::new());
+        let pump = Pump {
+            shared: Arc::downgrade(shared),
+            cell: Arc::clone(cell),
+            name: name.to_owned(),
+            wake: Arc::clone(&wake),
+            publisher: shared.broker.publisher(),
+            cursor: FrameCursor::default(),
+        };
+        let task = shared.runtime.spawn(pump.run());
+        tasks.insert(key, (wake, task.abort_handle()));
+    }
+
+    /// Has a consumer look again.
+    pub(crate) fn wake(&self, cell: &StreamCell, name: &str) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((wake, _)) = tasks.get(&(cell.id, name.to_owned())) {
+            wake.notify_one();
+        }
+    }
+
+    /// Ends a consumer's deliveries.
+    pub(crate) fn stop(&self, cell: &StreamCell, name: &str) {
+        let gone = self
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&(cell.id, name.to_owned()));
+        if let Some((_, task)) = gone {
+            task.abort();
+        }
+    }
+
+    /// Ends the deliveries of all consumers of a stream.
+    pub(crate) fn stop_all(&self, cell: &StreamCell) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|(id, _), (_, task)| {
+            if *id == cell.id {
+                task.abort();
+            }
+            *id != cell.id
+        });
+    }
+
+    /// Leaves a consumer to somebody who polls it himself.
+    pub(crate) fn claim(&self, cell: &StreamCell, name: &str) {
+        let key = (cell.id, name.to_owned());
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.stop(cell, name);
+    }
+}
+
+struct Pump {
+    shared: std::sync::Weak<Shared>,
+    cell: Arc<StreamCell>,
+    name: String,
+    wake: Arc<Notify>,
+    publisher: Publisher,
+    cursor: FrameCursor,
+}
+
+/// When to look again.
+enum Next {
+    Now,
+    At(Timestamp),
+    OnWake,
+    Never,
+}
+
+impl Pump {
+    async fn run(mut self) {
+        let Some(mut interest) = self.shared.upgrade().map(|shared| shared.broker.interest_changed()) else {
+            return;
+        };
+        let mut actions = Vec::with_capacity(ROUND);
+        loop {
+            let Some(shared) = self.shared.upgrade() else { return };
+            let deliver_subject = self.look_for_receiver(&shared);
+            let mut next = self.poll(&mut actions);
+            let pressure = self.carry_out(&shared, &mut actions, &mut next).await;
+            if let Some(route) = pressure {
+                shared.broker.wait_drained(&route, LOW_WATER).await;
+            }
+            drop(shared);
+            let pushed = deliver_subject.is_some();
+            match next {
+                Next::Now => tokio::task::yield_now().await,
+                Next::Never => return,
+                Next::OnWake if pushed => tokio::select! {
+                    () = self.wake.notified() => {}
+                    _ = interest.changed() => {}
+                },
+                Next::OnWake => self.wake.notified().await,
+                Next::At(time) => {
+                    let wait = time.since(Timestamp::now()).max(Duration::from_millis(1));
+                    tokio::select! {
+                        () = self.wake.notified() => {}
+                        () = tokio::time::sleep(wait) => {}
+                        _ = interest.changed(), if pushed => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// A push consumer delivers while somebody listens.
+    fn look_for_receiver(&self, shared: &Shared) -> Option<String> {
+        let mut stream = self.cell.lock();
+        let subject = stream.consumers.get(&self.name)?.config.deliver_subject.clone()?;
+        let listening = shared.broker.has_interest(subject.as_bytes());
+        stream.set_interest(&self.name, listening, Timestamp::now());
+        Some(subject)
+    }
+
+    fn poll(&self, actions: &mut Vec<Action>) -> Next {
+        let now = Timestamp::now();
+        let mut stream = self.cell.lock();
+        while actions.len() < ROUND {
+            match stream.poll_consumer(&self.name, now) {
+                None => return Next::Never,
+                Some(Action::Idle { wants_messages }) => {
+                    if wants_messages {
+                        self.cell.wake_on_change(&self.wake);
+                    }
+                    return Next::OnWake;
+                }
+                Some(Action::WaitUntil { time, wants_messages }) => {
+                    if wants_messages {
+                        self.cell.wake_on_change(&self.wake);
+                    }
+                    return Next::At(time);
+                }
+                Some(action) => actions.push(action),
+            }
+        }
+        Next::Now
+    }
+
+    /// Sends what was decided; answers the subject to wait for when its receivers are behind.
+    async fn carry_out(
+        &mut self,
+        shared: &Arc<Shared>,
+        actions: &mut Vec<Action>,
+        next: &mut Next,
+    ) -> Option<Bytes> {
+        let mut pressure = None;
+        let headers_only =
+            self.cell.lock().consumers.get(&self.name).is_some_and(|consumer| consumer.config.headers_only);
+        let mut given_up = Vec::new();
+        for action in actions.drain(..) {
+            match action {
+                Action::Deliver(deliver) => {
+                    let route = deliver.deliver_to.clone();
+                    match self.deliver(shared, deliver, headers_only) {
+                        Some(sent) if sent.pending > HIGH_WATER => pressure = Some(route),
+                        _ => {}
+                    }
+                }
+                Action::Status { to, headers, reply } => {
+                    self.publisher.send(&to, reply.as_deref(), &headers, &[]);
+                }
+                Action::MaxDeliveries { seq, deliveries } => {
+                    given_up.push(Ack { stream_seq: seq, kind: AckKind::GiveUp });
+                    self.advise_max_deliveries(seq, deliveries);
+                }
+                Action::Expired => {
+                    debug!(target: "nats", "consumer `{}` > `{}` is inactive and goes", self.cell.name, self.name);
+                    if let Err(error) = crate::api::remove_consumer(shared, &self.cell, &self.name).await {
+                        error!(target: "nats", "inactive consumer `{}` stays: {error}", self.name);
+                    }
+                    *next = Next::Never;
+                }
+                Action::Idle { .. } | Action::WaitUntil { .. } => {}
+            }
+        }
+        self.publisher.flush();
+        if !given_up.is_empty() {
+            crate::acks::commit(shared, &self.cell, &self.name, given_up, Vec::new());
+        }
+        pressure
+    }
+
+    fn deliver(&mut self, shared: &Shared, deliver: Deliver, headers_only: bool) -> Option<Sent> {
+        let record = match self.cursor.record(shared, &self.cell, deliver.seq, deliver.place) {
+            Ok(Some(record)) => record,
+            // Removed between the look and now: as if it had never matched.
+            Ok(None) => return None,
+            Err(error) => {
+                error!(target: "nats", "{error}");
+                return None;
+            }
+        };
+        let view = record.view();
+        let sent = if headers_only {
+            let mut headers = HeadersBuilder::from_block(&HeaderBlock::new(view.headers));
+            headers.push("Nats-Msg-Size", &view.payload.len().to_string());
+            let headers = headers.build();
+            self.publisher.deliver(&deliver.deliver_to, view.subject, Some(&deliver.reply), &headers, &[])
+        } else {
+            self.publisher.deliver(
+                &deliver.deliver_to,
+                view.subject,
+                Some(&deliver.reply),
+                view.headers,
+                view.payload,
+            )
+        };
+        if sent.receivers == 0 {
+            // Whoever asked is gone; the message is not held back until its acknowledgement is overdue.
+            self.cell.lock().undelivered(&self.name, deliver.seq, &deliver.deliver_to, Timestamp::now());
+        }
+        Some(sent)
+    }
+
+    fn advise_max_deliveries(&mut self, seq: u64, deliveries: u64) {
+        let subject =
+            format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{}.{}", self.cell.name, self.name);
+        let advisory = serde_json::json!({
+            "type": "io.nats.jetstream.advisory.v1.max_deliver",
+            "id": format!("{}-{}-{seq}", self.cell.name, self.name),
+            "timestamp": Timestamp::now().to_rfc3339(),
+            "stream": self.cell.name,
+            "consumer": self.name,
+            "stream_seq": seq,
+            "deliveries": deliveries,
+        });
+        self.publisher.send(subject.as_bytes(), None, &[], advisory.to_string().as_bytes());
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading stored messages: the index says where, the journal (or memory) has the bytes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_cluster::StreamCell;
+use millstream_journal::{Position, ReadError};
+use millstream_streams::{RecordError, RecordView, record_at};
+use millstream_types::{Message, Timestamp};
+use thiserror::Error;
+
+use crate::service::Shared;
+
+/// Why a stored message cannot be read.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// The journal cannot give the frame.
+    #[error("message {seq} of stream `{stream}` cannot be read: {source}")]
+    Frame {
+        /// The stream.
+        stream: String,
+        /// The message's sequence.
+        seq: u64,
+        /// Why.
+        source: ReadError,
+    },
+    /// The frame is whole, the record in it is not.
+    #[error("message {seq} of stream `{stream}` is damaged: {source}")]
+    Record {
+        /// The stream.
+        stream: String,
+        /// The message's sequence.
+        seq: u64,
+        /// What is wrong.
+        source: RecordError,
+    },
+}
+
+/// A message with where it stands. Holds its frame, from which its parts are sliced.
+#[derive(Clone, Debug)]
+pub struct StoredRecord {
+    /// Its sequence in the stream.
+    pub seq: u64,
+    /// When it was stored.
+    pub time: Timestamp,
+    frame: Bytes,
+    offset: usize,
+}
+
+impl StoredRecord {
+    /// The record's parts, borrowed.
+    #[must_use]
+    pub fn view(&self) -> RecordView<'_> {
+        record_at(&self.frame, self.offset).map(|(view, _)| view).expect("invariant: checked when it was read")
+    }
+
+    /// The payload, shared.
+    #[must_use]
+    pub fn payload(&self) -> Bytes {
+        self.frame.slice_ref(self.view().payload)
+    }
+
+    /// The record as a message, shared.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        let view = self.view();
+        Message {
+            subject: self.frame.slice_ref(view.subject),
+            reply: None,
+            headers: self.frame.slice_ref(view.headers),
+            payload: self.frame.slice_ref(view.payload),
+        }
+    }
+}
+
+/// The frame of one stream read last: consecutive messages mostly share it.
+#[derive(Debug, Default)]
+pub(crate) struct FrameCursor {
+    last: Option<(Position, Bytes)>,
+}
+
+impl FrameCursor {
+    pub(crate) fn frame(&mut self, shared: &Shared, cell: &StreamCell, at: Position) -> Result<Option<Bytes>, ReadError> {
+        if let Some((position, frame)) = &self.last
+            && *position == at
+        {
+            return Ok(Some(frame.clone()));
+        }
+        let frame = if at.file == u32::MAX {
+            match cell.memory_frame(at) {
+                Some(frame) => frame,
+                None => return Ok(None),
+            }
+        } else {
+            shared.group.read(at)?
+        };
+        self.last = Some((at, frame.clone()));
+        Ok(Some(frame))
+    }
+
+    /// One message; `None` when it is gone since it was looked up.
+    pub(crate) fn record(
+        &mut self,
+        shared: &Shared,
+        cell: &StreamCell,
+        seq: u64,
+        place: millstream_streams::Place,
+    ) -> Result<Option<StoredRecord>, FetchError> {
+        let frame = self.frame(shared, cell, place.position).map_err(|source| FetchError::Frame {
+            stream: cell.name.clone(),
+            seq,
+            source,
+        })?;
+        let Some(frame) = frame else { return Ok(None) };
+        let offset = place.offset as usize;
+        record_at(&frame, offset).map_err(|source| FetchError::Record {
+            stream: cell.name.clone(),
+            seq,
+            source,
+        })?;
+        Ok(Some(StoredRecord { seq, time: place.time, frame, offset }))
+    }
+}
+
+pub(crate) fn read(shared: &Shared, cell: &StreamCell, seq: u64) -> Result<Option<StoredRecord>, FetchError> {
+    let place = cell.lock().locate(seq);
+    match place {
+        None => Ok(None),
+        Some(place) => FrameCursor::default().record(shared, cell, seq, place),
+    }
+}
+
+/// Reading for the management API: ranges of a stream, without a consumer.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// One message; `None` when the stream does not hold it.
+    ///
+    /// # Errors
+    /// When it is held and cannot be read.
+    pub fn get(&self, stream: &str, seq: u64) -> Result<Option<StoredRecord>, FetchError> {
+        self.shared.node.stream(stream).map_or(Ok(None), |cell| read(&self.shared, &cell, seq))
+    }
+
+    /// Up to `limit` messages from sequence `from` on, in order.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn range(&self, stream: &str, from: u64, limit: usize) -> Result<Vec<StoredRecord>, FetchError> {
+        let Some(cell) = self.shared.node.stream(stream) else { return Ok(Vec::new()) };
+        let mut cursor = FrameCursor::default();
+        let mut found = Vec::new();
+        let mut next = from;
+        while found.len() < limit {
+            let place = {
+                let stream = cell.lock();
+                stream.next_live(next).and_then(|seq| Some((seq, stream.locate(seq)?)))
+            };
+            let Some((seq, place)) = place else { break };
+            found.extend(cursor.record(&self.shared, &cell, seq, place)?);
+            next = seq + 1;
+        }
+        Ok(found)
+    }
+
+    /// Completes after the next change of the stream; at once when there is no such stream.
+    pub async fn changed(&self, stream: &str, last_seen: u64) {
+        let Some(cell) = self.shared.node.stream(stream) else { return };
+        let waker = Arc::new(tokio::sync::Notify::new());
+        {
+            let stream = cell.lock();
+            if stream.next_live(last_seen + 1).is_some() {
+                return;
+            }
+            cell.wake_on_change(&waker);
+        }
+        waker.notified().await;
+    }
+}

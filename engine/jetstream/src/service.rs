@@ -1,0 +1,301 @@
+//! The JetStream service: ties the node's streams to the broker and keeps the ties as streams come and go.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use millstream_broker::{Attachment, Broker, Publisher};
+use millstream_cluster::{Command, Hooks, Node, Outcome, StreamCell, StreamChange};
+use millstream_consensus::{Group, Proposal};
+use millstream_streams::{ApiError, StorageType};
+use millstream_types::Message;
+use tokio::runtime::Handle;
+
+use crate::acks::AckDoor;
+use crate::api::{self, ApiDoor};
+use crate::expiry;
+use crate::ingest::Ingest;
+use crate::ingress::{Door, Ingress};
+use crate::plans::{PlanSource, Plans};
+use crate::pump::Pumps;
+use crate::read::Reader;
+use crate::replies::Acker;
+
+/// What the service is built from.
+#[derive(Debug)]
+pub struct Options {
+    /// The broker whose clients it serves.
+    pub broker: Broker,
+    /// The log and its state.
+    pub group: Group<Node>,
+    /// The state the group applies to.
+    pub node: Arc<Node>,
+    /// Compiles stations' pipelines.
+    pub plans: Arc<dyn PlanSource>,
+    /// Where `max_storage` and `max_memory` of account information come from; zero means unlimited.
+    pub max_storage: u64,
+    /// See `max_storage`.
+    pub max_memory: u64,
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The broker refused a subject.
+    #[error("cannot attach to `{subject}`: {reason}")]
+    Attach {
+        /// Which subject.
+        subject: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What every part of the service shares.
+pub(crate) struct Shared {
+    pub(crate) broker: Broker,
+    pub(crate) group: Group<Node>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) acker: Acker,
+    pub(crate) runtime: Handle,
+    pub(crate) plans: Plans,
+    pub(crate) pumps: Pumps,
+    pub(crate) max_storage: u64,
+    pub(crate) max_memory: u64,
+    /// Publishes of the process itself to live subscribers; streams do not gather from it.
+    live: Mutex<Publisher>,
+    live_cid: u64,
+    bound: RwLock<HashMap<u32, Bound>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// A stream's ties to the broker.
+struct Bound {
+    ingress: Arc<Ingress>,
+    subjects: Vec<String>,
+    attachments: Vec<Attachment>,
+}
+
+/// A running JetStream service; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct JetStream {
+    shared: Arc<Shared>,
+    _attachments: Arc<Vec<Attachment>>,
+}
+
+impl JetStream {
+    /// Binds every recovered stream and starts serving. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the broker refuses one of the service's own subjects.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let broker = options.broker;
+        let live = broker.publisher();
+        let live_cid = live.origin().cid;
+        let shared = Arc::new(Shared {
+            acker: Acker::new(broker.publisher()),
+            runtime: Handle::current(),
+            plans: Plans::new(options.plans),
+            pumps: Pumps::default(),
+            live: Mutex::new(live),
+            live_cid,
+            bound: RwLock::default(),
+            max_storage: options.max_storage,
+            max_memory: options.max_memory,
+            node: options.node,
+            group: options.group,
+            broker,
+        });
+        for cell in shared.node.streams() {
+            shared.bind(&cell);
+            let names: Vec<String> = cell.lock().consumers.keys().cloned().collect();
+            for name in names {
+                shared.pumps.ensure(&shared, &cell, &name);
+            }
+        }
+        shared.node.set_hooks(Arc::new(ServiceHooks(Arc::downgrade(&shared))));
+        let api = api::start(&shared);
+        let attachments = vec![
+            attach(&shared.broker, "$JS.API.>", Arc::new(ApiDoor::new(Arc::clone(&shared), api)))?,
+            attach(&shared.broker, "$JS.ACK.>", Arc::new(AckDoor(Arc::clone(&shared))))?,
+            attach(&shared.broker, "$JS.FC.>", Arc::new(crate::acks::FlowDoor(Arc::clone(&shared))))?,
+        ];
+        expiry::start(&shared);
+        Ok(Self { shared, _attachments: Arc::new(attachments) })
+    }
+
+    /// Publishing from inside the process.
+    #[must_use]
+    pub fn ingest(&self) -> Ingest {
+        Ingest { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Reading stored messages.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// Proposes a command and waits for what it came to.
+    ///
+    /// # Errors
+    /// When the log does not take it.
+    pub async fn propose(&self, command: &Command) -> Result<Outcome, ApiError> {
+        self.shared.propose_wait(command).await
+    }
+
+    /// Compiles stations' plans anew after the catalog changed; each swaps in at its station's next batch.
+    pub fn refresh_plans(&self) {
+        self.shared.refresh_plans();
+    }
+
+    /// The compiled plan of a station, for its numbers.
+    #[must_use]
+    pub fn plan(&self, station: &str) -> Option<Arc<millstream_pipeline::Plan>> {
+        let cell = self.shared.node.stream(station)?;
+        let bound = self.shared.bound.read().unwrap_or_else(PoisonError::into_inner);
+        bound.get(&cell.id)?.ingress.plan.load_full()
+    }
+}
+
+fn attach(
+    broker: &Broker,
+    subject: &str,
+    handler: Arc<dyn millstream_broker::Handler>,
+) -> Result<Attachment, StartError> {
+    broker
+        .attach(subject, handler)
+        .map_err(|error| StartError::Attach { subject: subject.to_owned(), reason: error.to_string() })
+}
+
+impl Shared {
+    /// Proposes a command of one stream; `done` runs on the apply thread, or here when the log refuses at once.
+    pub(crate) fn propose(
+        &self,
+        cell: &StreamCell,
+        count: u32,
+        command: &Command,
+        done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
+    ) {
+        let durable = cell.lock().config.storage == StorageType::File;
+        self.propose_raw(cell.id, count, durable, command, done);
+    }
+
+    pub(crate) fn propose_raw(
+        &self,
+        stream: u32,
+        count: u32,
+        durable: bool,
+        command: &Command,
+        done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
+    ) {
+        let (head, body) = command.encode();
+        let proposal = Proposal { stream, count, head, body, durable };
+        self.group.propose_with(
+            proposal,
+            Box::new(move |result| done(result.map_err(|error| ApiError::internal(&error.to_string())))),
+        );
+    }
+
+    pub(crate) async fn propose_wait(&self, command: &Command) -> Result<Outcome, ApiError> {
+        let (tell, wait) = tokio::sync::oneshot::channel();
+        self.propose_raw(0, 0, true, command, move |outcome| {
+            // A requester that went away needs no answer.
+            let _gone = tell.send(outcome);
+        });
+        wait.await.unwrap_or_else(|_| Err(ApiError::internal("server is shutting down")))
+    }
+
+    /// The entrance of the stream that stores this subject.
+    pub(crate) fn ingress_for(&self, subject: &[u8]) -> Option<Arc<Ingress>> {
+        let bound = self.bound.read().unwrap_or_else(PoisonError::into_inner);
+        let found = bound.values().find(|bound| bound.ingress.cell.lock().captures(subject));
+        found.map(|bound| Arc::clone(&bound.ingress))
+    }
+
+    /// Whether messages of this origin were already handed to the streams by [`Ingest`].
+    pub(crate) fn is_live(&self, cid: u64) -> bool {
+        self.live_cid == cid
+    }
+
+    /// Sends ingested messages to live subscribers, as the network path does.
+    pub(crate) fn broadcast(&self, messages: &[Message]) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        for message in messages {
+            live.send(&message.subject, message.reply.as_deref(), &message.headers, &message.payload);
+        }
+        live.flush();
+    }
+
+    fn bind(self: &Arc<Self>, cell: &Arc<StreamCell>) {
+        let subjects = cell.lock().config.subjects.clone();
+        let mut bound = self.bound.write().unwrap_or_else(PoisonError::into_inner);
+        let ingress = match bound.get(&cell.id) {
+            Some(known) if known.subjects == subjects => return,
+            Some(known) => Arc::clone(&known.ingress),
+            None => {
+                let plan = self.plans.compile(&self.node, &cell.name);
+                Arc::new(Ingress::new(Arc::clone(cell), Arc::clone(self), plan))
+            }
+        };
+        let attachments = subjects
+            .iter()
+            .filter_map(|subject| {
+                let door = Arc::new(Door(Arc::clone(&ingress)));
+                match self.broker.attach(subject, door) {
+                    Ok(attachment) => Some(attachment),
+                    Err(error) => {
+                        tracing::error!(target: "nats", "stream `{}` cannot take `{subject}`: {error}", cell.name);
+                        None
+                    }
+                }
+            })
+            .collect();
+        bound.insert(cell.id, Bound { ingress, subjects, attachments });
+    }
+
+    fn unbind(&self, cell: &StreamCell) {
+        let gone = self.bound.write().unwrap_or_else(PoisonError::into_inner).remove(&cell.id);
+        drop(gone.map(|bound| bound.attachments));
+    }
+
+    fn refresh_plans(&self) {
+        let all: Vec<Arc<Ingress>> = {
+            let bound = self.bound.read().unwrap_or_else(PoisonError::into_inner);
+            bound.values().map(|bound| Arc::clone(&bound.ingress)).collect()
+        };
+        for ingress in all {
+            self.plans.refresh(&self.node, &ingress);
+        }
+    }
+}
+
+/// Hears of applied changes; holds the service weakly, because the node outlives it in tests.
+struct ServiceHooks(std::sync::Weak<Shared>);
+
+impl Hooks for ServiceHooks {
+    fn stream_changed(&self, change: StreamChange) {
+        let Some(shared) = self.0.upgrade() else { return };
+        match change {
+            StreamChange::Created(cell) | StreamChange::Updated(cell) => shared.bind(&cell),
+            StreamChange::Deleted(cell) => {
+                shared.unbind(&cell);
+                shared.pumps.stop_all(&cell);
+            }
+            StreamChange::Consumer(cell, name) => shared.pumps.ensure(&shared, &cell, &name),
+            StreamChange::ConsumerDeleted(cell, name) => shared.pumps.stop(&cell, &name),
+        }
+    }
+
+    fn catalog_changed(&self) {}
+
+    fn applied(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.acker.flush();
+        }
+    }
+}

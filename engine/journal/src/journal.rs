@@ -1,0 +1,244 @@
+//! The journal's handle: append, read, remove.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use tracing::debug;
+
+use crate::error::{AppendError, OpenError, ReadError};
+use crate::frame::{FRAME_HEADER, is_whole, read_frame_header};
+use crate::position::Position;
+use crate::recover::{Files, Recovered, Replayed, file_name, recover};
+use crate::storage::Storage;
+use crate::tail::Tail;
+use crate::writer::{Committed, Frame, Writer};
+
+/// How a journal works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes reserved per file.
+    pub file_size: u64,
+    /// Most bytes that may wait to be written.
+    pub max_queued_bytes: usize,
+    /// Bytes of the newest bodies kept in memory.
+    pub tail_cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self { file_size: 64 << 20, max_queued_bytes: 256 * MIB, tail_cache_bytes: 64 * MIB }
+    }
+}
+
+/// One file of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Its number.
+    pub id: u32,
+    /// Its size in bytes, reserved ones included.
+    pub bytes: u64,
+}
+
+/// Figures for monitoring.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Index of the last frame that is safe.
+    pub last_index: u64,
+    /// Bytes written since the start.
+    pub written: u64,
+    /// Syncs since the start.
+    pub syncs: u64,
+    /// Bytes that wait to be written.
+    pub queued: usize,
+    /// Why the journal acknowledges nothing any more, if so.
+    pub failed: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    pub(crate) frames: Vec<Frame<T>>,
+    pub(crate) bytes: usize,
+    pub(crate) closed: bool,
+}
+
+pub(crate) struct Inner<T> {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) queue: Mutex<Queue<T>>,
+    pub(crate) arrived: Condvar,
+    pub(crate) files: RwLock<Files>,
+    pub(crate) tail: Tail,
+    pub(crate) failed: OnceLock<Arc<io::Error>>,
+    pub(crate) rotate: AtomicBool,
+    pub(crate) file_size: u64,
+    pub(crate) written: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) last_index: AtomicU64,
+    max_queued: usize,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The journal; cheap to clone. `T` is what comes back with each frame.
+pub struct Journal<T> {
+    inner: Arc<Inner<T>>,
+}
+
+impl<T> Clone for Journal<T> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<T> fmt::Debug for Journal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + 'static> Journal<T> {
+    /// Recovers a journal and starts its thread. Frames behind `after` (position and index of the last one a checkpoint
+    /// covers) go to `replay`; later ones are answered to `sink`, batch by batch, on the journal's thread.
+    ///
+    /// # Errors
+    /// When files cannot be read, are damaged, or were written by a newer build.
+    pub fn open(
+        options: &Options,
+        storage: Arc<dyn Storage>,
+        after: Option<(Position, u64)>,
+        replay: &mut dyn FnMut(Replayed) -> Result<(), String>,
+        sink: impl FnMut(Vec<Committed<T>>) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let Recovered { files, active, last_index } = recover(&*storage, options.file_size, after, replay)?;
+        let inner = Arc::new(Inner {
+            storage,
+            queue: Mutex::new(Queue { frames: Vec::new(), bytes: 0, closed: false }),
+            arrived: Condvar::new(),
+            files: RwLock::new(files),
+            tail: Tail::new(options.tail_cache_bytes),
+            failed: OnceLock::new(),
+            rotate: AtomicBool::new(false),
+            file_size: options.file_size,
+            written: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            last_index: AtomicU64::new(last_index),
+            max_queued: options.max_queued_bytes,
+            thread: Mutex::new(None),
+        });
+        let writer = Writer::new(Arc::clone(&inner), active, last_index, Box::new(sink));
+        let thread = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| OpenError::File { name: "journal thread".to_owned(), source })?;
+        *inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(Self { inner })
+    }
+
+    /// Queues a frame. It is answered to the sink, in the order of appends.
+    ///
+    /// # Errors
+    /// The frame comes back when the journal is closed or too much waits already.
+    pub fn append(&self, frame: Frame<T>) -> Result<(), (AppendError, Frame<T>)> {
+        let len = frame.head.len() + frame.body.len();
+        let mut queue = self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.closed {
+            return Err((AppendError::Closed, frame));
+        }
+        if queue.bytes + len > self.inner.max_queued.min(u32::MAX as usize) {
+            return Err((AppendError::Busy, frame));
+        }
+        queue.bytes += len;
+        queue.frames.push(frame);
+        let first = queue.frames.len() == 1;
+        drop(queue);
+        if first {
+            self.inner.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The body at a position: from memory when it is recent, else from disk with its checksum verified.
+    ///
+    /// # Errors
+    /// When the file is gone, cannot be read, or holds something else there.
+    pub fn read(&self, position: Position) -> Result<Bytes, ReadError> {
+        if let Some(body) = self.inner.tail.get(position) {
+            return Ok(body);
+        }
+        let file = {
+            let files = self.inner.files.read().unwrap_or_else(PoisonError::into_inner);
+            files.get(&position.file).cloned().ok_or(ReadError::Missing(position.file))?
+        };
+        let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
+        let mut bytes = vec![0; FRAME_HEADER + position.len as usize];
+        let count = file
+            .read_at(&mut bytes, offset)
+            .map_err(|source| ReadError::Io { file: position.file, offset, source })?;
+        let damaged = || ReadError::Damaged { file: position.file, offset };
+        if count < bytes.len() {
+            return Err(damaged());
+        }
+        let header = read_frame_header(&bytes).ok_or_else(damaged)?;
+        let (head, body) = bytes.split_at(FRAME_HEADER);
+        if header.len != position.len || !is_whole(head, body, header.crc) {
+            return Err(damaged());
+        }
+        Ok(Bytes::from(bytes).slice(FRAME_HEADER..))
+    }
+
+    /// All files, oldest first.
+    #[must_use]
+    pub fn files(&self) -> Vec<FileInfo> {
+        let files = self.inner.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.iter().map(|(id, file)| FileInfo { id: *id, bytes: file.len().unwrap_or(0) }).collect()
+    }
+
+    /// Removes a file that nothing points to any more. The newest one is never removed.
+    ///
+    /// # Errors
+    /// As the file system says; the file stays then.
+    pub fn remove(&self, id: u32) -> io::Result<()> {
+        let mut files = self.inner.files.write().unwrap_or_else(PoisonError::into_inner);
+        if files.keys().next_back() == Some(&id) || !files.contains_key(&id) {
+            return Ok(());
+        }
+        self.inner.storage.remove(&file_name(id))?;
+        files.remove(&id);
+        drop(files);
+        debug!(target: "nats", "journal file {id} removed, nothing in it is live");
+        self.inner.storage.sync_folder()
+    }
+
+    /// Begins a new file with the next durable frame.
+    pub fn rotate(&self) {
+        self.inner.rotate.store(true, Ordering::Release);
+    }
+
+    /// Figures for monitoring.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            last_index: self.inner.last_index.load(Ordering::Relaxed),
+            written: self.inner.written.load(Ordering::Relaxed),
+            syncs: self.inner.syncs.load(Ordering::Relaxed),
+            queued: self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).bytes,
+            failed: self.inner.failed.get().map(ToString::to_string),
+        }
+    }
+
+    /// Writes what waits and ends the thread. Appends fail from now on; reads go on.
+    pub fn close(&self) {
+        self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.inner.arrived.notify_one();
+        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!(target: "nats", "journal thread panicked");
+        }
+    }
+}

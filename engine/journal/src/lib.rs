@@ -1,0 +1,23 @@
+//! The node's one write-ahead log, and the store itself: frames appended to files, one write and one sync per batch.
+//!
+//! What lives here: the layout of files, frames and checkpoints, group commit, recovery, verified reads, the storage seam
+//! with its real, in-memory and faulty implementations.
+//! What may not come in: what the bytes mean. Streams, consumers and Raft are other rooms; a frame's body is opaque here.
+
+mod checkpoint;
+mod error;
+mod frame;
+mod journal;
+mod position;
+mod recover;
+mod storage;
+mod tail;
+mod writer;
+
+pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
+pub use error::{AppendError, OpenError, ReadError};
+pub use journal::{FileInfo, Journal, Options, Status};
+pub use position::Position;
+pub use recover::Replayed;
+pub use storage::{DiskStorage, Fault, MemoryStorage, Storage, StorageFile};
+pub use writer::{Committed, Frame};

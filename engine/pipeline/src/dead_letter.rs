@@ -1,0 +1,124 @@
+//! Rejected messages as ordinary messages that any client can read.
+//!
+//! A dead letter carries the original payload byte for byte. The original headers stay as they were, except those that
+//! would act on the dead-letter stream itself or be mistaken for the letter's own: names that start with `Nats-`, `Ms-Dead-`
+//! or `Ms-Original-` get `Ms-Original-` in front. The reasons stand in `Ms-Dead-*` headers.
+
+use bytes::Bytes;
+use millstream_types::{Message, Timestamp};
+
+use crate::Rejection;
+use crate::headers::{Writer, lines, name};
+
+const KEPT: &str = "Ms-Original-";
+const OWN: &str = "Ms-Dead-";
+
+/// The kinds of stage that appear as the last token of a dead letter's subject.
+const KINDS: [&str; 5] = ["schema", "function", "sql", "consumer", "sink"];
+
+/// The message that keeps a rejected one: subject `$MS.DEAD.<station>.<kind of stage>`, where the kind is `schema`,
+/// `function`, `sql`, `consumer`, `sink` or else `other`.
+///
+/// `version` is the plan's version, 0 where there is none. Texts of the rejection are bounded and on one line.
+#[must_use]
+pub fn dead_letter(
+    station: &str,
+    original: &Message,
+    rejection: &Rejection,
+    time: Timestamp,
+    version: u64,
+) -> Message {
+    let why = rejection.bounded();
+    let kind = KINDS.into_iter().find(|kind| *kind == why.kind()).unwrap_or("other");
+    let mut headers = Writer::with_capacity(original.headers.len() + why.reason.len() + 512);
+    for line in lines(&original.headers) {
+        let prefix = if reserved(name(line)) { KEPT } else { "" };
+        headers.prefixed(prefix, line);
+    }
+    headers.push("Ms-Dead-Station", station.as_bytes());
+    headers.push("Ms-Dead-Stage", why.stage.as_bytes());
+    headers.push("Ms-Dead-Code", why.code.as_bytes());
+    headers.push("Ms-Dead-Reason", why.reason.as_bytes());
+    if let Some(path) = &why.path {
+        headers.push("Ms-Dead-Path", path.as_bytes());
+    }
+    headers.push("Ms-Dead-Time", time.to_rfc3339().as_bytes());
+    headers.push("Ms-Dead-Subject", &original.subject);
+    headers.push("Ms-Dead-Version", version.to_string().as_bytes());
+    Message {
+        subject: Bytes::from(format!("$MS.DEAD.{station}.{kind}")),
+        reply: None,
+        headers: headers.build(),
+        payload: original.payload.clone(),
+    }
+}
+
+fn reserved(name: &[u8]) -> bool {
+    ["Nats-", OWN, KEPT].iter().any(|prefix| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    })
+}
+
+/// A dead letter, read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The station that rejected the message.
+    pub station: String,
+    /// The label of the stage that did.
+    pub stage: String,
+    /// The reason's short word.
+    pub code: String,
+    /// The reason as a sentence.
+    pub reason: String,
+    /// JSON pointer to the offending place, where there is one.
+    pub path: Option<String>,
+    /// When it was rejected.
+    pub time: Timestamp,
+    /// The subject it was published on.
+    pub subject: Bytes,
+    /// Version of the station's plan, 0 where there was none.
+    pub version: u64,
+    /// The original header block; empty when there was none.
+    pub headers: Bytes,
+    /// The original payload.
+    pub payload: Bytes,
+}
+
+impl DeadLetter {
+    /// Reads a message of a dead-letter stream; `None` when it is no dead letter.
+    #[must_use]
+    pub fn read(message: &Message) -> Option<Self> {
+        let block = message.header_block();
+        let text = |name: &str| block.get_str(name).map(str::to_owned);
+        let mut headers = Writer::with_capacity(message.headers.len());
+        for line in lines(&message.headers).filter(|line| !name(line).starts_with(OWN.as_bytes())) {
+            headers.line(line.strip_prefix(KEPT.as_bytes()).unwrap_or(line));
+        }
+        Some(Self {
+            station: text("Ms-Dead-Station")?,
+            stage: text("Ms-Dead-Stage")?,
+            code: text("Ms-Dead-Code")?,
+            reason: text("Ms-Dead-Reason")?,
+            path: text("Ms-Dead-Path"),
+            time: Timestamp::parse_rfc3339(block.get_str("Ms-Dead-Time")?)?,
+            subject: Bytes::copy_from_slice(block.get("Ms-Dead-Subject")?),
+            version: block.get_str("Ms-Dead-Version")?.parse().ok()?,
+            headers: headers.build(),
+            payload: message.payload.clone(),
+        })
+    }
+
+    /// The message as it was published, without its reply subject: to be sent again.
+    #[must_use]
+    pub fn original(&self) -> Message {
+        Message {
+            subject: self.subject.clone(),
+            reply: None,
+            headers: self.headers.clone(),
+            payload: self.payload.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

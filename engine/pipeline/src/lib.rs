@@ -1,0 +1,26 @@
+//! The stages between permission and the log: what a station does to a batch of messages before they are stored.
+//!
+//! What lives here: the [`Stage`] contract, compiled plans and how a batch runs through one, the stages for schemas and
+//! functions, dead letters, and the numbers each stage keeps. What may not come in: wasmtime and datafusion (they stand
+//! behind traits), tokio, any IO, the log. The only clock read is the one that measures how long a stage took.
+
+mod dead_letter;
+mod function_stage;
+mod headers;
+mod metrics;
+mod plan;
+mod record;
+mod run;
+mod schema_stage;
+mod stage;
+mod verdict;
+
+pub use dead_letter::{DeadLetter, dead_letter};
+pub use function_stage::FunctionStage;
+pub use metrics::{PipelineMetrics, StageMetrics, StageSnapshot};
+pub use millstream_schema_formats::{Column, ColumnKind};
+pub use plan::Plan;
+pub use record::Record;
+pub use schema_stage::SchemaStage;
+pub use stage::Stage;
+pub use verdict::{Ended, OnRejection, Rejection, Verdict};

@@ -1,0 +1,135 @@
+//! A station's compiled pipeline.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::metrics::{PipelineMetrics, StageMetrics, StageSnapshot};
+use crate::run::Run;
+use crate::{Ended, OnRejection, Record, Rejection, SchemaStage, Stage, Verdict};
+
+/// What a station does to messages before they are stored, compiled once when it is applied. Immutable: a changed station
+/// gets a new plan, and batches under way end with the one they began with.
+#[derive(Debug)]
+pub struct Plan {
+    /// Which version of the station's declaration this is; 0 for [`Plan::closed`].
+    pub version: u64,
+    pub(crate) schema: Option<Arc<SchemaStage>>,
+    stages: Vec<Arc<dyn Stage>>,
+    metrics: Vec<StageMetrics>,
+    on_rejection: OnRejection,
+}
+
+impl Plan {
+    /// A plan that checks the schema first and then runs the stages in order. `on_rejection` is for the stages; what a
+    /// violation of the schema leads to, the schema stage says itself. [`OnRejection::Tag`] means
+    /// [`OnRejection::DeadLetter`] where there is no schema to violate.
+    #[must_use]
+    pub fn new(
+        version: u64,
+        schema: Option<SchemaStage>,
+        stages: Vec<Arc<dyn Stage>>,
+        on_rejection: OnRejection,
+    ) -> Self {
+        let schema = schema.map(Arc::new);
+        let first = schema.iter().map(|schema| Arc::clone(schema) as Arc<dyn Stage>);
+        let stages: Vec<_> = first.chain(stages).collect();
+        let metrics = stages.iter().map(|_| StageMetrics::default()).collect();
+        let on_rejection = match on_rejection {
+            OnRejection::Tag => OnRejection::DeadLetter,
+            other => other,
+        };
+        Self { version, schema, stages, metrics, on_rejection }
+    }
+
+    /// A plan that rejects every message with `why`: for a station whose real plan cannot be compiled, where storing
+    /// unchecked would be worse. Publishers get an error; what nobody waits for goes to the dead letters.
+    #[must_use]
+    pub fn closed(why: &str) -> Self {
+        let reason = format!("station takes no messages until its pipeline is mended: {why}");
+        Self::new(0, None, vec![Arc::new(Closed { reason })], OnRejection::Reject)
+    }
+
+    /// The same plan counting in `metrics` under the station's name, where numbers of an earlier version go on. A label
+    /// that comes twice counts under `label #2` the second time.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: &PipelineMetrics, station: &str) -> Self {
+        let labels = self.metric_labels();
+        self.metrics = labels.iter().map(|label| metrics.stage(station, label)).collect();
+        self
+    }
+
+    /// What the stages are called in metrics and snapshots, in order.
+    #[must_use]
+    pub fn metric_labels(&self) -> Vec<String> {
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        let labels = self.stages.iter().map(|stage| {
+            let count = seen.entry(stage.label()).or_default();
+            *count += 1;
+            match *count {
+                1 => stage.label().to_owned(),
+                more => format!("{} #{more}", stage.label()),
+            }
+        });
+        labels.collect()
+    }
+
+    /// Whether messages pass unchanged and unchecked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty()
+    }
+
+    /// What a rejection leads to.
+    #[must_use]
+    pub fn on_rejection(&self, rejection: &Rejection) -> OnRejection {
+        match &self.schema {
+            Some(schema) if rejection.stage == schema.label() => schema.on_violation(),
+            _ => self.on_rejection,
+        }
+    }
+
+    /// The numbers of each stage, in order.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<StageSnapshot> {
+        let labels = self.metric_labels();
+        self.metrics.iter().zip(&labels).map(|(stage, label)| stage.snapshot(label)).collect()
+    }
+
+    /// Takes a batch through all stages. One end for each input, in the same order; within an input its records keep the
+    /// order in which stages made them. Blocks for as long as the stages take.
+    ///
+    /// Headers `Ms-Schema` and `Ms-Schema-Violation` of the publisher are removed; with a schema, stored records carry the
+    /// server's own: the version they were checked against on their way in, or what they violate.
+    #[must_use]
+    pub fn run(&self, inputs: Vec<Record>) -> Vec<Ended> {
+        let mut run = Run::new(inputs);
+        if let Some(schema) = &self.schema {
+            run.schema(schema, &self.metrics[0]);
+        }
+        let after = usize::from(self.schema.is_some());
+        for (stage, metrics) in self.stages.iter().zip(&self.metrics).skip(after) {
+            run.stage(stage.as_ref(), metrics);
+        }
+        run.end(self.schema.as_deref())
+    }
+}
+
+/// The only stage of a closed plan.
+#[derive(Debug)]
+struct Closed {
+    reason: String,
+}
+
+impl Stage for Closed {
+    fn label(&self) -> &'static str {
+        "plan:closed"
+    }
+
+    fn process(&self, batch: &mut [Record]) -> Vec<Verdict> {
+        let verdict = |_| Verdict::Reject(Rejection::new(self.label(), "closed", &self.reason));
+        batch.iter().map(verdict).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

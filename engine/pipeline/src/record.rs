@@ -1,0 +1,71 @@
+//! A message on its way through the stages.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use millstream_types::{Message, Timestamp};
+use serde_json::Value;
+
+use crate::Rejection;
+
+/// A message with what the stages know of it. Its JSON is parsed at most once: whoever changes the payload goes through
+/// [`Record::replaced`], which also forgets the parsed form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// The message as the last stage left it.
+    pub message: Message,
+    /// When the server took it in.
+    pub time: Timestamp,
+    /// The payload as JSON, once a stage has asked for it; `None` does not mean that it is no JSON.
+    pub parsed: Option<Value>,
+}
+
+impl Record {
+    /// A message that just came in.
+    #[must_use]
+    pub fn new(message: Message, time: Timestamp) -> Self {
+        Self { message, time, parsed: None }
+    }
+
+    /// The payload as JSON, parsed on the first call. Nesting is limited to 128 levels; of members with the same name the
+    /// last one counts.
+    ///
+    /// # Errors
+    /// A rejection by `stage` with code `bad_json` that says where the payload stops being JSON.
+    pub fn json(&mut self, stage: &str) -> Result<&Value, Rejection> {
+        if self.parsed.is_none() {
+            let value = parse(&self.message.payload)
+                .map_err(|reason| Rejection::new(stage, "bad_json", &reason))?;
+            self.parsed = Some(value);
+        }
+        Ok(self.parsed.as_ref().expect("invariant: parsed above"))
+    }
+
+    /// The same message with another payload; `parsed` is the new payload's JSON when the caller has it at hand.
+    #[must_use]
+    pub fn replaced(&self, payload: Bytes, parsed: Option<Value>) -> Self {
+        Self { message: Message { payload, ..self.message.clone() }, time: self.time, parsed }
+    }
+
+    /// Bytes of subject, headers and payload.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let Message { subject, headers, payload, .. } = &self.message;
+        subject.len() + headers.len() + payload.len()
+    }
+}
+
+fn parse(payload: &[u8]) -> Result<Value, String> {
+    if payload.is_empty() {
+        return Err("payload is empty where a JSON document is expected".to_owned());
+    }
+    serde_json::from_slice(payload).map_err(|error| {
+        let text = error.to_string();
+        let why: Cow<'_, str> = if text.starts_with("recursion limit") {
+            "nested more than 128 levels deep".into()
+        } else {
+            text.split(" at line ").next().unwrap_or_default().to_owned().into()
+        };
+        format!("payload is not JSON: {why} at line {} column {}", error.line(), error.column())
+    })
+}

@@ -1,0 +1,88 @@
+//! The tree against matching filter by filter, and the cache against the tree.
+
+use std::collections::BTreeSet;
+
+use millstream_types::matches;
+use proptest::prelude::*;
+
+use crate::{RouteCache, Router};
+
+fn word(wild: bool) -> impl Strategy<Value = String> {
+    let token = if wild { "[ab*]" } else { "[abc]" };
+    (proptest::collection::vec(token, 1..4), any::<bool>()).prop_map(move |(mut tokens, rest)| {
+        if wild && rest {
+            tokens.push(">".to_owned());
+        }
+        tokens.join(".")
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(String, Option<u8>),
+    Remove(usize),
+    Look(String),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (word(true), proptest::option::of(0..3_u8)).prop_map(|(filter, queue)| Step::Insert(filter, queue)),
+        any::<usize>().prop_map(Step::Remove),
+        word(false).prop_map(Step::Look),
+        word(false).prop_map(Step::Look),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn routes_are_those_whose_filters_match(steps in proptest::collection::vec(step(), 1..80)) {
+        let router = Router::new();
+        let mut cache = RouteCache::default();
+        let mut known: Vec<(u64, String, Option<u8>)> = Vec::new();
+        for (id, step) in (1..).zip(steps) {
+            match step {
+                Step::Insert(filter, queue) => {
+                    let name = queue.map(|queue| [queue]);
+                    router.insert(filter.as_bytes(), name.as_ref().map(|name| &name[..]), id, id);
+                    known.push((id, filter, queue));
+                }
+                Step::Remove(at) if !known.is_empty() => {
+                    let (id, filter, queue) = known.swap_remove(at % known.len());
+                    let name = queue.map(|queue| [queue]);
+                    prop_assert!(router.remove(filter.as_bytes(), name.as_ref().map(|name| &name[..]), id));
+                }
+                Step::Remove(_) => {}
+                Step::Look(subject) => {
+                    let hits = known.iter().filter(|(_, filter, _)| matches(filter.as_bytes(), subject.as_bytes()));
+                    let mut plain = BTreeSet::new();
+                    let mut queues: std::collections::BTreeMap<u8, BTreeSet<u64>> = Default::default();
+                    for (id, _, queue) in hits {
+                        match queue {
+                            None => { plain.insert(*id); }
+                            Some(queue) => { queues.entry(*queue).or_default().insert(*id); }
+                        }
+                    }
+                    let queues: BTreeSet<_> = queues.into_values().collect();
+                    for routes in [router.lookup(subject.as_bytes()).routes, cache.get(&router, subject.as_bytes())] {
+                        prop_assert_eq!(&routes.plain.iter().copied().collect::<BTreeSet<_>>(), &plain);
+                        let found: BTreeSet<BTreeSet<u64>> =
+                            routes.queues.iter().map(|members| members.iter().copied().collect()).collect();
+                        prop_assert_eq!(&found, &queues);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn inboxes_share_one_answer() {
+    let router = Router::new();
+    router.insert(b"_INBOX.a.*", None, 1, 1);
+    assert!(router.lookup(b"_INBOX.a.1").any_last_token);
+    router.insert(b"_INBOX.a.special", None, 2, 2);
+    assert!(!router.lookup(b"_INBOX.a.1").any_last_token);
+    assert!(router.remove(b"_INBOX.a.special", None, 2));
+    assert!(router.lookup(b"_INBOX.a.1").any_last_token);
+    assert!(!router.remove(b"nobody", None, 9));
+}

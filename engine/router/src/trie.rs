@@ -1,0 +1,185 @@
+//! Filters as a tree of tokens.
+
+use std::collections::HashMap;
+
+use millstream_types::tokens;
+
+/// Everybody a subject goes to: each of `plain`, and one member of each of `queues`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routes<T> {
+    /// Subscriptions without a group.
+    pub plain: Box<[T]>,
+    /// Groups, whichever filters their members have.
+    pub queues: Box<[Box<[T]>]>,
+}
+
+impl<T> Routes<T> {
+    /// Whether nobody wants it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.queues.is_empty()
+    }
+}
+
+/// A subscription as the tree keeps it.
+#[derive(Debug)]
+struct Member<T> {
+    id: u64,
+    target: T,
+}
+
+#[derive(Debug)]
+struct Leaf<T> {
+    plain: Vec<Member<T>>,
+    queues: Vec<(Box<[u8]>, Vec<Member<T>>)>,
+}
+
+impl<T> Default for Leaf<T> {
+    fn default() -> Self {
+        Self { plain: Vec::new(), queues: Vec::new() }
+    }
+}
+
+impl<T> Leaf<T> {
+    fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.queues.is_empty()
+    }
+
+    fn insert(&mut self, queue: Option<&[u8]>, member: Member<T>) {
+        let Some(queue) = queue else {
+            self.plain.push(member);
+            return;
+        };
+        match self.queues.iter_mut().find(|(name, _)| **name == *queue) {
+            Some((_, members)) => members.push(member),
+            None => self.queues.push((queue.into(), vec![member])),
+        }
+    }
+
+    fn remove(&mut self, queue: Option<&[u8]>, id: u64) -> bool {
+        let take = |members: &mut Vec<Member<T>>| {
+            let at = members.iter().position(|member| member.id == id);
+            at.map(|at| members.remove(at)).is_some()
+        };
+        let Some(queue) = queue else { return take(&mut self.plain) };
+        let Some(at) = self.queues.iter().position(|(name, _)| **name == *queue) else { return false };
+        let taken = take(&mut self.queues[at].1);
+        if self.queues[at].1.is_empty() {
+            self.queues.remove(at);
+        }
+        taken
+    }
+}
+
+/// What a walk gathers.
+pub(crate) struct Gathered<'a, T> {
+    plain: Vec<T>,
+    queues: Vec<(&'a [u8], Vec<T>)>,
+}
+
+impl<'a, T: Clone> Gathered<'a, T> {
+    fn add(&mut self, leaf: &'a Leaf<T>) {
+        self.plain.extend(leaf.plain.iter().map(|member| member.target.clone()));
+        for (name, members) in &leaf.queues {
+            let targets = members.iter().map(|member| member.target.clone());
+            match self.queues.iter_mut().find(|(known, _)| *known == &**name) {
+                Some((_, known)) => known.extend(targets),
+                None => self.queues.push((name, targets.collect())),
+            }
+        }
+    }
+}
+
+/// A node: what follows one token.
+#[derive(Debug)]
+pub(crate) struct Node<T> {
+    literals: HashMap<Box<[u8]>, Node<T>, foldhash::fast::RandomState>,
+    star: Option<Box<Node<T>>>,
+    /// Subscriptions that end in `>` here.
+    rest: Leaf<T>,
+    /// Subscriptions that end here.
+    here: Leaf<T>,
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Self { literals: HashMap::default(), star: None, rest: Leaf::default(), here: Leaf::default() }
+    }
+}
+
+impl<T: Clone> Node<T> {
+    pub(crate) fn insert(&mut self, filter: &[u8], queue: Option<&[u8]>, id: u64, target: T) {
+        let mut node = self;
+        for token in tokens(filter) {
+            match token {
+                b">" => {
+                    node.rest.insert(queue, Member { id, target });
+                    return;
+                }
+                b"*" => node = node.star.get_or_insert_default(),
+                literal => node = node.literals.entry(literal.into()).or_default(),
+            }
+        }
+        node.here.insert(queue, Member { id, target });
+    }
+
+    /// Removes a subscription and the branches that hold nothing without it.
+    pub(crate) fn remove(&mut self, filter: &[u8], queue: Option<&[u8]>, id: u64) -> bool {
+        let path: Vec<&[u8]> = tokens(filter).collect();
+        self.remove_path(&path, queue, id)
+    }
+
+    fn remove_path(&mut self, path: &[&[u8]], queue: Option<&[u8]>, id: u64) -> bool {
+        match path {
+            [] => self.here.remove(queue, id),
+            [b">"] => self.rest.remove(queue, id),
+            [b"*", rest @ ..] => {
+                let Some(star) = &mut self.star else { return false };
+                let removed = star.remove_path(rest, queue, id);
+                if star.is_empty() {
+                    self.star = None;
+                }
+                removed
+            }
+            [literal, rest @ ..] => {
+                let Some(node) = self.literals.get_mut(*literal) else { return false };
+                let removed = node.remove_path(rest, queue, id);
+                if node.is_empty() {
+                    self.literals.remove(*literal);
+                }
+                removed
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.literals.is_empty() && self.star.is_none() && self.rest.is_empty() && self.here.is_empty()
+    }
+
+    /// The routes of a subject, and whether they hold for every subject that differs in the last token only.
+    pub(crate) fn lookup(&self, subject: &[u8]) -> (Routes<T>, bool) {
+        let mut gathered = Gathered { plain: Vec::new(), queues: Vec::new() };
+        let mut any_last = true;
+        let path: Vec<&[u8]> = tokens(subject).collect();
+        self.walk(&path, &mut gathered, &mut any_last);
+        let queues = gathered.queues.into_iter().map(|(_, members)| members.into()).collect();
+        (Routes { plain: gathered.plain.into(), queues }, any_last)
+    }
+
+    fn walk<'a>(&'a self, path: &[&[u8]], gathered: &mut Gathered<'a, T>, any_last: &mut bool) {
+        let [token, rest @ ..] = path else {
+            gathered.add(&self.here);
+            return;
+        };
+        gathered.add(&self.rest);
+        if rest.is_empty() && !self.literals.is_empty() {
+            *any_last = false;
+        }
+        if let Some(node) = self.literals.get(*token) {
+            node.walk(rest, gathered, any_last);
+        }
+        if let Some(star) = &self.star {
+            star.walk(rest, gathered, any_last);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Station files: what a user writes in YAML, as typed values with their places in the text.
+//!
+//! What lives here: the YAML reading with positions, the typed specifications (also their stable
+//! JSON form, which the catalog stores and `describe` shows), and every check that needs nothing
+//! but the files. All problems of all files are reported at once.
+//! What may not come in: reading files, the catalog, schemas' or SQL's own rules, tokio.
+
+mod attachments;
+mod document;
+mod fields;
+mod kind;
+mod load;
+mod nearest;
+mod node;
+mod problem;
+mod references;
+mod shapes;
+mod variables;
+
+#[cfg(test)]
+mod tests;
+
+pub use attachments::{Attachment, attachment_key, attachments};
+pub use document::{Document, Parsed, Spec, parse};
+pub use kind::Kind;
+pub use nearest::nearest;
+pub use problem::{At, Problem, SourceFile};
+pub use shapes::{
+    AddedColumn, Compatibility, ConnectorConfig, DeadLettersSpec, Discard, FunctionLimits,
+    FunctionSpec, OnRejection, Policy, RetentionSpec, SchemaFormat, SchemaSpec, SchemaText,
+    SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
+};
+pub use variables::variable_names;

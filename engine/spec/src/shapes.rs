@@ -1,0 +1,17 @@
+//! The typed specifications: what is stored and shown, free of places in files.
+
+mod connector;
+mod function;
+mod read;
+mod schema;
+mod station;
+mod text;
+
+pub use connector::{ConnectorConfig, SinkSpec, SourceSpec};
+pub use function::{AddedColumn, FunctionLimits, FunctionSpec, ValueType};
+pub(crate) use read::read_spec;
+pub use schema::{Compatibility, SchemaFormat, SchemaSpec, SchemaText};
+pub use station::{
+    DeadLettersSpec, Discard, OnRejection, Policy, RetentionSpec, SchemaUse, SchemaVersion,
+    StageSpec, StationSpec, Storage,
+};

@@ -1,0 +1,449 @@
+//! From a document's mapping to its specification.
+
+use millstream_types::{check_filter, check_name, filters_overlap};
+
+use crate::document::Spec;
+use crate::fields::{Context, Fields};
+use crate::kind::Kind;
+use crate::nearest::nearest;
+use crate::node::{Node, Value};
+
+use super::{
+    AddedColumn, Compatibility, DeadLettersSpec, Discard, FunctionLimits, FunctionSpec,
+    OnRejection, Policy, RetentionSpec, SchemaFormat, SchemaSpec, SchemaText, SchemaUse,
+    SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
+};
+
+/// Longest station name: its dead letters' stream name must still fit into 255 bytes.
+const MAX_STATION_NAME: usize = 255 - "-dead-letters".len();
+
+/// Reads a document. Problems are in the context. `Err` holds kind and name, as far as they could
+/// be read, of what is too broken to have a specification.
+pub(crate) fn read_spec(
+    context: &Context<'_>,
+    node: &Node,
+) -> Result<Spec, Option<(Kind, String)>> {
+    let Value::Map(entries) = &node.value else {
+        let problem = context
+            .at(node.place)
+            .problem(format!("a document must be a mapping, not {}", node.what()));
+        context.note(problem.with_hint("start with `kind: station` and `name: …`"));
+        return Err(None);
+    };
+    let word = |key: &str| {
+        let entry = entries.iter().find(|entry| entry.key == key)?;
+        match &entry.value.value {
+            Value::Scalar(scalar) => Some((scalar.text.as_str(), entry.value.place)),
+            Value::List(_) | Value::Map(_) => None,
+        }
+    };
+    let Some((kind_word, place)) = word("kind") else {
+        let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let problem = context.at(node.place).problem("`kind` is missing");
+        context.note(problem.with_hint(format!("one of {}", kinds.join(", "))));
+        return Err(None);
+    };
+    let Some(kind) = Kind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == kind_word)
+    else {
+        if kind_word == "flow" {
+            context.later(place, "`kind: flow`");
+        } else {
+            let problem = context
+                .at(place)
+                .problem(format!("unknown kind `{kind_word}`"));
+            let names = Kind::ALL.map(Kind::as_str);
+            let problem = problem.with_hint(format!("one of {}", names.join(", ")));
+            context.note(problem.with_nearest(nearest(kind_word, names)));
+        }
+        return Err(None);
+    };
+    let spec = match kind {
+        Kind::Schema => schema(context, node).map(Spec::Schema),
+        Kind::Function => function(context, node).map(Spec::Function),
+        Kind::Station => station(context, node).map(Spec::Station),
+        Kind::Source => source(context, node).map(Spec::Source),
+        Kind::Sink => sink(context, node).map(Spec::Sink),
+    };
+    spec.ok_or_else(|| word("name").map(|(name, _)| (kind, name.to_owned())))
+}
+
+/// `kind` and `name`, and every document's own keys.
+fn name(fields: &Fields<'_, '_>) -> Option<String> {
+    let name = fields.required("name")?;
+    if let Err(error) = check_name(&name) {
+        fields
+            .context()
+            .problem(fields.place_of("name"), format!("`name`: {error}"));
+    }
+    Some(name)
+}
+
+fn schema(context: &Context<'_>, node: &Node) -> Option<SchemaSpec> {
+    let keys = ["kind", "name", "format", "file", "schema", "compatibility"];
+    let fields = Fields::open(
+        context,
+        node,
+        "the schema",
+        &keys,
+        &["references", "metadata"],
+    )?;
+    let name = name(&fields);
+    let format = fields.choice(
+        "format",
+        &[("json", SchemaFormat::Json)],
+        &["avro", "protobuf"],
+    );
+    let words = [
+        ("none", Compatibility::None),
+        ("backward", Compatibility::Backward),
+        ("backward_transitive", Compatibility::BackwardTransitive),
+        ("forward", Compatibility::Forward),
+        ("forward_transitive", Compatibility::ForwardTransitive),
+        ("full", Compatibility::Full),
+        ("full_transitive", Compatibility::FullTransitive),
+    ];
+    let compatibility = fields.choice("compatibility", &words, &[]);
+    let text = schema_text(&fields);
+    Some(SchemaSpec {
+        name: name?,
+        format: format.unwrap_or_default(),
+        text: text?,
+        compatibility: compatibility.unwrap_or_default(),
+    })
+}
+
+fn schema_text(fields: &Fields<'_, '_>) -> Option<SchemaText> {
+    let context = fields.context();
+    match (fields.node("file"), fields.node("schema")) {
+        (Some(_), None) => fields.required("file").map(SchemaText::File),
+        (None, Some(node)) => match &node.value {
+            Value::Scalar(_) => fields.raw_text("schema").map(SchemaText::Inline),
+            // Written as YAML: the same values as JSON text.
+            Value::Map(_) | Value::List(_) => {
+                Some(SchemaText::Inline(format!("{:#}", context.json(node))))
+            }
+        },
+        (None, None) => {
+            let message = "the schema has no text";
+            let problem = context.at(fields.place_of("name")).problem(message);
+            context.note(problem.with_hint("give `file: PATH` or `schema: |` with the text"));
+            None
+        }
+        (Some(_), Some(node)) => {
+            context.problem(
+                node.place,
+                "the schema has both `file` and `schema`; give one",
+            );
+            None
+        }
+    }
+}
+
+fn function(context: &Context<'_>, node: &Node) -> Option<FunctionSpec> {
+    let keys = ["kind", "name", "component", "config", "limits", "adds"];
+    let later = [
+        "version", "world", "state", "secrets", "egress", "canary", "shadow",
+    ];
+    let fields = Fields::open(context, node, "the function", &keys, &later)?;
+    let name = name(&fields);
+    let component = fields.required("component");
+    let config = fields
+        .text_map("config")
+        .map(|(key, value, _)| (key, value))
+        .collect();
+    let words = [
+        ("bool", ValueType::Bool),
+        ("int", ValueType::Int),
+        ("float", ValueType::Float),
+        ("string", ValueType::String),
+        ("timestamp", ValueType::Timestamp),
+        ("json", ValueType::Json),
+        ("boolean", ValueType::Bool),
+        ("integer", ValueType::Int),
+        ("number", ValueType::Float),
+    ];
+    let adds_node = fields.node("adds");
+    let known: Vec<&str> = fields
+        .map("adds")
+        .iter()
+        .map(|entry| entry.key.as_str())
+        .collect();
+    let added = adds_node.and_then(|node| Fields::open(context, node, "`adds`", &known, &[]));
+    let adds = added.map_or_else(Vec::new, |added| {
+        let read = |name: &&str| {
+            let kind = added.choice(name, &words, &[])?;
+            Some(AddedColumn {
+                name: (*name).to_owned(),
+                kind,
+            })
+        };
+        known.iter().filter_map(read).collect()
+    });
+    let limits = limits(&fields);
+    Some(FunctionSpec {
+        name: name?,
+        component: component?,
+        config,
+        limits,
+        adds,
+    })
+}
+
+fn limits(fields: &Fields<'_, '_>) -> FunctionLimits {
+    let keys = [
+        "memory",
+        "timeout",
+        "output_bytes",
+        "output_records",
+        "log_lines",
+    ];
+    let open = |node| {
+        Fields::open(
+            fields.context(),
+            node,
+            "`limits`",
+            &keys,
+            &["fuel", "stack"],
+        )
+    };
+    let Some(limits) = fields.node("limits").and_then(open) else {
+        return FunctionLimits::default();
+    };
+    FunctionLimits {
+        memory: limits.bytes("memory"),
+        timeout: limits.duration("timeout"),
+        output_bytes: limits.bytes("output_bytes"),
+        output_records: limits.count("output_records"),
+        log_lines: limits.count("log_lines"),
+    }
+}
+
+fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
+    let keys = [
+        "kind",
+        "name",
+        "subjects",
+        "replicas",
+        "storage",
+        "retention",
+        "schema",
+        "on_rejection",
+        "stages",
+        "dead_letters",
+    ];
+    let later = [
+        "encode",
+        "mirror",
+        "sources",
+        "compact",
+        "tiering",
+        "dedup",
+        "placement",
+        "order",
+    ];
+    let fields = Fields::open(context, node, "the station", &keys, &later)?;
+    let name = name(&fields);
+    if name
+        .as_ref()
+        .is_some_and(|name| name.len() > MAX_STATION_NAME)
+    {
+        let message = format!("`name` is longer than {MAX_STATION_NAME} bytes");
+        context.problem(fields.place_of("name"), message);
+    }
+    let subjects = subjects(&fields);
+    if fields
+        .count("replicas")
+        .is_some_and(|replicas| replicas > 1)
+    {
+        context.later(fields.place_of("replicas"), "`replicas` above 1");
+    }
+    let storage = fields.choice(
+        "storage",
+        &[("file", Storage::File), ("memory", Storage::Memory)],
+        &[],
+    );
+    let words = [
+        ("reject", OnRejection::Reject),
+        ("dead_letter", OnRejection::DeadLetter),
+    ];
+    let on_rejection = fields
+        .choice("on_rejection", &words, &[])
+        .unwrap_or_default();
+    let retention = retention(&fields);
+    let schema = schema_use(&fields, on_rejection);
+    let stages = fields
+        .list("stages")
+        .iter()
+        .filter_map(|node| stage(context, node))
+        .collect();
+    Some(StationSpec {
+        name: name?,
+        subjects: subjects?,
+        replicas: 1,
+        storage: storage.unwrap_or_default(),
+        retention,
+        schema,
+        on_rejection,
+        stages,
+        dead_letters: dead_letters(&fields),
+    })
+}
+
+fn subjects(fields: &Fields<'_, '_>) -> Option<Vec<String>> {
+    let context = fields.context();
+    if fields.node("subjects").is_none() {
+        fields.missing("subjects");
+        return None;
+    }
+    let subjects = fields.texts("subjects");
+    if matches!(fields.node("subjects"), Some(Node { value: Value::List(items), .. }) if items.is_empty())
+    {
+        context.problem(fields.place_of("subjects"), "`subjects` needs at least one");
+    }
+    for (index, (subject, place)) in subjects.iter().enumerate() {
+        if let Err(error) = check_filter(subject.as_bytes()) {
+            context.problem(*place, format!("subject `{subject}`: {error}"));
+            continue;
+        }
+        let meets =
+            |(other, _): &&(String, _)| filters_overlap(subject.as_bytes(), other.as_bytes());
+        if let Some((other, _)) = subjects[..index].iter().find(meets) {
+            context.problem(
+                *place,
+                format!("`{subject}` overlaps `{other}` of the same station"),
+            );
+        }
+    }
+    Some(subjects.into_iter().map(|(subject, _)| subject).collect())
+}
+
+fn retention(fields: &Fields<'_, '_>) -> RetentionSpec {
+    let keys = [
+        "policy",
+        "max_age",
+        "max_bytes",
+        "max_msgs",
+        "max_msgs_per_subject",
+        "max_msg_size",
+        "discard",
+    ];
+    let open = |node| Fields::open(fields.context(), node, "`retention`", &keys, &[]);
+    let Some(retention) = fields.node("retention").and_then(open) else {
+        return RetentionSpec::default();
+    };
+    let policies = [("limits", Policy::Limits), ("workqueue", Policy::Workqueue)];
+    let discards = [("old", Discard::Old), ("new", Discard::New)];
+    RetentionSpec {
+        policy: retention
+            .choice("policy", &policies, &["interest"])
+            .unwrap_or_default(),
+        max_age: retention.duration("max_age"),
+        max_bytes: retention.bytes("max_bytes"),
+        max_msgs: retention.count("max_msgs"),
+        max_msgs_per_subject: retention.count("max_msgs_per_subject"),
+        max_msg_size: retention.bytes("max_msg_size"),
+        discard: retention
+            .choice("discard", &discards, &[])
+            .unwrap_or_default(),
+    }
+}
+
+fn schema_use(fields: &Fields<'_, '_>, on_rejection: OnRejection) -> Option<SchemaUse> {
+    let keys = ["subject", "version", "on_violation"];
+    let schema = Fields::open(
+        fields.context(),
+        fields.node("schema")?,
+        "`schema`",
+        &keys,
+        &["by"],
+    )?;
+    let words = [
+        ("reject", OnRejection::Reject),
+        ("dead_letter", OnRejection::DeadLetter),
+        ("tag", OnRejection::Tag),
+    ];
+    let version = schema.parsed("version", |text| match text.parse::<u32>() {
+        _ if text == "latest" => Ok(SchemaVersion::Latest),
+        Ok(number) if number > 0 => Ok(SchemaVersion::Number(number)),
+        _ => Err(format!(
+            "`{text}` is neither `latest` nor a version number from 1"
+        )),
+    });
+    let on_violation = schema.choice("on_violation", &words, &[]);
+    Some(SchemaUse {
+        subject: schema.required("subject")?,
+        version: version.unwrap_or_default(),
+        on_violation: on_violation.unwrap_or(on_rejection),
+    })
+}
+
+fn stage(context: &Context<'_>, node: &Node) -> Option<StageSpec> {
+    let stage = Fields::open(context, node, "the stage", &["function", "sql"], &[])?;
+    match (stage.node("function"), stage.node("sql")) {
+        (Some(_), None) => stage.required("function").map(StageSpec::Function),
+        (None, Some(_)) => stage.raw_text("sql").map(StageSpec::Sql),
+        (Some(_), Some(sql)) => {
+            let problem = context
+                .at(sql.place)
+                .problem("a stage is either a function or SQL");
+            context.note(problem.with_hint("start a new item with `- sql:`"));
+            None
+        }
+        (None, None) => {
+            let problem = context.at(node.place).problem("the stage does nothing");
+            context.note(problem.with_hint("write `- function: NAME` or `- sql: SELECT …`"));
+            None
+        }
+    }
+}
+
+fn dead_letters(fields: &Fields<'_, '_>) -> DeadLettersSpec {
+    let open = |node| {
+        Fields::open(
+            fields.context(),
+            node,
+            "`dead_letters`",
+            &["max_age", "max_bytes"],
+            &["retries"],
+        )
+    };
+    let letters = fields.node("dead_letters").and_then(open);
+    letters.map_or_else(DeadLettersSpec::default, |letters| DeadLettersSpec {
+        max_age: letters.duration("max_age"),
+        max_bytes: letters.bytes("max_bytes"),
+    })
+}
+
+fn source(context: &Context<'_>, node: &Node) -> Option<SourceSpec> {
+    let keys = ["kind", "name", "connector", "config"];
+    let fields = Fields::open(context, node, "the source", &keys, &["stages", "schema"])?;
+    let (name, connector) = (name(&fields), fields.required("connector"));
+    let config = fields.json_map("config");
+    Some(SourceSpec {
+        name: name?,
+        connector: connector?,
+        config,
+    })
+}
+
+fn sink(context: &Context<'_>, node: &Node) -> Option<SinkSpec> {
+    let keys = ["kind", "name", "connector", "station", "config"];
+    let fields = Fields::open(
+        context,
+        node,
+        "the sink",
+        &keys,
+        &["filter", "subjects", "stages"],
+    )?;
+    let (name, connector) = (name(&fields), fields.required("connector"));
+    let station = fields.required("station");
+    let config = fields.json_map("config");
+    Some(SinkSpec {
+        name: name?,
+        connector: connector?,
+        station: station?,
+        config,
+    })
+}

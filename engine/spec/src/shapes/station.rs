@@ -1,0 +1,174 @@
+//! `kind: station`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::text;
+
+/// A stream and what happens to a message on its way into it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StationSpec {
+    /// Also the stream's name.
+    pub name: String,
+    /// Subject filters it stores. At least one, none overlapping another.
+    pub subjects: Vec<String>,
+    /// Always 1 in this release.
+    pub replicas: u32,
+    /// Where messages are kept.
+    pub storage: Storage,
+    /// How long and how much is kept.
+    pub retention: RetentionSpec,
+    /// The check before everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaUse>,
+    /// What happens to what a function or SQL stage rejects: `reject` or `dead_letter`.
+    pub on_rejection: OnRejection,
+    /// Applied in this order.
+    #[serde(default)]
+    pub stages: Vec<StageSpec>,
+    /// How long and how much of the rejected is kept.
+    #[serde(default)]
+    pub dead_letters: DeadLettersSpec,
+}
+
+/// Where messages are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// On disk.
+    #[default]
+    File,
+    /// In memory: gone after a restart.
+    Memory,
+}
+
+/// How long and how much is kept; absent means no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionSpec {
+    /// When a message may go.
+    pub policy: Policy,
+    /// Age at which a message goes.
+    #[serde(with = "text", skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Duration>,
+    /// Bytes kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// Messages kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_msgs: Option<u64>,
+    /// Messages kept of each subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_msgs_per_subject: Option<u64>,
+    /// Largest message stored, in bytes with headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_msg_size: Option<u64>,
+    /// What gives way when a limit is reached.
+    pub discard: Discard,
+}
+
+/// When a message may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// When a limit is reached.
+    #[default]
+    Limits,
+    /// When a consumer has acknowledged it, or a limit is reached.
+    Workqueue,
+}
+
+/// What gives way when a limit is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Discard {
+    /// The oldest messages.
+    #[default]
+    Old,
+    /// The message that does not fit: its publisher gets an error.
+    New,
+}
+
+/// Which schema messages must satisfy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaUse {
+    /// The registry subject.
+    pub subject: String,
+    /// Which of its versions.
+    pub version: SchemaVersion,
+    /// What happens to a message that does not satisfy it. Absent in the file: as `on_rejection`.
+    pub on_violation: OnRejection,
+}
+
+/// A version of a schema: `"latest"` or a number from 1 in JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "serde_json::Value", try_from = "serde_json::Value")]
+pub enum SchemaVersion {
+    /// Whatever is newest; follows the registry.
+    #[default]
+    Latest,
+    /// This one.
+    Number(u32),
+}
+
+impl From<SchemaVersion> for serde_json::Value {
+    fn from(version: SchemaVersion) -> Self {
+        match version {
+            SchemaVersion::Latest => "latest".into(),
+            SchemaVersion::Number(number) => number.into(),
+        }
+    }
+}
+
+impl TryFrom<serde_json::Value> for SchemaVersion {
+    type Error = &'static str;
+
+    fn try_from(value: serde_json::Value) -> Result<Self, Self::Error> {
+        if value == "latest" {
+            return Ok(Self::Latest);
+        }
+        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        number
+            .filter(|number| *number > 0)
+            .map(Self::Number)
+            .ok_or("neither `latest` nor a version number from 1")
+    }
+}
+
+/// What happens to a message that is not good enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRejection {
+    /// A waiting publisher gets an error; nothing is stored.
+    Reject,
+    /// Kept in the station's dead letters with the reason.
+    #[default]
+    DeadLetter,
+    /// Stored with a header that says what is wrong. Only for schemas.
+    Tag,
+}
+
+/// One step: `{"function": name}` or `{"sql": text}` in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageSpec {
+    /// A function's name.
+    Function(String),
+    /// A statement.
+    Sql(String),
+}
+
+/// How long and how much of the rejected is kept; what is absent takes the server's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadLettersSpec {
+    /// Age at which a dead letter goes.
+    #[serde(with = "text", skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Duration>,
+    /// Bytes kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+}

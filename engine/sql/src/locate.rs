@@ -1,0 +1,169 @@
+//! Where in the text a planning error stands, and what to do about it.
+
+use std::ops::ControlFlow;
+
+use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, Select, SelectItem, Spanned, Visit, Visitor, visit_expressions,
+};
+
+use crate::catalog::Catalog;
+use crate::compile::{build, root_text};
+use crate::error::{Place, SqlError};
+use crate::names::nearest;
+use crate::parse::lower_first;
+use crate::shape::Shaped;
+
+/// Expressions that are tried alone before the search for the guilty one ends.
+const MAX_TRIED: usize = 400;
+
+/// Turns the planner's error for `shaped`, which was read from `text`, into one with a place and a hint.
+pub(crate) fn explain(
+    text: &str,
+    catalog: &Catalog,
+    shaped: &Shaped,
+    error: &DataFusionError,
+) -> SqlError {
+    if let DataFusionError::SchemaError(schema, _) = error.find_root()
+        && let SchemaError::FieldNotFound { field, .. } = schema.as_ref()
+    {
+        return unknown_column(text, catalog, shaped, field);
+    }
+    let message = root_text(error);
+    let at = guilty(catalog, shaped, &message)
+        .or_else(|| error.diagnostic().and_then(|known| known.span).map(|span| Place {
+            line: u32::try_from(span.start.line).unwrap_or(1),
+            column: u32::try_from(span.start.column).unwrap_or(1),
+        }))
+        .unwrap_or_else(|| fallback(catalog, shaped));
+    worded(at, &message)
+}
+
+/// The planner's words: the first line is the message, and what it adds is the hint.
+fn worded(at: Place, message: &str) -> SqlError {
+    let mut lines = message.lines().map(str::trim).filter(|line| {
+        !line.is_empty()
+            && !line.starts_with("This issue was likely caused")
+            && !line.starts_with("Please help us")
+    });
+    let first = lines.next().unwrap_or("statement cannot be planned");
+    let first = first.strip_prefix("Error during planning: ").unwrap_or(first);
+    // A question or a remedy behind the first sentence is the hint.
+    let (first, mut hint) = match first.split_once(". ") {
+        Some((first, rest)) => (first, rest.to_owned()),
+        None => (first, String::new()),
+    };
+    for line in lines.take(6) {
+        if !hint.is_empty() {
+            hint.push(' ');
+        }
+        hint.push_str(line);
+    }
+    let error = SqlError::new(at, lower_first(first.trim_end_matches('.')));
+    if hint.is_empty() {
+        return error.hint("check the types of this expression; `CAST(x AS type)` converts");
+    }
+    error.hint(lower_first(hint.trim_end_matches('.')))
+}
+
+fn unknown_column(text: &str, catalog: &Catalog, shaped: &Shaped, field: &Column) -> SqlError {
+    let at = name_place(&shaped.select, field).unwrap_or(Place::START);
+    let names = || catalog.sources().iter().map(|source| source.name.as_str());
+    if let Some(table) = &field.relation
+        && table.table() != shaped.table
+    {
+        let error = SqlError::new(at, format!("no table or alias `{table}`"));
+        if names().any(|name| name == table.table()) {
+            return error.hint(format!(
+                "`{table}` is a column kept as JSON text; its members cannot be named here"
+            ));
+        }
+        return error.hint(format!("the table is called `{}` here", shaped.table));
+    }
+    let error = SqlError::new(at, format!("no column `{}`", field.name));
+    let hint = match field.name.as_str() {
+        "_sequence" => "the log gives a message its number after all stages".to_owned(),
+        "_key" => "take the key from the payload or from `_subject`".to_owned(),
+        name => match nearest(name, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if quoted(text, at) => format!("text stands in single quotes: '{name}'"),
+            None => "not in the schema; if a function adds it, declare it under the function's `adds:`"
+                .to_owned(),
+        },
+    };
+    error.hint(hint)
+}
+
+fn quoted(text: &str, at: Place) -> bool {
+    let line = text.lines().nth(at.line as usize - 1).unwrap_or_default();
+    line.chars().nth(at.column as usize - 1) == Some('"')
+}
+
+/// Where the statement names this column.
+fn name_place(select: &Select, field: &Column) -> Option<Place> {
+    if let Some(span) = field.spans.first() {
+        let number = |of: u64| u32::try_from(of).unwrap_or(1);
+        return Some(Place { line: number(span.start.line), column: number(span.start.column) });
+    }
+    let found = visit_expressions(select, |expr: &Expr| {
+        let last = match expr {
+            Expr::Identifier(ident) => Some(ident),
+            Expr::CompoundIdentifier(idents) => idents.last(),
+            _ => None,
+        };
+        match last {
+            Some(ident) if ident.value == field.name => ControlFlow::Break(Place::of(expr.span())),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    match found {
+        ControlFlow::Break(at) => at,
+        ControlFlow::Continue(()) => None,
+    }
+}
+
+/// The innermost expression that fails alone in the same way as the whole statement.
+fn guilty(catalog: &Catalog, shaped: &Shaped, message: &str) -> Option<Place> {
+    let mut parts = Parts(Vec::new());
+    let _ = shaped.select.visit(&mut parts);
+    parts.0.into_iter().take(MAX_TRIED).find_map(|expr| {
+        let at = Place::of(expr.span())?;
+        let error = build(catalog, &alone(shaped, expr)).err()?;
+        (root_text(&error) == message).then_some(at)
+    })
+}
+
+fn alone(shaped: &Shaped, expr: Expr) -> Shaped {
+    let mut alone = shaped.clone();
+    alone.select.selection = None;
+    alone.select.projection = vec![SelectItem::ExprWithAlias { expr, alias: Ident::new("x") }];
+    alone
+}
+
+/// The filter when the statement can be planned without it, else the first output that cannot be planned.
+fn fallback(catalog: &Catalog, shaped: &Shaped) -> Place {
+    let mut unfiltered = shaped.clone();
+    if let Some(filter) = unfiltered.select.selection.take()
+        && build(catalog, &unfiltered).is_ok()
+    {
+        return Place::of(filter.span()).unwrap_or(Place::START);
+    }
+    let guilty = shaped.select.projection.iter().find(|item| {
+        let mut alone = unfiltered.clone();
+        alone.select.projection = vec![(*item).clone()];
+        build(catalog, &alone).is_err()
+    });
+    guilty.and_then(|item| Place::of(item.span())).unwrap_or(Place::START)
+}
+
+/// All expressions, inner ones first.
+struct Parts(Vec<Expr>);
+
+impl Visitor for Parts {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.0.push(expr.clone());
+        ControlFlow::Continue(())
+    }
+}

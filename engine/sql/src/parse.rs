@@ -1,0 +1,141 @@
+//! Text to the one `SELECT` it holds.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Query, Spanned, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use crate::SqlError;
+use crate::error::Place;
+
+/// Longest statement in bytes. Planning time grows with the text, and no hand-written statement comes near.
+const MAX_TEXT: usize = 64 * 1024;
+/// Deepest nesting of expressions; `a OR b OR c` nests as well. Evaluating recurses this deep on the caller's stack.
+const MAX_DEPTH: usize = 200;
+
+/// The query of `text`, which holds nothing else.
+pub(crate) fn parse(text: &str) -> Result<Box<Query>, SqlError> {
+    if text.len() > MAX_TEXT {
+        let message = format!("statement has {} bytes, at most {MAX_TEXT} are allowed", text.len());
+        return Err(SqlError::new(Place::START, message));
+    }
+    let mut statements = Parser::new(&GenericDialect {})
+        .try_with_sql(text)
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| syntax(text, &error))?;
+    if let Some(second) = statements.get(1) {
+        let at = Place::of(second.span()).unwrap_or(Place::START);
+        let message = format!("{} statements where one is expected", statements.len());
+        return Err(SqlError::new(at, message).hint("make each statement a stage of its own"));
+    }
+    let first = first_word(text);
+    match statements.pop() {
+        None => Err(SqlError::new(Place::START, "statement is empty")
+            .hint("write `SELECT … FROM message`")),
+        Some(Statement::Query(query)) => {
+            check_depth(&query)?;
+            Ok(query)
+        }
+        Some(_) => Err(SqlError::new(
+            first.as_ref().map_or(Place::START, |(_, at)| *at),
+            format!("`{}` is no transform", first.map_or_else(String::new, |(word, _)| word)),
+        )
+        .hint("a stage is one `SELECT … FROM message`")),
+    }
+}
+
+/// Where the keyword `word` stands outside all parentheses; the start of the text when it does not.
+pub(crate) fn keyword(text: &str, word: &str) -> Place {
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else {
+        return Place::START;
+    };
+    let mut depth = 0_i32;
+    for token in tokens {
+        match &token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            Token::Word(found)
+                if depth == 0
+                    && found.quote_style.is_none()
+                    && found.value.eq_ignore_ascii_case(word) =>
+            {
+                return Place::of(token.span).unwrap_or(Place::START);
+            }
+            _ => {}
+        }
+    }
+    Place::START
+}
+
+fn first_word(text: &str) -> Option<(String, Place)> {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?;
+    let first = tokens.into_iter().find(|token| !matches!(token.token, Token::Whitespace(_)))?;
+    Some((first.token.to_string(), Place::of(first.span)?))
+}
+
+/// The parser writes the place behind its message.
+fn syntax(text: &str, error: &ParserError) -> SqlError {
+    let (ParserError::TokenizerError(message) | ParserError::ParserError(message)) = error else {
+        return SqlError::new(Place::START, "statement is nested too deep");
+    };
+    let (message, at) = match message.rsplit_once(" at Line: ") {
+        Some((message, at)) => (message, place(at).unwrap_or_else(|| Place::end_of(text))),
+        None => (message.as_str(), Place::end_of(text)),
+    };
+    let message = message.replace("EOF", "the end of the statement");
+    SqlError::new(at, lower_first(message.trim_end_matches('.')))
+}
+
+fn place(text: &str) -> Option<Place> {
+    let (line, column) = text.split_once(", Column: ")?;
+    Some(Place { line: line.parse().ok()?, column: column.trim().parse().ok()? })
+}
+
+/// Error texts start with a lower-case letter, unless the first word is a name or an abbreviation.
+pub(crate) fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
+            first.to_lowercase().chain(text.chars().skip(1)).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+fn check_depth(query: &Query) -> Result<(), SqlError> {
+    match query.visit(&mut Depth(0)) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(at) => {
+            let message = format!("expressions are nested more than {MAX_DEPTH} levels deep");
+            Err(SqlError::new(at, message)
+                .hint("write `x IN (…)` or a `CASE` instead of a long chain of operators"))
+        }
+    }
+}
+
+struct Depth(usize);
+
+impl Visitor for Depth {
+    type Break = Place;
+
+    fn pre_visit_expr(
+        &mut self,
+        expr: &datafusion::sql::sqlparser::ast::Expr,
+    ) -> ControlFlow<Place> {
+        self.0 += 1;
+        if self.0 > MAX_DEPTH {
+            return ControlFlow::Break(Place::of(expr.span()).unwrap_or(Place::START));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(
+        &mut self,
+        _: &datafusion::sql::sqlparser::ast::Expr,
+    ) -> ControlFlow<Place> {
+        self.0 -= 1;
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,244 @@
+//! From arrays to JSON objects, straight into one buffer.
+
+use std::sync::Arc;
+
+use arrow::array::types::{
+    ArrowPrimitiveType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
+};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use millstream_pipeline::ColumnKind;
+use serde::Serialize;
+
+use crate::lower::Output;
+use crate::program::{End, Found, Refusal};
+
+mod nested;
+mod time;
+
+/// Writes one value of an array, or says why JSON cannot hold it.
+type Writer<'a> = Box<dyn Fn(usize, &mut Vec<u8>) -> Result<(), String> + 'a>;
+
+/// Prints rows as objects with these members.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: Arc<str>,
+    /// What stands before the value: `{"first":` or `,"second":`.
+    prefix: Vec<u8>,
+    json: bool,
+}
+
+impl Printer {
+    pub(crate) fn new(outputs: &[Output]) -> Self {
+        let member = |(index, output): (usize, &Output)| {
+            let mut prefix = vec![if index == 0 { b'{' } else { b',' }];
+            put(&output.name, &mut prefix);
+            prefix.push(b':');
+            Member { name: output.name.as_str().into(), prefix, json: output.json }
+        };
+        Self { members: outputs.iter().enumerate().map(member).collect() }
+    }
+
+    /// Prints each row of `batch`; `rows` says which message it is. A value that JSON cannot hold refuses its row.
+    pub(crate) fn print(&self, batch: &RecordBatch, rows: &[usize], found: &mut Found) {
+        if rows.is_empty() {
+            return;
+        }
+        let pairs = self.members.iter().zip(batch.columns());
+        let columns: Vec<_> =
+            pairs.map(|(member, array)| (member, writer(array.as_ref(), member.json))).collect();
+        for (row, message) in rows.iter().enumerate() {
+            let start = found.text.len();
+            found.ends[*message] = match object(&columns, row, &mut found.text) {
+                Ok(()) => End::Row(start..found.text.len()),
+                Err(reason) => {
+                    found.text.truncate(start);
+                    End::Refused(Refusal { code: "sql_error", reason, path: None })
+                }
+            };
+        }
+    }
+}
+
+fn object(columns: &[(&Member, Writer<'_>)], row: usize, out: &mut Vec<u8>) -> Result<(), String> {
+    for (member, write) in columns {
+        out.extend_from_slice(&member.prefix);
+        write(row, out).map_err(|why| format!("column `{}` is {why}", member.name))?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// A value as JSON. Numbers are the shortest that read back the same.
+fn put<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("invariant: numbers and text always become JSON");
+}
+
+/// The kind of a column for the stage behind.
+pub(crate) fn kind_of(data_type: &DataType, json: bool) -> ColumnKind {
+    match data_type {
+        _ if json => ColumnKind::Json,
+        DataType::Boolean => ColumnKind::Bool,
+        of if of.is_integer() => ColumnKind::Int64,
+        of if of.is_numeric() => ColumnKind::Float64,
+        DataType::Timestamp(..) => ColumnKind::Timestamp,
+        DataType::Dictionary(_, value) => kind_of(value, false),
+        of if of.is_nested() || of.is_null() => ColumnKind::Json,
+        _ => ColumnKind::String,
+    }
+}
+
+/// Whether values of this type become JSON; otherwise what the type is and what to do about it.
+pub(crate) fn check_printable(data_type: &DataType) -> Result<(), String> {
+    match data_type {
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => {
+            Err("binary, which JSON cannot hold. Write `encode(…, 'base64')`".to_owned())
+        }
+        DataType::Float32 | DataType::Float64 => Ok(()),
+        DataType::Float16 => Err("a number of 16 bits. Write `CAST(… AS DOUBLE)`".to_owned()),
+        DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) => {
+            check_printable(of.data_type())
+        }
+        DataType::Struct(fields) => {
+            fields.iter().try_for_each(|field| check_printable(field.data_type()))
+        }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(pair) if matches!(pair.first().map(|key| key.data_type()), Some(DataType::Utf8)) => {
+                pair.iter().try_for_each(|field| check_printable(field.data_type()))
+            }
+            _ => Err("a map whose keys are no text, which JSON cannot hold".to_owned()),
+        },
+        DataType::Dictionary(_, value) => check_printable(value),
+        of if of.is_numeric() || of.is_temporal() || of.is_string() || of.is_null() => Ok(()),
+        DataType::Boolean => Ok(()),
+        other => Err(format!("of type {other}, which JSON cannot hold")),
+    }
+}
+
+/// A writer for values of `array`; with `json` its text is JSON already.
+fn writer<'a>(array: &'a dyn Array, json: bool) -> Writer<'a> {
+    let write = value_writer(array, json);
+    if array.logical_null_count() == 0 {
+        return write;
+    }
+    let nulls = array.logical_nulls();
+    Box::new(move |row, out| {
+        if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            out.extend_from_slice(b"null");
+            return Ok(());
+        }
+        write(row, out)
+    })
+}
+
+fn value_writer<'a>(array: &'a dyn Array, json: bool) -> Writer<'a> {
+    match array.data_type() {
+        DataType::Null => Box::new(|_, out| {
+            out.extend_from_slice(b"null");
+            Ok(())
+        }),
+        DataType::Boolean => {
+            let array = array.as_boolean();
+            Box::new(move |row, out| {
+                put(&array.value(row), out);
+                Ok(())
+            })
+        }
+        DataType::Int8 => whole::<Int8Type>(array),
+        DataType::Int16 => whole::<Int16Type>(array),
+        DataType::Int32 => whole::<Int32Type>(array),
+        DataType::Int64 => whole::<Int64Type>(array),
+        DataType::UInt8 => whole::<UInt8Type>(array),
+        DataType::UInt16 => whole::<UInt16Type>(array),
+        DataType::UInt32 => whole::<UInt32Type>(array),
+        DataType::UInt64 => whole::<UInt64Type>(array),
+        DataType::Float32 => {
+            let array = array.as_primitive::<Float32Type>();
+            Box::new(move |row, out| finite(array.value(row), array.value(row).is_finite(), out))
+        }
+        DataType::Float64 => {
+            let array = array.as_primitive::<Float64Type>();
+            Box::new(move |row, out| finite(array.value(row), array.value(row).is_finite(), out))
+        }
+        DataType::Utf8 => {
+            let array = array.as_string::<i32>();
+            text(move |row| array.value(row), json)
+        }
+        DataType::LargeUtf8 => {
+            let array = array.as_string::<i64>();
+            text(move |row| array.value(row), json)
+        }
+        DataType::Utf8View => {
+            let array = array.as_string_view();
+            text(move |row| array.value(row), json)
+        }
+        DataType::Timestamp(unit, zone) => time::writer(array, *unit, zone.as_deref()),
+        of if of.is_nested() => nested::writer(array),
+        DataType::Dictionary(..) => nested::dictionary(array),
+        of => formatted(array, of.is_numeric()),
+    }
+}
+
+fn whole<'a, T>(array: &'a dyn Array) -> Writer<'a>
+where
+    T: ArrowPrimitiveType,
+    T::Native: Serialize,
+{
+    let array = array.as_primitive::<T>();
+    Box::new(move |row, out| {
+        put(&array.value(row), out);
+        Ok(())
+    })
+}
+
+fn finite<T: Serialize + std::fmt::Display>(
+    value: T,
+    is_finite: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
+    if !is_finite {
+        return Err(format!("{value}, which JSON cannot hold"));
+    }
+    put(&value, out);
+    Ok(())
+}
+
+fn text<'a>(value: impl Fn(usize) -> &'a str + 'a, json: bool) -> Writer<'a> {
+    if json {
+        return Box::new(move |row, out| {
+            out.extend_from_slice(value(row).as_bytes());
+            Ok(())
+        });
+    }
+    Box::new(move |row, out| {
+        put(value(row), out);
+        Ok(())
+    })
+}
+
+/// Types that are rare in messages, in Arrow's own form: decimals as numbers, dates, times of day and intervals as text.
+fn formatted<'a>(array: &'a dyn Array, number: bool) -> Writer<'a> {
+    static OPTIONS: FormatOptions<'static> = FormatOptions::new();
+    let formatter = ArrayFormatter::try_new(array, &OPTIONS)
+        .expect("invariant: only types that can be printed pass the compiler");
+    Box::new(move |row, out| {
+        let value = formatter.value(row).try_to_string().map_err(|error| error.to_string())?;
+        if number {
+            out.extend_from_slice(value.as_bytes());
+        } else {
+            put(&value, out);
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,258 @@
+//! From messages to arrays: the columns that a statement reads, and nothing else of the payload.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, MapBuilder, StringBuilder,
+    TimestampNanosecondBuilder,
+};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use millstream_pipeline::{ColumnKind, Record};
+use millstream_types::HeaderBlock;
+use serde_json::Value;
+
+use crate::catalog::{Origin, Source, timestamp};
+use crate::cell::{Cell, Loose, expected};
+use crate::program::Refusal;
+
+mod row;
+
+/// The columns of a batch.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    schema: SchemaRef,
+    sources: Vec<Source>,
+    /// For each length of a member's name the columns with names of that length.
+    by_length: Vec<Vec<usize>>,
+    reads_payload: bool,
+}
+
+/// Messages as arrays.
+pub(crate) struct Scanned {
+    pub(crate) batch: RecordBatch,
+    /// Which message each row of the batch is.
+    pub(crate) rows: Vec<usize>,
+    /// Messages that are not in the batch, and why.
+    pub(crate) refused: Vec<(usize, Refusal)>,
+}
+
+impl Scan {
+    pub(crate) fn new(sources: Vec<Source>) -> Self {
+        let fields: Vec<_> = sources
+            .iter()
+            .map(|source| Field::new(&source.name, source.data_type(), source.nullable))
+            .collect();
+        let mut by_length: Vec<Vec<usize>> = Vec::new();
+        let mut reads_payload = false;
+        for (index, source) in sources.iter().enumerate() {
+            if matches!(source.origin, Origin::Member(_)) {
+                reads_payload = true;
+                let length = source.name.len();
+                by_length.resize(by_length.len().max(length + 1), Vec::new());
+                by_length[length].push(index);
+            }
+        }
+        Self { schema: Arc::new(Schema::new(fields)), sources, by_length, reads_payload }
+    }
+
+    /// Reads a batch. A payload that is no JSON object, or in which a column has a value of another type, is refused
+    /// alone.
+    ///
+    /// # Errors
+    /// Only when Arrow refuses the arrays, which were built to their schema.
+    pub(crate) fn read(&self, records: &[Record]) -> Result<Scanned, ArrowError> {
+        let mut columns: Vec<_> =
+            self.sources.iter().map(|source| ColumnBuilder::new(source, records.len())).collect();
+        let mut rows = Vec::with_capacity(records.len());
+        let mut refused = Vec::new();
+        let mut cells = Vec::with_capacity(self.sources.len());
+        for (index, record) in records.iter().enumerate() {
+            match self.row(record, &mut cells) {
+                Err(refusal) => refused.push((index, refusal)),
+                Ok(()) => {
+                    rows.push(index);
+                    for ((column, cell), source) in columns.iter_mut().zip(&cells).zip(&self.sources) {
+                        column.push(cell, source, record)?;
+                    }
+                }
+            }
+        }
+        let arrays = columns.into_iter().map(ColumnBuilder::finish).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let batch =
+            RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
+        Ok(Scanned { batch, rows, refused })
+    }
+
+    /// Fills `cells`, one for each column; those of metadata stay null.
+    fn row<'a>(&self, record: &'a Record, cells: &mut Vec<Option<Cell<'a>>>) -> Result<(), Refusal> {
+        cells.clear();
+        cells.resize(self.sources.len(), None);
+        match &record.parsed {
+            Some(value) => self.from_value(value, cells)?,
+            // Even a statement that reads no member takes only objects: it says what becomes of a record.
+            None => row::from_bytes(self, &record.message.payload, cells)?,
+        }
+        if !self.reads_payload {
+            return Ok(());
+        }
+        for (source, cell) in self.sources.iter().zip(cells.iter()) {
+            let Origin::Member(kind) = source.origin else { continue };
+            match cell {
+                None if !source.nullable => return Err(missing(source, kind)),
+                Some(Cell::Null) if !source.nullable => {
+                    return Err(mismatch(source, kind, &Loose::Null));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn from_value<'a>(
+        &self,
+        value: &'a Value,
+        cells: &mut [Option<Cell<'a>>],
+    ) -> Result<(), Refusal> {
+        let Value::Object(members) = value else {
+            return Err(no_object(&Loose::from(value)));
+        };
+        for (source, cell) in self.sources.iter().zip(cells) {
+            let Origin::Member(kind) = source.origin else { continue };
+            let Some(value) = members.get(&source.name) else { continue };
+            *cell = Some(match kind {
+                ColumnKind::Json if value.is_null() => Cell::Null,
+                ColumnKind::Json => Cell::Text(Cow::Owned(value.to_string())),
+                _ => Loose::from(value).fit(kind).map_err(|found| mismatch(source, kind, &found))?,
+            });
+        }
+        Ok(())
+    }
+
+    /// The column that a member of the payload goes to.
+    fn column(&self, name: &str) -> Option<usize> {
+        let candidates = self.by_length.get(name.len())?;
+        candidates.iter().copied().find(|index| self.sources[*index].name == name)
+    }
+}
+
+fn no_object(found: &Loose<'_>) -> Refusal {
+    Refusal {
+        code: "wrong_type",
+        reason: format!("payload is {found} where a JSON object is expected"),
+        path: Some(String::new()),
+    }
+}
+
+fn mismatch(source: &Source, kind: ColumnKind, found: &Loose<'_>) -> Refusal {
+    Refusal {
+        code: "wrong_type",
+        reason: format!("column `{}`: expected {}, found {found}", source.name, expected(kind)),
+        path: Some(pointer(&source.name)),
+    }
+}
+
+fn missing(source: &Source, kind: ColumnKind) -> Refusal {
+    Refusal {
+        code: "wrong_type",
+        reason: format!("column `{}`: expected {}, found nothing", source.name, expected(kind)),
+        path: Some(pointer(&source.name)),
+    }
+}
+
+/// JSON pointer (RFC 6901) to a member of the payload.
+fn pointer(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+enum ColumnBuilder {
+    Bool(BooleanBuilder),
+    Int(Int64Builder),
+    Float(Float64Builder),
+    Text(StringBuilder),
+    Time(TimestampNanosecondBuilder),
+    Headers(Box<MapBuilder<StringBuilder, StringBuilder>>),
+}
+
+impl ColumnBuilder {
+    fn new(source: &Source, rows: usize) -> Self {
+        match source.origin {
+            Origin::Member(ColumnKind::Bool) => Self::Bool(BooleanBuilder::with_capacity(rows)),
+            Origin::Member(ColumnKind::Int64) => Self::Int(Int64Builder::with_capacity(rows)),
+            Origin::Member(ColumnKind::Float64) => Self::Float(Float64Builder::with_capacity(rows)),
+            Origin::Member(ColumnKind::String | ColumnKind::Json) | Origin::Subject => {
+                Self::Text(StringBuilder::with_capacity(rows, rows * 16))
+            }
+            Origin::Member(ColumnKind::Timestamp) | Origin::Time => Self::Time(
+                TimestampNanosecondBuilder::with_capacity(rows).with_data_type(timestamp()),
+            ),
+            Origin::Headers => Self::Headers(Box::new(MapBuilder::new(
+                None,
+                StringBuilder::new(),
+                StringBuilder::new(),
+            ))),
+        }
+    }
+
+    fn push(
+        &mut self,
+        cell: &Option<Cell<'_>>,
+        source: &Source,
+        record: &Record,
+    ) -> Result<(), ArrowError> {
+        match (self, cell) {
+            (Self::Headers(builder), _) => push_headers(builder, &record.message.headers)?,
+            (Self::Text(builder), _) if source.origin == Origin::Subject => {
+                builder.append_value(record.message.subject_str());
+            }
+            (Self::Time(builder), _) if source.origin == Origin::Time => {
+                builder.append_value(record.time.0);
+            }
+            (Self::Bool(builder), Some(Cell::Bool(value))) => builder.append_value(*value),
+            (Self::Int(builder), Some(Cell::Int(value))) => builder.append_value(*value),
+            (Self::Float(builder), Some(Cell::Float(value))) => builder.append_value(*value),
+            (Self::Text(builder), Some(Cell::Text(value))) => builder.append_value(value),
+            (Self::Time(builder), Some(Cell::Time(value))) => builder.append_value(*value),
+            (Self::Bool(builder), _) => builder.append_null(),
+            (Self::Int(builder), _) => builder.append_null(),
+            (Self::Float(builder), _) => builder.append_null(),
+            (Self::Text(builder), _) => builder.append_null(),
+            (Self::Time(builder), _) => builder.append_null(),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Self::Bool(mut builder) => Arc::new(builder.finish()),
+            Self::Int(mut builder) => Arc::new(builder.finish()),
+            Self::Float(mut builder) => Arc::new(builder.finish()),
+            Self::Text(mut builder) => Arc::new(builder.finish()),
+            Self::Time(mut builder) => Arc::new(builder.finish()),
+            Self::Headers(mut builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+/// A map has each key once, so the values of a repeated name are joined, as HTTP does it.
+fn push_headers(
+    builder: &mut MapBuilder<StringBuilder, StringBuilder>,
+    raw: &[u8],
+) -> Result<(), ArrowError> {
+    let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+    for (name, value) in HeaderBlock::new(raw).iter() {
+        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        match pairs.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, joined)) => *joined = Cow::Owned(format!("{joined}, {value}")),
+            None => pairs.push((name, value)),
+        }
+    }
+    for (name, value) in &pairs {
+        builder.keys().append_value(name);
+        builder.values().append_value(value);
+    }
+    builder.append(true)
+}

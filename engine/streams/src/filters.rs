@@ -1,0 +1,87 @@
+//! Which subjects a consumer, purge or question is about.
+
+use millstream_types::{matches, tokens};
+
+use crate::subjects::Subjects;
+
+/// A set of subject filters; none means every subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filters {
+    list: Vec<Vec<u8>>,
+    literal: bool,
+}
+
+impl Filters {
+    /// Every subject.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Subjects that match one of `filters`, each of which passed `check_filter`; every subject when there are none.
+    pub fn new<'a>(filters: impl IntoIterator<Item = &'a str>) -> Self {
+        let list: Vec<Vec<u8>> = filters
+            .into_iter()
+            .map(|filter| filter.as_bytes().to_vec())
+            .collect();
+        if list.iter().any(|filter| filter == b">") {
+            return Self::all();
+        }
+        let wild = |filter: &Vec<u8>| tokens(filter).any(|token| token == b"*" || token == b">");
+        let literal = !list.is_empty() && !list.iter().any(wild);
+        Self { list, literal }
+    }
+
+    /// Subjects that match one filter.
+    #[must_use]
+    pub fn one(filter: &[u8]) -> Self {
+        Self::new([String::from_utf8_lossy(filter).as_ref()])
+    }
+
+    /// Whether a subject is among them.
+    #[must_use]
+    pub fn matches(&self, subject: &[u8]) -> bool {
+        self.list.is_empty() || self.list.iter().any(|filter| matches(filter, subject))
+    }
+
+    /// Whether every subject is.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The subjects themselves, when there are no wildcards.
+    pub(crate) fn literals(&self) -> Option<&[Vec<u8>]> {
+        self.literal.then_some(self.list.as_slice())
+    }
+}
+
+const SLOTS: usize = 256;
+const EMPTY: u32 = u32::MAX;
+
+/// Remembers for some subject numbers whether they match, so that a wildcard is compared once per subject and not once
+/// per message. A slot is tagged with the place of the subject's text, which no other subject has in the same epoch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MatchCache {
+    epoch: u64,
+    slots: Vec<(u32, bool)>,
+}
+
+impl MatchCache {
+    pub(crate) fn matches(&mut self, filters: &Filters, subjects: &Subjects, id: u32) -> bool {
+        if filters.is_all() {
+            return true;
+        }
+        if self.epoch != subjects.epoch() || self.slots.is_empty() {
+            self.epoch = subjects.epoch();
+            self.slots.clear();
+            self.slots.resize(SLOTS, (EMPTY, false));
+        }
+        let tag = subjects.tag(id);
+        let slot = &mut self.slots[id as usize % SLOTS];
+        if slot.0 != tag {
+            *slot = (tag, filters.matches(subjects.name(id)));
+        }
+        slot.1
+    }
+}

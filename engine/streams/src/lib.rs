@@ -1,0 +1,54 @@
+//! Streams and consumers as pure state machines: sequences, limits, retention, duplicates, acknowledgements, deliveries,
+//! and the JetStream types that describe them.
+//!
+//! What lives here: the commands that change a stream and their layout, records and theirs, the index from sequence to
+//! place in the log, what a consumer does next, the JSON of configurations and infos, the error table.
+//! What may not come in: tokio, sockets, files, clocks, random numbers. Time is an argument; payloads stay in the log.
+
+mod ack;
+mod checkpoint;
+mod chunk;
+mod codec;
+mod command;
+mod config;
+mod consumer;
+mod consumer_config;
+mod dedup;
+mod deliver;
+mod errors;
+mod filters;
+mod flow;
+mod info;
+mod json;
+mod log;
+mod log_query;
+mod members;
+mod publish;
+mod pull;
+mod ranges;
+mod records;
+mod retain;
+mod settle;
+mod stream;
+mod subjects;
+
+pub use ack::{AckPayload, AckSubject, parse_ack_payload, parse_ack_subject};
+pub use codec::CheckpointError;
+pub use command::{Ack, AckKind, Acks, Command, CommandError, Publish, Purge};
+pub use config::{
+    ConsumerLimits, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, Unsupported,
+};
+pub use consumer::Consumer;
+pub use consumer_config::{AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy};
+pub use deliver::{Action, Deliver};
+pub use errors::ApiError;
+pub use filters::Filters;
+pub use info::{
+    ClusterInfo, ConsumerInfo, PubAck, SequenceInfo, StoredMessage, StreamInfo, StreamState,
+};
+pub use log::Place;
+pub use members::ConsumerAction;
+pub use publish::RecordOutcome;
+pub use pull::PullRequest;
+pub use records::{RecordError, RecordView, RecordsBuilder, record_at, records};
+pub use stream::{MEMORY_FILE, Stream};

@@ -1,0 +1,230 @@
+//! Questions to the index: what comes next, how much is left, which subjects there are.
+
+use millstream_types::Timestamp;
+
+use crate::chunk::Meta;
+use crate::filters::{Filters, MatchCache};
+use crate::log::Log;
+
+/// Up to so many messages of a subject are walked along their links instead of scanning everything between them.
+const WALK: u32 = if cfg!(test) { 3 } else { 64 };
+
+impl Log {
+    /// The first message held at or after `from`.
+    pub(crate) fn next_live(&self, from: u64) -> Option<u64> {
+        if from <= self.first_seq() {
+            return (self.messages() > 0).then(|| self.first_seq());
+        }
+        self.scan(from, |_| true).map(|(seq, _)| seq)
+    }
+
+    /// The first message held at or after `from` that `wanted` says yes to.
+    pub(crate) fn scan(
+        &self,
+        from: u64,
+        mut wanted: impl FnMut(&Meta) -> bool,
+    ) -> Option<(u64, Meta)> {
+        if from > self.last_seq() {
+            return None;
+        }
+        let start = self.chunk_at(from).unwrap_or_else(|after| after);
+        for at in start.. {
+            let chunk = self.chunk(at)?;
+            if let Some(found) = chunk.scan(from, &mut wanted) {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// The first message held at or after `from` that matches.
+    pub(crate) fn next_matching(
+        &self,
+        from: u64,
+        filters: &Filters,
+        cache: &mut MatchCache,
+    ) -> Option<u64> {
+        if filters.is_all() {
+            return self.next_live(from);
+        }
+        if let Some(subjects) = filters.literals() {
+            let next = |subject: &Vec<u8>| self.next_in(from, self.subjects.find(subject)?);
+            return subjects.iter().filter_map(next).min();
+        }
+        self.scan(from, |meta| {
+            cache.matches(filters, &self.subjects, meta.subject)
+        })
+        .map(|(seq, _)| seq)
+    }
+
+    /// The first message held at or after `from` with this subject.
+    pub(crate) fn next_in(&self, from: u64, id: u32) -> Option<u64> {
+        let entry = self.subjects.get(id);
+        if from <= entry.first {
+            return Some(entry.first);
+        }
+        if from > entry.last {
+            return None;
+        }
+        // The usual caller has just handled `from - 1`, so its link is the answer.
+        if let Some(meta) = self.meta(from - 1)
+            && meta.subject == id
+        {
+            return self.next_of(from - 1, meta);
+        }
+        if entry.count <= WALK {
+            return self.walk(entry.first).find(|seq| *seq >= from);
+        }
+        self.scan(from, |meta| meta.subject == id)
+            .map(|(seq, _)| seq)
+    }
+
+    /// A message and all later ones of its subject.
+    pub(crate) fn walk(&self, first: u64) -> impl Iterator<Item = u64> {
+        std::iter::successors(Some(first), |seq| self.next_of(*seq, self.meta(*seq)?))
+    }
+
+    /// How many messages are held at or after `from`.
+    pub(crate) fn live_from(&self, from: u64) -> u64 {
+        if from <= self.first_seq() {
+            return self.messages();
+        }
+        if from > self.last_seq() {
+            return 0;
+        }
+        if self.messages() == self.last_seq() - self.first_seq() + 1 {
+            return self.last_seq() - from + 1;
+        }
+        let after = self
+            .chunks()
+            .rev()
+            .take_while(|chunk| chunk.no > from / crate::chunk::SPAN);
+        let whole: usize = after.map(|chunk| chunk.live).sum();
+        let part = match self.chunk_at(from) {
+            Ok(at) => self
+                .chunk(at)
+                .map_or(0, |chunk| chunk.iter_from(from).count()),
+            Err(_) => 0,
+        };
+        (whole + part) as u64
+    }
+
+    /// How many messages that match are held at or after `from`.
+    pub(crate) fn count_matching(
+        &self,
+        from: u64,
+        filters: &Filters,
+        cache: &mut MatchCache,
+    ) -> u64 {
+        if filters.is_all() {
+            return self.live_from(from);
+        }
+        if from > self.last_seq() {
+            return 0;
+        }
+        let ahead = self.last_seq() - from;
+        let behind = from.saturating_sub(self.first_seq());
+        if behind + (self.subjects.len() as u64) < ahead || behind == 0 {
+            let total = self.count_all(filters);
+            return total - self.count_between(self.first_seq(), from, filters, cache);
+        }
+        self.count_between(from, self.last_seq() + 1, filters, cache)
+    }
+
+    fn count_all(&self, filters: &Filters) -> u64 {
+        if let Some(subjects) = filters.literals() {
+            let count = |subject: &Vec<u8>| {
+                Some(u64::from(
+                    self.subjects.get(self.subjects.find(subject)?).count,
+                ))
+            };
+            return subjects.iter().filter_map(count).sum();
+        }
+        let matching = self
+            .subjects
+            .iter()
+            .filter(|(_, name, _)| filters.matches(name));
+        matching.map(|(_, _, entry)| u64::from(entry.count)).sum()
+    }
+
+    /// Messages that match in `from..to`.
+    pub(crate) fn count_between(
+        &self,
+        from: u64,
+        to: u64,
+        filters: &Filters,
+        cache: &mut MatchCache,
+    ) -> u64 {
+        if from >= to {
+            return 0;
+        }
+        let start = self.chunk_at(from).unwrap_or_else(|after| after);
+        let mut count = 0;
+        for at in start.. {
+            let Some(chunk) = self.chunk(at) else { break };
+            if chunk.no * crate::chunk::SPAN >= to {
+                break;
+            }
+            let inside = chunk.iter_from(from).take_while(|(seq, _)| *seq < to);
+            count += inside
+                .filter(|(_, meta)| cache.matches(filters, &self.subjects, meta.subject))
+                .count() as u64;
+        }
+        count
+    }
+
+    /// The last message that matches.
+    pub(crate) fn last_matching(&self, filters: &Filters) -> Option<u64> {
+        if filters.is_all() {
+            return self.chunks().rev().find_map(crate::chunk::Chunk::last_live);
+        }
+        if let Some(subjects) = filters.literals() {
+            return subjects
+                .iter()
+                .filter_map(|subject| self.last_for(subject))
+                .max();
+        }
+        let matching = self
+            .subjects
+            .iter()
+            .filter(|(_, name, _)| filters.matches(name));
+        matching.map(|(_, _, entry)| entry.last).max()
+    }
+
+    /// The last message of one subject.
+    pub(crate) fn last_for(&self, subject: &[u8]) -> Option<u64> {
+        Some(self.subjects.get(self.subjects.find(subject)?).last)
+    }
+
+    /// The last message of every subject that matches, in order.
+    pub(crate) fn last_per_subject(&self, filters: &Filters) -> Vec<u64> {
+        let matching = self
+            .subjects
+            .iter()
+            .filter(|(_, name, _)| filters.matches(name));
+        let mut list: Vec<u64> = matching.map(|(_, _, entry)| entry.last).collect();
+        list.sort_unstable();
+        list
+    }
+
+    /// The first message stored at or after `time`. Times never run backwards in a log.
+    pub(crate) fn first_since(&self, time: Timestamp) -> Option<u64> {
+        let too_old = |seq: u64| self.place(seq).is_some_and(|place| place.time < time);
+        let start = self
+            .chunks()
+            .find(|chunk| chunk.last_live().is_some_and(|last| !too_old(last)))?;
+        start.iter().map(|(seq, _)| seq).find(|seq| !too_old(*seq))
+    }
+
+    /// Sequences between the first and the last that are gone, at most `limit` of them.
+    pub(crate) fn deleted(&self, limit: usize) -> Vec<u64> {
+        let mut gone = Vec::new();
+        let mut expected = self.first_seq();
+        for (seq, _) in self.chunks().flat_map(|chunk| chunk.iter()) {
+            gone.extend((expected..seq).take(limit - gone.len()));
+            expected = seq + 1;
+        }
+        gone.extend((expected..=self.last_seq()).take(limit - gone.len()));
+        gone
+    }
+}

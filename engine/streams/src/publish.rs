@@ -1,0 +1,304 @@
+//! Storing published messages: what their headers ask for, the limits, the index.
+
+use std::time::Duration;
+
+use memchr::memmem;
+use millstream_journal::Position;
+use millstream_types::{HeaderBlock, Timestamp};
+
+use crate::command::Publish;
+use crate::config::{DiscardPolicy, RetentionPolicy, StreamConfig};
+use crate::errors::ApiError;
+use crate::log::Size;
+use crate::records::{RecordView, parse};
+use crate::stream::Stream;
+
+/// What became of a published record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordOutcome {
+    /// It has this sequence.
+    Stored(u64),
+    /// Its id was seen before; it has had this sequence since.
+    Duplicate(u64),
+    /// It was not stored.
+    Refused(ApiError),
+}
+
+/// Largest header block, in bytes.
+const MAX_HEADERS: usize = 64 * 1024 - 1;
+
+/// What the headers of a publish ask for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wishes<'a> {
+    id: Option<&'a [u8]>,
+    stream: Option<&'a [u8]>,
+    last_sequence: Option<&'a [u8]>,
+    last_msg_id: Option<&'a [u8]>,
+    subject_sequence: Option<&'a [u8]>,
+    subject: Option<&'a [u8]>,
+    rollup: Option<&'a [u8]>,
+    unsupported: Option<fn() -> ApiError>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rollup {
+    Subject,
+    All,
+}
+
+impl<'a> Wishes<'a> {
+    fn read(headers: &'a [u8]) -> Self {
+        let mut wishes = Self::default();
+        // Almost every block without a wish is told by this one search.
+        if memmem::find(headers, b"Nats-").is_none() {
+            return wishes;
+        }
+        for (name, value) in HeaderBlock::new(headers).iter() {
+            let slot = match name {
+                b"Nats-Msg-Id" => &mut wishes.id,
+                b"Nats-Expected-Stream" => &mut wishes.stream,
+                b"Nats-Expected-Last-Sequence" => &mut wishes.last_sequence,
+                b"Nats-Expected-Last-Msg-Id" => &mut wishes.last_msg_id,
+                b"Nats-Expected-Last-Subject-Sequence" => &mut wishes.subject_sequence,
+                b"Nats-Expected-Last-Subject-Sequence-Subject" => &mut wishes.subject,
+                b"Nats-Rollup" => &mut wishes.rollup,
+                b"Nats-TTL" => {
+                    wishes.unsupported = Some(ApiError::ttl_disabled);
+                    continue;
+                }
+                b"Nats-Incr" => {
+                    wishes.unsupported = Some(ApiError::counters_disabled);
+                    continue;
+                }
+                b"Nats-Batch-Id" => {
+                    wishes.unsupported = Some(ApiError::atomic_publish_disabled);
+                    continue;
+                }
+                b"Nats-Schedule" => {
+                    wishes.unsupported = Some(ApiError::schedules_disabled);
+                    continue;
+                }
+                _ => continue,
+            };
+            if slot.is_none() && !value.is_empty() {
+                *slot = Some(value);
+            }
+        }
+        wishes
+    }
+
+    fn rollup(&self, config: &StreamConfig) -> Result<Option<Rollup>, ApiError> {
+        let Some(value) = self.rollup else {
+            return Ok(None);
+        };
+        if !config.allow_rollup_hdrs || config.deny_purge {
+            return Err(ApiError::rollup_failed("rollup not permitted"));
+        }
+        match value.to_ascii_lowercase().as_slice() {
+            b"sub" => Ok(Some(Rollup::Subject)),
+            b"all" => Ok(Some(Rollup::All)),
+            _ => {
+                let text = format!("rollup value invalid: {:?}", String::from_utf8_lossy(value));
+                Err(ApiError::rollup_failed(text))
+            }
+        }
+    }
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+impl Stream {
+    /// Stores the records of a publish and appends one outcome per record, in order. `at` is the frame that holds them and
+    /// `body_offset` is where in its body the records begin.
+    pub fn publish(
+        &mut self,
+        at: Position,
+        body_offset: u32,
+        publish: &Publish,
+        out: &mut Vec<RecordOutcome>,
+    ) {
+        // Times never run backwards in a stream, whatever the clocks of successive leaders do.
+        let time = self
+            .log
+            .last_time()
+            .map_or(publish.time, |last| last.max(publish.time));
+        self.dedup.expire(time, self.config.duplicate_window);
+        let mut offset = 0;
+        for _ in 0..publish.count {
+            let Ok((record, next)) = parse(&publish.records, offset) else {
+                let damaged =
+                    || RecordOutcome::Refused(ApiError::store_failed("the record is damaged"));
+                out.push(damaged());
+                continue;
+            };
+            let place =
+                body_offset + u32::try_from(offset).expect("invariant: a frame's body fits 4 GiB");
+            out.push(self.store(&record, (at, place), time));
+            offset = next;
+        }
+    }
+
+    fn store(
+        &mut self,
+        record: &RecordView<'_>,
+        at: (Position, u32),
+        time: Timestamp,
+    ) -> RecordOutcome {
+        let (wishes, rollup) = match self.admit(record) {
+            Ok(Admitted::New(wishes, rollup)) => (wishes, rollup),
+            Ok(Admitted::Duplicate(seq)) => return RecordOutcome::Duplicate(seq),
+            Err(error) => return RecordOutcome::Refused(error),
+        };
+        let length = record.subject.len() + record.headers.len() + record.payload.len();
+        let size = Size::new(length, !record.headers.is_empty());
+        if let Err(error) = self.make_room(record.subject, self.log.cost(size)) {
+            return RecordOutcome::Refused(error);
+        }
+        self.last_msg_id.clear();
+        self.last_msg_id
+            .extend_from_slice(wishes.id.unwrap_or_default());
+        let seq = if self.config.retention == RetentionPolicy::Interest
+            && !self.has_interest(record.subject)
+        {
+            self.log.skip(time)
+        } else {
+            let (seq, subject) = self.log.append(record.subject, size, at, time);
+            match rollup {
+                Some(Rollup::Subject) => self.trim_subject(subject, 1),
+                Some(Rollup::All) => self.trim_front(1),
+                None => {}
+            }
+            self.enforce_limits(Some(subject));
+            seq
+        };
+        if let Some(id) = wishes.id {
+            let hash = self.dedup.hash(id);
+            self.dedup.insert(hash, seq, time);
+        }
+        self.tell_removed();
+        RecordOutcome::Stored(seq)
+    }
+
+    /// The checks of a publish, in nats-server's order.
+    fn admit<'a>(&self, record: &RecordView<'a>) -> Result<Admitted<'a>, ApiError> {
+        if self.config.sealed {
+            return Err(ApiError::sealed());
+        }
+        let mut wishes = Wishes::default();
+        let mut rollup = None;
+        if !record.headers.is_empty() {
+            wishes = Wishes::read(record.headers);
+            if wishes
+                .stream
+                .is_some_and(|stream| stream != self.config.name.as_bytes())
+            {
+                return Err(ApiError::stream_not_match());
+            }
+            if let Some(seq) = wishes
+                .id
+                .and_then(|id| self.dedup.find(self.dedup.hash(id)))
+            {
+                return Ok(Admitted::Duplicate(seq));
+            }
+            self.check_expected(record.subject, &wishes)?;
+            rollup = wishes.rollup(&self.config)?;
+            if let Some(error) = wishes.unsupported {
+                return Err(error());
+            }
+            if record.headers.len() > MAX_HEADERS {
+                return Err(ApiError::headers_too_large());
+            }
+        }
+        let size = record.headers.len() + record.payload.len();
+        if StreamConfig::limit(self.config.max_msg_size).is_some_and(|max| size as u64 > max) {
+            return Err(ApiError::message_too_large());
+        }
+        Ok(Admitted::New(wishes, rollup))
+    }
+
+    fn check_expected(&self, subject: &[u8], wishes: &Wishes<'_>) -> Result<(), ApiError> {
+        if let Some(value) = wishes.last_sequence
+            && number(value) != Some(self.log.last_seq())
+        {
+            return Err(ApiError::wrong_last_sequence(self.log.last_seq()));
+        }
+        if let Some(id) = wishes.last_msg_id
+            && id != self.last_msg_id
+        {
+            return Err(ApiError::wrong_last_msg_id(&String::from_utf8_lossy(
+                &self.last_msg_id,
+            )));
+        }
+        match (wishes.subject_sequence, wishes.subject) {
+            (Some(value), filter) => {
+                let last = match filter {
+                    Some(filter) => self
+                        .log
+                        .last_matching(&crate::filters::Filters::one(filter)),
+                    None => self.log.last_for(subject),
+                };
+                let last = last.unwrap_or(0);
+                if number(value) == Some(last) {
+                    Ok(())
+                } else {
+                    Err(ApiError::wrong_last_sequence(last))
+                }
+            }
+            (None, Some(_)) => Err(ApiError::subject_sequence_missing()),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// With discard `new`, whether a message that counts for `cost` bytes fits.
+    fn make_room(&self, subject: &[u8], cost: u64) -> Result<(), ApiError> {
+        let config = &self.config;
+        let max_bytes = StreamConfig::limit(config.max_bytes);
+        if max_bytes.is_some_and(|max| cost > max) {
+            return Err(ApiError::store_failed("maximum bytes exceeded"));
+        }
+        if config.discard != DiscardPolicy::New {
+            return Ok(());
+        }
+        let mut freed = (0, 0);
+        if let Some(max) = StreamConfig::limit(config.max_msgs_per_subject)
+            && let Some(id) = self.log.subjects.find(subject)
+            && u64::from(self.log.subjects.get(id).count) >= max
+        {
+            if config.discard_new_per_subject {
+                return Err(ApiError::store_failed(
+                    "maximum messages per subject exceeded",
+                ));
+            }
+            let oldest = self.log.meta(self.log.subjects.get(id).first);
+            freed = (1, oldest.map_or(0, |meta| self.log.cost(Size(meta.size))));
+        }
+        if StreamConfig::limit(config.max_msgs)
+            .is_some_and(|max| self.log.messages() - freed.0 >= max)
+        {
+            return Err(ApiError::store_failed("maximum messages exceeded"));
+        }
+        if max_bytes.is_some_and(|max| self.log.bytes() - freed.1 + cost > max) {
+            return Err(ApiError::store_failed("maximum bytes exceeded"));
+        }
+        Ok(())
+    }
+
+    fn has_interest(&self, subject: &[u8]) -> bool {
+        self.consumers
+            .values()
+            .any(|consumer| consumer.filters.matches(subject))
+    }
+
+    /// How long message ids are remembered.
+    #[must_use]
+    pub fn duplicate_window(&self) -> Duration {
+        self.config.duplicate_window
+    }
+}
+
+enum Admitted<'a> {
+    New(Wishes<'a>, Option<Rollup>),
+    Duplicate(u64),
+}

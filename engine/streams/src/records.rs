@@ -1,0 +1,201 @@
+//! Records: published messages as they lie in a log frame.
+//!
+//! Layout, version 1, little endian; offsets from the record's first byte:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..4 | length of everything after this field |
+//! | 4..8 | CRC-32C of everything after this field |
+//! | 8 | flags: bit 0 = the record has headers; the rest is 0 |
+//! | 9 | 0 |
+//! | 10..12 | length of the subject |
+//! | 12..16 | length of the headers |
+//! | 16.. | subject, headers, payload |
+
+use bytes::{BufMut, Bytes, BytesMut};
+use millstream_types::Domain;
+use thiserror::Error;
+
+/// Bytes of a record before its subject.
+pub(crate) const RECORD_HEADER: usize = 16;
+const HAS_HEADERS: u8 = 1;
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum RecordError {
+    /// Ends before the record does.
+    #[error("record at byte {0} is cut short")]
+    Short(usize),
+    /// A length does not fit into the record.
+    #[error("record at byte {0} has lengths that do not fit")]
+    Lengths(usize),
+    /// The checksum does not match.
+    #[error("record at byte {0} does not match its checksum; the store is damaged there")]
+    Checksum(usize),
+    /// Flags this version does not have.
+    #[error("record at byte {0} was written by a newer build")]
+    Flags(usize),
+}
+
+impl RecordError {
+    /// Stored data is not what was written.
+    #[must_use]
+    pub fn domain(&self) -> Domain {
+        Domain::Corruption
+    }
+}
+
+/// One record, borrowed from a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordView<'a> {
+    /// The subject.
+    pub subject: &'a [u8],
+    /// The raw header block; empty when there is none.
+    pub headers: &'a [u8],
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+impl RecordView<'_> {
+    /// Bytes it takes in the log.
+    #[must_use]
+    pub fn stored_len(&self) -> usize {
+        RECORD_HEADER + self.subject.len() + self.headers.len() + self.payload.len()
+    }
+}
+
+/// Reads the record at `offset` and answers it with the offset of the next one. The checksum is verified.
+///
+/// # Errors
+/// What is wrong with the bytes, and where.
+pub fn record_at(body: &[u8], offset: usize) -> Result<(RecordView<'_>, usize), RecordError> {
+    let (view, next) = parse(body, offset)?;
+    let sum = u32::from_le_bytes(field(body, offset + 4));
+    if crc32c::crc32c(&body[offset + 8..next]) != sum {
+        return Err(RecordError::Checksum(offset));
+    }
+    Ok((view, next))
+}
+
+/// As [`record_at`] without the checksum: for bytes whose frame was verified just now.
+pub(crate) fn parse(body: &[u8], offset: usize) -> Result<(RecordView<'_>, usize), RecordError> {
+    if body.len() < offset.saturating_add(RECORD_HEADER) {
+        return Err(RecordError::Short(offset));
+    }
+    let after = u32::from_le_bytes(field(body, offset)) as usize;
+    let end = offset + 4 + after;
+    if body.len() < end {
+        return Err(RecordError::Short(offset));
+    }
+    let flags = body[offset + 8];
+    if flags & !HAS_HEADERS != 0 {
+        return Err(RecordError::Flags(offset));
+    }
+    let subject_len = usize::from(u16::from_le_bytes(field(body, offset + 10)));
+    let header_len = u32::from_le_bytes(field(body, offset + 12)) as usize;
+    let subject_end = offset + RECORD_HEADER + subject_len;
+    let header_end = subject_end + header_len;
+    if header_end > end || (flags & HAS_HEADERS != 0) != (header_len > 0) {
+        return Err(RecordError::Lengths(offset));
+    }
+    let view = RecordView {
+        subject: &body[offset + RECORD_HEADER..subject_end],
+        headers: &body[subject_end..header_end],
+        payload: &body[header_end..end],
+    };
+    Ok((view, end))
+}
+
+fn field<const N: usize>(body: &[u8], at: usize) -> [u8; N] {
+    body[at..at + N]
+        .try_into()
+        .expect("invariant: the slice has the array's length")
+}
+
+/// All records of a publish body, checksums verified; stops after the first error.
+pub fn records(body: &[u8]) -> impl Iterator<Item = Result<RecordView<'_>, RecordError>> {
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        if offset >= body.len() {
+            return None;
+        }
+        Some(match record_at(body, offset) {
+            Ok((view, next)) => {
+                offset = next;
+                Ok(view)
+            }
+            Err(error) => {
+                offset = body.len();
+                Err(error)
+            }
+        })
+    })
+}
+
+/// Writes records one after the other.
+#[derive(Debug, Default)]
+pub struct RecordsBuilder {
+    body: BytesMut,
+    count: u32,
+}
+
+impl RecordsBuilder {
+    /// No records yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a record. `subject` must have passed `check_subject` and be at most 65,535 bytes long, as the wire's control
+    /// line sees to.
+    pub fn push(&mut self, subject: &[u8], headers: &[u8], payload: &[u8]) {
+        let subject_len = u16::try_from(subject.len())
+            .expect("invariant: the wire limits subjects to a control line");
+        let header_len =
+            u32::try_from(headers.len()).expect("invariant: the wire limits payloads to 2 GiB");
+        let after = RECORD_HEADER - 4 + subject.len() + headers.len() + payload.len();
+        self.body.reserve(4 + after);
+        let start = self.body.len();
+        self.body.put_u32_le(
+            u32::try_from(after).expect("invariant: the wire limits payloads to 2 GiB"),
+        );
+        self.body.put_u32_le(0);
+        self.body
+            .put_u8(if headers.is_empty() { 0 } else { HAS_HEADERS });
+        self.body.put_u8(0);
+        self.body.put_u16_le(subject_len);
+        self.body.put_u32_le(header_len);
+        self.body.put_slice(subject);
+        self.body.put_slice(headers);
+        self.body.put_slice(payload);
+        let sum = crc32c::crc32c(&self.body[start + 8..]);
+        self.body[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
+        self.count += 1;
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Bytes they take.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The records and their count; the builder starts anew and keeps what is left of its buffer.
+    pub fn take(&mut self) -> (Bytes, u32) {
+        (self.body.split().freeze(), std::mem::take(&mut self.count))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! The types of `millstream:function/types@0.1.0` as the engine passes them, and what is checked on their way back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_function_api::{Fault, FaultCode, FunctionMessage, FunctionOutcome, Limits};
+use millstream_types::check_subject;
+use wasmtime::component::{ComponentType, Lift, Lower};
+
+use crate::fault;
+
+/// Longest code and reason of a rejection that is kept; they end up in headers and metric labels.
+const MAX_CODE_BYTES: usize = 64;
+const MAX_REASON_BYTES: usize = 1024;
+/// The code of a rejection whose guest gave it none.
+const UNNAMED: &str = "rejected";
+
+/// A message on its way in: borrowed, so that the only copy is the one into the guest's memory.
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct Message<'a> {
+    subject: &'a str,
+    sequence: Option<u64>,
+    timestamp: i64,
+    headers: &'a [(String, String)],
+    key: Option<&'a [u8]>,
+    payload: &'a [u8],
+    #[component(name = "schema-id")]
+    schema_id: Option<u32>,
+    deliveries: u32,
+}
+
+impl<'a> From<&'a FunctionMessage> for Message<'a> {
+    fn from(message: &'a FunctionMessage) -> Self {
+        Self {
+            // Subjects are checked to be UTF-8 where they come in.
+            subject: std::str::from_utf8(&message.subject).unwrap_or("\u{fffd}"),
+            sequence: message.sequence,
+            timestamp: message.timestamp.0,
+            headers: &message.headers,
+            key: message.key.as_deref(),
+            payload: &message.payload,
+            schema_id: message.schema_id,
+            deliveries: message.deliveries,
+        }
+    }
+}
+
+/// Bytes of guest memory that a message takes, roughly: for cutting batches.
+pub(crate) fn guest_bytes(message: &FunctionMessage) -> usize {
+    let headers: usize = message
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 16)
+        .sum();
+    128 + message.subject.len()
+        + headers
+        + message.payload.len()
+        + message.key.as_ref().map_or(0, Bytes::len)
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Output {
+    subject: Option<String>,
+    headers: Option<Vec<(String, String)>>,
+    payload: Vec<u8>,
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Rejection {
+    code: String,
+    reason: String,
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum Outcome {
+    #[component(name = "keep")]
+    Keep,
+    #[component(name = "replace")]
+    Replace(Output),
+    #[component(name = "emit")]
+    Emit(Vec<Output>),
+    #[component(name = "drop")]
+    Drop,
+    #[component(name = "retry")]
+    Retry(u64),
+    #[component(name = "reject")]
+    Reject(Rejection),
+}
+
+impl Outcome {
+    /// The outcome as the pipeline sees it, after the limits and what can be wrong with an output.
+    pub(crate) fn checked(self, limits: &Limits) -> Result<FunctionOutcome, Fault> {
+        Ok(match self {
+            Self::Keep => FunctionOutcome::Keep,
+            Self::Drop => FunctionOutcome::Drop,
+            Self::Retry(millis) => FunctionOutcome::Retry(Duration::from_millis(millis)),
+            Self::Reject(Rejection { code, reason }) => FunctionOutcome::Reject {
+                code: cut(
+                    if code.is_empty() {
+                        UNNAMED.to_owned()
+                    } else {
+                        code
+                    },
+                    MAX_CODE_BYTES,
+                ),
+                reason: cut(reason, MAX_REASON_BYTES),
+            },
+            Self::Replace(output) => {
+                check_bytes(output.bytes(), limits)?;
+                FunctionOutcome::Replace(output.checked()?)
+            }
+            Self::Emit(outputs) => {
+                if outputs.len() > limits.output_records as usize {
+                    let reason = format!(
+                        "answered {} messages for one, {} are allowed",
+                        outputs.len(),
+                        limits.output_records
+                    );
+                    return Err(Fault {
+                        code: FaultCode::OutputLimit,
+                        reason,
+                    });
+                }
+                check_bytes(outputs.iter().map(Output::bytes).sum(), limits)?;
+                let outputs: Result<_, _> = outputs.into_iter().map(Output::checked).collect();
+                FunctionOutcome::Emit(outputs?)
+            }
+        })
+    }
+}
+
+impl Output {
+    fn bytes(&self) -> usize {
+        let headers = self
+            .headers
+            .iter()
+            .flatten()
+            .map(|(name, value)| name.len() + value.len());
+        self.payload.len() + self.subject.as_ref().map_or(0, String::len) + headers.sum::<usize>()
+    }
+
+    fn checked(self) -> Result<millstream_function_api::Output, Fault> {
+        let bad = |reason| Fault {
+            code: FaultCode::BadOutput,
+            reason,
+        };
+        if let Some(subject) = &self.subject {
+            check_subject(subject.as_bytes()).map_err(|error| {
+                bad(format!(
+                    "answered with subject `{}`: {error}",
+                    subject.escape_debug()
+                ))
+            })?;
+        }
+        for (name, value) in self.headers.iter().flatten() {
+            let breaks = |text: &str| text.contains(['\r', '\n']);
+            if name.is_empty() || name.contains(':') || breaks(name) || breaks(value) {
+                let reason = format!(
+                    "answered with header `{}`, which no NATS header can be",
+                    name.escape_debug()
+                );
+                return Err(bad(reason));
+            }
+        }
+        Ok(millstream_function_api::Output {
+            subject: self.subject.map(Bytes::from),
+            headers: self.headers,
+            payload: Bytes::from(self.payload),
+        })
+    }
+}
+
+fn check_bytes(bytes: usize, limits: &Limits) -> Result<(), Fault> {
+    if bytes as u64 > limits.output_bytes {
+        Err(fault::output_bytes(limits))
+    } else {
+        Ok(())
+    }
+}
+
+fn cut(mut text: String, max: usize) -> String {
+    text.truncate(text.floor_char_boundary(max));
+    text
+}

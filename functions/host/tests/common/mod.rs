@@ -1,0 +1,35 @@
+//! What the tests of the host share.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_function_api::{FunctionMessage, Limits, Manifest};
+use millstream_function_host::{Options, WasmtimeHost};
+use millstream_types::Timestamp;
+
+pub(crate) fn host() -> WasmtimeHost {
+    WasmtimeHost::new(Options::default()).expect("the engine starts")
+}
+
+pub(crate) fn manifest(timeout: Duration) -> Manifest {
+    Manifest {
+        name: "guest".to_owned(),
+        version: "1".to_owned(),
+        config: BTreeMap::new(),
+        limits: Limits {
+            timeout,
+            ..Limits::default()
+        },
+    }
+}
+
+pub(crate) fn message(payload: impl Into<Bytes>) -> FunctionMessage {
+    FunctionMessage {
+        subject: Bytes::from_static(b"flights.ua"),
+        timestamp: Timestamp(1_356_998_400_000_000_000),
+        headers: vec![("Trace".to_owned(), "7".to_owned())],
+        payload: payload.into(),
+        ..FunctionMessage::default()
+    }
+}

@@ -1,0 +1,118 @@
+//! One registered schema, and how it is asked for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Compatibility, RegisterError, RegistryError};
+
+/// The language a schema is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// JSON Schema.
+    Json,
+}
+
+impl Format {
+    /// The word users write.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Format {
+    type Err = RegisterError;
+
+    fn from_str(word: &str) -> Result<Self, RegisterError> {
+        match word {
+            "json" => Ok(Self::Json),
+            other => Err(RegisterError::Format { format: other.to_owned() }),
+        }
+    }
+}
+
+/// Which version of a subject is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Version {
+    /// The newest one.
+    #[default]
+    Latest,
+    /// This one, from 1.
+    Number(u32),
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str("latest"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+impl FromStr for Version {
+    type Err = RegistryError;
+
+    fn from_str(word: &str) -> Result<Self, RegistryError> {
+        if word.eq_ignore_ascii_case("latest") {
+            return Ok(Self::Latest);
+        }
+        let number = word.parse().ok().filter(|number| *number > 0);
+        number.map(Self::Number).ok_or_else(|| RegistryError::VersionWord { word: word.to_owned() })
+    }
+}
+
+/// A schema under its number; several subjects may have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schema {
+    /// Its language.
+    pub format: Format,
+    /// The text as it was first registered.
+    pub text: String,
+}
+
+/// One version of a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionView<'a> {
+    /// The subject.
+    pub subject: &'a str,
+    /// The version, from 1.
+    pub version: u32,
+    /// The schema's number in this registry.
+    pub id: u32,
+    /// The schema's language.
+    pub format: Format,
+    /// The subject's level.
+    pub compatibility: Compatibility,
+    /// The schema's text.
+    pub text: &'a str,
+}
+
+/// A subject in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SubjectView {
+    /// Its name.
+    pub name: String,
+    /// The language of its schemas.
+    pub format: Format,
+    /// Which changes it allows.
+    pub compatibility: Compatibility,
+    /// Its newest version.
+    pub latest: u32,
+    /// The number of the newest version's schema.
+    pub id: u32,
+    /// How many versions it has.
+    pub versions: usize,
+}
