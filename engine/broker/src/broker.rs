@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream_router::Router;
@@ -14,12 +14,14 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::client;
-use crate::conn::Conn;
+use crate::conn::{Close, Conn, lock};
 use crate::handler::{Attached, Handler};
 use crate::options::Options;
 use crate::publisher::Publisher;
-use crate::sender::Target;
+use crate::queue::Pool;
+use crate::sender::{Sender, Target};
 use crate::stats::{ConnectionInfo, Counters, Stats};
+use crate::writer::writer;
 
 /// Pause after a failed accept, for example when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +32,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The address cannot be bound.
-    #[error("cannot listen for clients on {listen}: {source}; choose another port with `-p`, or stop what uses it")]
+    #[error(
+        "cannot listen for clients on {listen}: {source}; choose another port with `-p`, or stop what uses it"
+    )]
     Bind {
         /// Which address.
         listen: SocketAddr,
@@ -57,6 +61,7 @@ pub(crate) struct Inner {
     next_cid: AtomicU64,
     total: AtomicU64,
     pub(crate) stop: watch::Sender<bool>,
+    pool: Arc<Pool>,
 }
 
 /// A running broker; cheap to clone.
@@ -75,7 +80,9 @@ pub struct Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.inner.router.remove(self.filter.as_bytes(), None, self.id);
+        self.inner
+            .router
+            .remove(self.filter.as_bytes(), None, self.id);
         self.inner.interest_changed();
     }
 }
@@ -83,6 +90,11 @@ impl Drop for Attachment {
 impl Inner {
     pub(crate) fn next_id(&self) -> u64 {
         self.next_cid.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn sender(&self, cid: u64) -> Sender {
+        let trace = self.options.trace;
+        Sender::new(Arc::clone(&self.router), self.interest.clone(), cid, trace)
     }
 
     pub(crate) fn interest_changed(&self) {
@@ -97,7 +109,9 @@ fn random_id() -> String {
     if let Err(error) = getrandom::fill(&mut bytes) {
         warn!(target: "nats", "no system entropy for the server's id: {error}");
     }
-    let letters = bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]));
+    let letters = bytes
+        .iter()
+        .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]));
     std::iter::once('N').chain(letters).collect()
 }
 
@@ -107,7 +121,10 @@ impl Broker {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let bind = |source| StartError::Bind { listen: options.listen, source };
+        let bind = |source| StartError::Bind {
+            listen: options.listen,
+            source,
+        };
         let listener = TcpListener::bind(options.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let inner = Arc::new(Inner {
@@ -121,6 +138,7 @@ impl Broker {
             next_cid: AtomicU64::new(1),
             total: AtomicU64::new(0),
             stop: watch::Sender::new(false),
+            pool: Arc::default(),
             options,
         });
         info!(target: "nats", "Listening for client connections on {address}");
@@ -150,13 +168,23 @@ impl Broker {
     ///
     /// # Errors
     /// When the filter is none.
-    pub fn attach(&self, filter: &str, handler: Arc<dyn Handler>) -> Result<Attachment, AttachError> {
+    pub fn attach(
+        &self,
+        filter: &str,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Attachment, AttachError> {
         check_filter(filter.as_bytes())?;
         let id = self.inner.next_id();
         let target = Target::Handler(Attached { id, handler });
-        self.inner.router.insert(filter.as_bytes(), None, id, target);
+        self.inner
+            .router
+            .insert(filter.as_bytes(), None, id, target);
         self.inner.interest_changed();
-        Ok(Attachment { inner: Arc::clone(&self.inner), filter: filter.to_owned(), id })
+        Ok(Attachment {
+            inner: Arc::clone(&self.inner),
+            filter: filter.to_owned(),
+            id,
+        })
     }
 
     /// A publisher for one task or thread of this process.
@@ -180,10 +208,13 @@ impl Broker {
     /// Completes when fewer than `below` bytes wait for each client that listens on `subject`, or it is gone.
     pub async fn wait_drained(&self, subject: &[u8], below: usize) {
         let routes = self.inner.router.lookup(subject).routes;
-        let clients = routes.plain.iter().chain(routes.queues.iter().flat_map(|members| members.iter()));
+        let clients = routes
+            .plain
+            .iter()
+            .chain(routes.queues.iter().flat_map(|members| members.iter()));
         for target in clients {
             if let Target::Client(receiver) = target {
-                drained(&receiver.conn, below).await;
+                receiver.conn.drained(below).await;
             }
         }
     }
@@ -191,11 +222,11 @@ impl Broker {
     /// Numbers for monitoring.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let connections = self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = lock(&self.inner.connections);
         let counters = &self.inner.counters;
         let subscriptions = connections
             .values()
-            .map(|conn| conn.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).len())
+            .map(|conn| lock(&conn.subscriptions).len())
             .sum();
         Stats {
             in_msgs: counters.in_msgs.load(Ordering::Relaxed),
@@ -212,7 +243,7 @@ impl Broker {
     /// The clients, in the order they came.
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionInfo> {
-        let connections = self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = lock(&self.inner.connections);
         connections.values().map(|conn| conn.info()).collect()
     }
 
@@ -220,27 +251,19 @@ impl Broker {
     pub async fn shutdown(&self) {
         self.inner.stop.send_replace(true);
         let all: Vec<Arc<Conn>> = {
-            let connections = self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner);
+            let connections = lock(&self.inner.connections);
             connections.values().cloned().collect()
         };
         let drain = async {
             for conn in &all {
-                drained(conn, 1).await;
+                conn.end(Close::Shutdown);
+            }
+            for conn in &all {
+                conn.drained(1).await;
             }
         };
         // Whoever does not take its bytes in time loses them.
         let _late = tokio::time::timeout(DRAIN, drain).await;
-    }
-}
-
-async fn drained(conn: &Conn, below: usize) {
-    loop {
-        let progress = conn.drained.notified();
-        if conn.pending() < below || conn.is_closed() {
-            return;
-        }
-        // The time-out covers progress made between the look and the wait.
-        let _either = tokio::time::timeout(Duration::from_millis(50), progress).await;
     }
 }
 
@@ -267,47 +290,16 @@ fn start(inner: &Arc<Inner>, socket: TcpStream, peer: SocketAddr) {
         warn!(target: "nats", "{peer}: no-delay cannot be set: {error}");
     }
     let cid = inner.next_id();
-    let conn = Arc::new(Conn::new(cid, peer, socket, inner.options.max_pending));
+    let socket = Arc::new(socket);
+    let (max_pending, pool) = (inner.options.max_pending, Arc::clone(&inner.pool));
+    let conn = Arc::new(Conn::new(cid, peer, Arc::clone(&socket), max_pending, pool));
     inner.total.fetch_add(1, Ordering::Relaxed);
     let over = {
-        let mut connections = inner.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = lock(&inner.connections);
         connections.insert(cid, Arc::clone(&conn));
         connections.len() > inner.options.max_connections
     };
-    tokio::spawn(writer(Arc::clone(inner), Arc::clone(&conn)));
-    tokio::spawn(client::serve(Arc::clone(inner), conn, over));
-}
-
-/// Writes what nobody could write at once.
-async fn writer(inner: Arc<Inner>, conn: Arc<Conn>) {
-    use crate::conn::{Close, Flush};
-    loop {
-        conn.wake.notified().await;
-        loop {
-            match conn.flush_fully() {
-                Flush::Done => break,
-                Flush::Broken => {
-                    conn.end(Close::Error(""));
-                    return;
-                }
-                Flush::Blocked => {
-                    let writable = tokio::time::timeout(inner.options.write_deadline, conn.socket.writable());
-                    match writable.await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(_)) => {
-                            conn.end(Close::Error(""));
-                            return;
-                        }
-                        Err(_) => {
-                            conn.end(Close::SlowDeadline);
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-        if conn.is_closed() {
-            return;
-        }
-    }
+    let deadline = inner.options.write_deadline;
+    tokio::spawn(writer(Arc::clone(&conn), Arc::clone(&socket), deadline));
+    tokio::spawn(client::serve(Arc::clone(inner), conn, socket, over));
 }

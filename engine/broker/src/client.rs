@@ -1,24 +1,33 @@
 //! One client's reader: reads what there is, takes every whole operation of it in place, then ends the batch.
 
+use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use millstream_access::{Credentials, Decision};
 use millstream_types::{Timestamp, check_filter, check_subject};
-use millstream_wire::{ClientOp, ConnectOptions, Limits, Parser, ServerInfo, put_error, put_info};
+use millstream_wire::{
+    ClientOp, ConnectOptions, Limits, OK, PING, PONG, Parser, ServerInfo, put_error, put_info,
+};
+use tokio::net::TcpStream;
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, error, trace, warn};
 
 use crate::broker::Inner;
-use crate::conn::{Close, Conn, Receiver, Subscription};
+use crate::buffer::Buffer;
+use crate::conn::{Close, Conn, Receiver, Subscription, lock};
 use crate::handler::Published;
-use crate::sender::{Sender, Target};
+use crate::sender::{Sender, Target, slow_at};
+use crate::trace::describe;
 
-const MIN_BUFFER: usize = 4 * 1024;
-const MAX_BUFFER: usize = 256 * 1024;
-/// INFO, PING and their like go out behind these status bytes when nobody listens (ADR-4).
-const NO_RESPONDERS: &[u8] = b"NATS/1.0 503\r\n\r\n";
+/// When a client is asked for the first time whether it lives: soon, to know its round trip time (as nats-server does).
+const FIRST_PING: Duration = Duration::from_secs(2);
+/// Reads after which other tasks of this thread get their turn.
+const READS: u32 = 8;
+/// How long a client's last bytes are read and dropped after an error, so that a reset does not overtake the `-ERR`.
+const LINGER: Duration = Duration::from_millis(500);
 
 struct Client {
     inner: Arc<Inner>,
@@ -34,12 +43,13 @@ struct Client {
     in_bytes: u64,
 }
 
-/// Serves a client until it goes.
-pub(crate) async fn serve(inner: Arc<Inner>, conn: Arc<Conn>, over: bool) {
-    let sender = Sender::new(Arc::clone(&inner.router), conn.cid);
+/// Serves a client until it goes. `over`: there are too many already.
+pub(crate) async fn serve(inner: Arc<Inner>, conn: Arc<Conn>, socket: Arc<TcpStream>, over: bool) {
+    let sender = inner.sender(conn.cid);
     let mut client = Client {
+        // What nats-server assumes until CONNECT says otherwise.
         verbose: true,
-        pedantic: false,
+        pedantic: true,
         no_responders: false,
         authorized: !inner.options.auth.required(),
         pings_out: 0,
@@ -47,16 +57,64 @@ pub(crate) async fn serve(inner: Arc<Inner>, conn: Arc<Conn>, over: bool) {
         in_msgs: 0,
         in_bytes: 0,
         inner,
-        conn,
+        conn: Arc::clone(&conn),
         sender,
     };
-    debug!(target: "nats", "{} - cid:{} - Client connection created", client.conn.peer, client.conn.cid);
+    debug!(target: "nats", "{} - cid:{} - Client connection created", conn.peer, conn.cid);
     client.greet();
     if over {
-        client.conn.end(Close::Error("maximum connections exceeded"));
+        error!(target: "nats", "{} - cid:{} - maximum connections exceeded", conn.peer, conn.cid);
+        conn.end(Close::Error("maximum connections exceeded"));
     }
-    client.read().await;
-    client.leave();
+    client.read(&socket).await;
+    drop(client);
+    if matches!(conn.close_reason(), Some(Close::Error(_))) {
+        linger(&conn, &socket).await;
+    }
+}
+
+/// Lets a client read why it is cut off.
+async fn linger(conn: &Conn, socket: &TcpStream) {
+    let discard = async {
+        conn.drained(1).await;
+        // Shuts the connection down for writing; the copy of the descriptor is only the way to say so by a shared socket.
+        let copy = socket
+            .as_fd()
+            .try_clone_to_owned()
+            .map(std::net::TcpStream::from);
+        if copy
+            .and_then(|copy| copy.shutdown(Shutdown::Write))
+            .is_err()
+        {
+            return;
+        }
+        let mut scrap = [0_u8; 1024];
+        while socket.readable().await.is_ok() {
+            match socket.try_read(&mut scrap) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    // A client that goes on sending is cut off all the same.
+    let _late = tokio::time::timeout(LINGER, discard).await;
+}
+
+/// Gives a receiver that falls behind a little time. Bounded and short: the slowest receiver must not set everybody's
+/// pace, and one that reads nothing is cut off soon.
+async fn stall(publisher: &Arc<Conn>, slow: &Arc<Conn>) {
+    if Arc::ptr_eq(slow, publisher) {
+        return;
+    }
+    let pause = if slow.pending() > slow.max_pending / 4 * 3 {
+        5
+    } else {
+        1
+    };
+    let drained = slow.drained(slow_at(slow) / 2);
+    let _late = tokio::time::timeout(Duration::from_millis(pause), drained).await;
 }
 
 impl Client {
@@ -66,7 +124,7 @@ impl Client {
             server_id: self.inner.server_id.clone(),
             server_name: options.server_name.clone(),
             version: options.version.clone(),
-            go: "rust".to_owned(),
+            go: "rustc".to_owned(),
             host: self.inner.address.ip().to_string(),
             port: self.inner.address.port(),
             headers: true,
@@ -77,29 +135,38 @@ impl Client {
             jetstream: options.jetstream,
             client_ip: self.conn.peer.ip().to_string(),
             api_lvl: 4,
+            ..ServerInfo::default()
         };
-        self.conn.say(|out| put_info(out, &info));
+        let mut line = Vec::with_capacity(512);
+        put_info(&mut line, &info);
+        self.conn.say(&line);
     }
 
-    async fn read(&mut self) {
-        let options = &self.inner.options;
-        let limits = Limits { max_control_line: options.max_control_line, max_payload: options.max_payload };
+    async fn read(&mut self, socket: &TcpStream) {
+        let inner = Arc::clone(&self.inner);
+        let options = &inner.options;
+        let limits = Limits {
+            max_control_line: options.max_control_line,
+            max_payload: options.max_payload,
+        };
         let mut parser = Parser::new(limits);
         let mut buffer = Buffer::default();
         let mut ping = ticker(options.ping_interval);
         let auth = tokio::time::sleep(options.auth_timeout);
         tokio::pin!(auth);
-        let mut stop = self.inner.stop.subscribe();
+        let mut stop = inner.stop.subscribe();
         let conn = Arc::clone(&self.conn);
+        let mut reads = 0;
         loop {
             tokio::select! {
                 biased;
                 () = conn.closing.notified() => return,
                 _ = stop.wait_for(|stop| *stop) => {
-                    conn.end(Close::Error("Server Shutdown"));
+                    conn.end(Close::Shutdown);
                     return;
                 }
                 () = &mut auth, if !self.authorized => {
+                    debug!(target: "nats", "{} - cid:{} - Authentication Timeout", conn.peer, conn.cid);
                     conn.end(Close::Error("Authentication Timeout"));
                     return;
                 }
@@ -109,22 +176,33 @@ impl Client {
                     }
                     continue;
                 }
-                ready = conn.socket.readable() => {
+                ready = socket.readable() => {
                     if ready.is_err() {
                         return;
                     }
                 }
             }
-            if !self.take(&mut parser, &mut buffer) {
+            if !self.take(socket, &mut parser, &mut buffer) {
                 return;
             }
-            self.sender.origin.ready().await;
+            tokio::select! {
+                biased;
+                () = self.sender.origin().ready() => {}
+                () = conn.closing.notified() => return,
+            }
+            if let Some(slow) = self.sender.take_slow() {
+                stall(&conn, &slow).await;
+            }
+            reads += 1;
+            if reads % READS == 0 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
     /// Reads once and handles what is whole; `false` ends the connection.
-    fn take(&mut self, parser: &mut Parser, buffer: &mut Buffer) -> bool {
-        match self.conn.socket.try_read(buffer.space(parser.needed())) {
+    fn take(&mut self, socket: &TcpStream, parser: &mut Parser, buffer: &mut Buffer) -> bool {
+        match socket.try_read(buffer.space(parser.needed())) {
             Ok(0) => return false,
             Ok(count) => buffer.filled(count),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
@@ -140,10 +218,11 @@ impl Client {
                     buffer.consume(used);
                 }
                 Err(breach) => {
-                    let text = breach.text();
-                    error!(target: "nats", "{} - cid:{} - {text}", self.conn.peer, self.conn.cid);
-                    self.conn.end(Close::Error(text));
-                    go_on = false;
+                    // Who has not said who it is learns nothing.
+                    go_on = self.authorized && self.breach(breach.text());
+                    if !self.authorized {
+                        self.violate();
+                    }
                 }
             }
         }
@@ -152,36 +231,53 @@ impl Client {
     }
 
     fn end_batch(&mut self) {
-        self.sender.flush();
-        self.conn.last_activity.store(Timestamp::now().0, Ordering::Relaxed);
-        for (total, own, count) in [
-            (&self.inner.counters.in_msgs, &self.conn.counters.in_msgs, &mut self.in_msgs),
-            (&self.inner.counters.in_bytes, &self.conn.counters.in_bytes, &mut self.in_bytes),
+        // Counted first: who has an answer finds itself in the numbers.
+        self.conn
+            .last_activity
+            .store(Timestamp::now().0, Ordering::Relaxed);
+        let totals = &self.inner.counters;
+        let own = &self.conn.counters;
+        for (counters, count) in [
+            ([&totals.in_msgs, &own.in_msgs], &mut self.in_msgs),
+            ([&totals.in_bytes, &own.in_bytes], &mut self.in_bytes),
         ] {
-            total.fetch_add(*count, Ordering::Relaxed);
-            own.fetch_add(*count, Ordering::Relaxed);
+            for counter in counters {
+                counter.fetch_add(*count, Ordering::Relaxed);
+            }
             *count = 0;
         }
-        let counters = &self.inner.counters;
-        counters.out_msgs.fetch_add(std::mem::take(&mut self.sender.out_msgs), Ordering::Relaxed);
-        counters.out_bytes.fetch_add(std::mem::take(&mut self.sender.out_bytes), Ordering::Relaxed);
+        totals.sent(self.sender.take_counts());
+        self.sender.flush();
     }
 
+    #[inline]
     fn handle(&mut self, op: &ClientOp<'_>) -> bool {
         if self.inner.options.trace {
-            trace!(target: "nats", "{} - cid:{} - <<- {op:?}", self.conn.peer, self.conn.cid);
+            trace!(target: "nats", "{} - cid:{} - {}", self.conn.peer, self.conn.cid, describe(op));
         }
-        if !self.authorized && !matches!(op, ClientOp::Connect(_) | ClientOp::Ignored) {
+        if !self.authorized && !matches!(op, ClientOp::Connect(_)) {
             return self.violate();
         }
         match *op {
-            ClientOp::Publish { subject, reply, headers, payload } => {
-                self.publish(&Published { subject, reply, headers, payload })
-            }
-            ClientOp::Subscribe { subject, queue, sid } => self.subscribe(subject, queue, sid),
-            ClientOp::Unsubscribe { sid, max } => self.unsubscribe(sid, max),
+            ClientOp::Pub {
+                subject,
+                reply,
+                headers,
+                payload,
+            } => self.publish(&Published {
+                subject,
+                reply,
+                headers,
+                payload,
+            }),
+            ClientOp::Sub {
+                subject,
+                queue,
+                sid,
+            } => self.subscribe(subject, queue, sid),
+            ClientOp::Unsub { sid, max } => self.unsubscribe(sid, max),
             ClientOp::Ping => {
-                self.conn.say(|out| out.extend_from_slice(b"PONG\r\n"));
+                self.sender.answer(&self.conn, PONG);
                 true
             }
             ClientOp::Pong => {
@@ -192,27 +288,47 @@ impl Client {
                 true
             }
             ClientOp::Connect(json) => self.connect(json),
-            ClientOp::Ignored => true,
+            ClientOp::Info(_) | ClientOp::Ok => true,
+            ClientOp::Err(text) => {
+                let text = text.escape_ascii();
+                error!(target: "nats", "{} - cid:{} - Client Error {text}", self.conn.peer, self.conn.cid);
+                false
+            }
         }
     }
 
-    fn ok(&self) -> bool {
+    fn ok(&mut self) -> bool {
         if self.verbose {
-            self.conn.say(|out| out.extend_from_slice(b"+OK\r\n"));
+            self.sender.answer(&self.conn, OK);
         }
         true
     }
 
+    /// Tells the client what is wrong and goes on.
+    fn complain(&mut self, text: &str) {
+        let mut line = Vec::with_capacity(64);
+        put_error(&mut line, text);
+        self.sender.answer(&self.conn, &line);
+    }
+
+    /// Tells the client what is wrong and ends.
+    fn breach(&self, text: &'static str) -> bool {
+        error!(target: "nats", "{} - cid:{} - {text}", self.conn.peer, self.conn.cid);
+        self.conn.end(Close::Error(text));
+        false
+    }
+
     fn violate(&self) -> bool {
-        warn!(target: "nats", "{} - cid:{} - authentication error", self.conn.peer, self.conn.cid);
+        error!(target: "nats", "{} - cid:{} - authentication error", self.conn.peer, self.conn.cid);
         self.conn.end(Close::Error("Authorization Violation"));
         false
     }
 
     fn connect(&mut self, json: &[u8]) -> bool {
-        let Ok(options) = serde_json::from_slice::<ConnectOptions>(json) else {
-            self.conn.end(Close::Error("Invalid Client Protocol"));
-            return false;
+        let options = match ConnectOptions::parse(json) {
+            Ok(options) => options,
+            Err(_) if !self.authorized => return self.violate(),
+            Err(_) => return self.breach("Parser Error"),
         };
         let credentials = Credentials {
             user: options.user.as_deref(),
@@ -223,24 +339,31 @@ impl Client {
             Decision::Deny => return self.violate(),
             Decision::Allow { user } => user,
         };
+        if !(0..=1).contains(&options.protocol) {
+            return self.breach("invalid client protocol");
+        }
         self.authorized = true;
         self.verbose = options.verbose;
         self.pedantic = options.pedantic;
         self.no_responders = options.no_responders && options.headers;
         self.conn.echo.store(options.echo, Ordering::Relaxed);
         // The secrets are not kept.
-        let options = ConnectOptions { user: None, pass: None, auth_token: None, ..options };
-        if let Ok(mut known) = self.conn.options.lock() {
-            *known = (options, user);
-        }
+        let options = ConnectOptions {
+            user: None,
+            pass: None,
+            auth_token: None,
+            ..options
+        };
+        *lock(&self.conn.options) = (options, user);
         self.ok()
     }
 
+    #[inline]
     fn publish(&mut self, message: &Published<'_>) -> bool {
         self.in_msgs += 1;
         self.in_bytes += (message.headers.len() + message.payload.len()) as u64;
         if self.pedantic && check_subject(message.subject).is_err() {
-            self.conn.say(|out| put_error(out, "Invalid Publish Subject"));
+            self.complain("Invalid Publish Subject");
         }
         let skip = (!self.conn.echo.load(Ordering::Relaxed)).then_some(self.conn.cid);
         let delivered = self.sender.send(message.subject, message, skip);
@@ -248,55 +371,54 @@ impl Client {
             && self.no_responders
             && let Some(reply) = message.reply
         {
-            let nobody = Published { subject: reply, reply: None, headers: NO_RESPONDERS, payload: &[] };
-            self.sender.send(reply, &nobody, None);
+            self.sender.nobody(self.conn.cid, message.subject, reply);
         }
         self.ok()
     }
 
     fn subscribe(&mut self, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> bool {
-        if check_filter(subject).is_err() || queue.is_some_and(|queue| check_filter(queue).is_err()) {
-            self.conn.say(|out| put_error(out, "Invalid Subject"));
+        if check_filter(subject).is_err() || queue.is_some_and(|queue| check_filter(queue).is_err())
+        {
+            self.complain("Invalid Subject");
             return true;
         }
-        let subscription = Arc::new(Subscription {
-            id: self.inner.next_id(),
-            sid: sid.into(),
-            filter: subject.into(),
-            queue: queue.map(Into::into),
-            max: 0.into(),
-            delivered: 0.into(),
-        });
-        let known = self.conn.subscriptions.lock().map(|mut subscriptions| {
-            if subscriptions.contains_key(sid) {
-                return true;
+        let id = self.inner.next_id();
+        let subscription = Arc::new(Subscription::new(id, sid, subject, queue));
+        let new = {
+            let mut subscriptions = lock(&self.conn.subscriptions);
+            let new = !subscriptions.contains_key(sid);
+            if new {
+                subscriptions.insert(sid.into(), Arc::clone(&subscription));
             }
-            subscriptions.insert(sid.into(), Arc::clone(&subscription));
-            false
-        });
+            new
+        };
         // The same number twice is the same subscription, as in nats-server.
-        if !known.unwrap_or(true) {
-            let id = subscription.id;
-            let receiver = Receiver { conn: Arc::clone(&self.conn), subscription };
-            self.inner.router.insert(subject, queue, id, Target::Client(receiver));
+        if new {
+            let receiver = Receiver {
+                conn: Arc::clone(&self.conn),
+                subscription,
+            };
+            self.inner
+                .router
+                .insert(subject, queue, id, Target::Client(receiver));
             self.inner.interest_changed();
         }
         self.ok()
     }
 
     fn unsubscribe(&mut self, sid: &[u8], max: Option<u64>) -> bool {
-        let found = self.conn.subscriptions.lock().ok().and_then(|mut subscriptions| match max {
-            Some(max) => {
-                let subscription = subscriptions.get(sid)?;
-                subscription.max.store(max, Ordering::Release);
-                if subscription.delivered.load(Ordering::Acquire) < max {
-                    return None;
-                }
+        let ended = {
+            let mut subscriptions = lock(&self.conn.subscriptions);
+            let over = |subscription: &Arc<Subscription>| {
+                max.is_none_or(|max| max == 0 || self.conn.bound(subscription, max))
+            };
+            if subscriptions.get(sid).is_some_and(over) {
                 subscriptions.remove(sid)
+            } else {
+                None
             }
-            None => subscriptions.remove(sid),
-        });
-        if let Some(subscription) = found {
+        };
+        if let Some(subscription) = ended {
             self.remove(&subscription);
             self.inner.interest_changed();
         }
@@ -304,111 +426,76 @@ impl Client {
     }
 
     fn remove(&self, subscription: &Subscription) {
-        let Subscription { filter, queue, id, .. } = subscription;
+        let Subscription {
+            filter, queue, id, ..
+        } = subscription;
         self.inner.router.remove(filter, queue.as_deref(), *id);
     }
 
     /// Asks whether the client lives; `false` when it was asked too often.
     fn ping(&mut self) -> bool {
         if self.pings_out >= self.inner.options.ping_max {
-            debug!(target: "nats", "{} - cid:{} - Stale Client Connection - Closing", self.conn.peer, self.conn.cid);
+            let Conn { peer, cid, .. } = &*self.conn;
+            debug!(target: "nats", "{peer} - cid:{cid} - Stale Client Connection - Closing");
             self.conn.end(Close::Error("Stale Connection"));
             return false;
         }
         self.pings_out += 1;
         self.ping_sent = Some(Instant::now());
-        self.conn.say(|out| out.extend_from_slice(b"PING\r\n"));
+        self.conn.say(PING);
         true
     }
 
-    /// Forgets the client.
-    fn leave(&mut self) {
-        self.end_batch();
-        let subscriptions = self.conn.subscriptions.lock().map(|mut all| std::mem::take(&mut *all));
-        for subscription in subscriptions.unwrap_or_default().values() {
+    /// Says in the log why the client is gone.
+    fn report(&self) {
+        let Conn { peer, cid, .. } = &*self.conn;
+        let slow = |what: String| {
+            self.inner.slow_consumers.fetch_add(1, Ordering::Relaxed);
+            warn!(target: "nats", "{peer} - cid:{cid} - Slow Consumer Detected: {what}");
+        };
+        let why = match self.conn.close_reason() {
+            Some(Close::SlowPending) => {
+                slow(format!(
+                    "MaxPending of {} Exceeded",
+                    self.inner.options.max_pending
+                ));
+                "Slow Consumer (Pending Bytes)"
+            }
+            Some(Close::SlowDeadline) => {
+                let deadline = self.inner.options.write_deadline;
+                slow(format!("WriteDeadline of {deadline:?} exceeded"));
+                "Slow Consumer (Write Deadline)"
+            }
+            Some(Close::Error(text)) => text,
+            Some(Close::Shutdown) => "Server Shutdown",
+            Some(Close::Client) | None => "Client Closed",
+        };
+        debug!(target: "nats", "{peer} - cid:{cid} - Client connection closed: {why}");
+    }
+}
+
+/// Forgets the client, even when a handler panicked on its task.
+impl Drop for Client {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.end_batch();
+        }
+        let subscriptions = std::mem::take(&mut *lock(&self.conn.subscriptions));
+        for subscription in subscriptions.values() {
             self.remove(subscription);
         }
-        self.inner.interest_changed();
-        if let Ok(mut connections) = self.inner.connections.lock() {
-            connections.remove(&self.conn.cid);
+        if !subscriptions.is_empty() {
+            self.inner.interest_changed();
         }
-        let (peer, cid) = (self.conn.peer, self.conn.cid);
-        match self.conn.close_reason() {
-            Some(why @ (Close::SlowPending | Close::SlowDeadline)) => {
-                self.inner.slow_consumers.fetch_add(1, Ordering::Relaxed);
-                let what = if why == Close::SlowPending {
-                    format!("MaxPending of {} Exceeded", self.inner.options.max_pending)
-                } else {
-                    format!("WriteDeadline of {:?} exceeded", self.inner.options.write_deadline)
-                };
-                warn!(target: "nats", "{peer} - cid:{cid} - Slow Consumer Detected: {what}");
-            }
-            Some(Close::Error(text)) if !text.is_empty() => {
-                debug!(target: "nats", "{peer} - cid:{cid} - Client connection closed: {text}");
-            }
-            _ => debug!(target: "nats", "{peer} - cid:{cid} - Client connection closed: Client Closed"),
-        }
-        // Ends the writer too, and with it the socket.
-        self.conn.end(Close::Error(""));
-        self.conn.wake.notify_one();
+        self.report();
+        lock(&self.inner.connections).remove(&self.conn.cid);
+        self.conn.end(Close::Client);
     }
 }
 
 fn ticker(every: Duration) -> Interval {
-    let mut ticker = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    let first = tokio::time::Instant::now() + every.min(FIRST_PING);
+    let mut ticker = tokio::time::interval_at(first, every);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker
-}
-
-/// What was read and not handled yet. Grows while reads fill it, shrinks when they leave it mostly empty.
-#[derive(Default)]
-struct Buffer {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    small_reads: u8,
-}
-
-impl Buffer {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.start += count;
-    }
-
-    /// Room to read into; `needed` is what the operation that begins the buffer is known to need in all.
-    fn space(&mut self, needed: usize) -> &mut [u8] {
-        let held = self.end - self.start;
-        if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, held);
-        }
-        let full = held == self.bytes.len();
-        let want = needed.max(if full { (self.bytes.len() * 2).min(MAX_BUFFER.max(held + MIN_BUFFER)) } else { 0 });
-        if self.bytes.len() < want.max(MIN_BUFFER) {
-            self.bytes.resize(want.max(MIN_BUFFER), 0);
-        }
-        &mut self.bytes[self.end..]
-    }
-
-    fn filled(&mut self, count: usize) {
-        let room = self.bytes.len() - self.end;
-        self.end += count;
-        if count == room && self.bytes.len() < MAX_BUFFER {
-            let larger = (self.bytes.len() * 2).min(MAX_BUFFER);
-            self.bytes.resize(larger, 0);
-            self.small_reads = 0;
-        } else if self.bytes.len() > MIN_BUFFER && self.end < self.bytes.len() / 8 {
-            self.small_reads += 1;
-            if self.small_reads >= 16 {
-                self.bytes.truncate((self.bytes.len() / 2).max(MIN_BUFFER).max(self.end));
-                self.bytes.shrink_to_fit();
-                self.small_reads = 0;
-            }
-        } else {
-            self.small_reads = 0;
-        }
-    }
 }

@@ -1,11 +1,14 @@
 //! A connection as others see it: where its bytes are put, and how they get out.
 //!
-//! Publishers append to `out` under a short lock. Whoever ends a batch tries to write at once, on its own thread, which
-//! saves waking a task; what the socket does not take is left to the connection's writer task.
+//! Publishers append under one short lock. Whoever ends a batch tries to write at once, on its own thread, which saves
+//! waking a task; what the socket does not take is left to the connection's writer task.
+//!
+//! Routes that publishers remember keep a `Conn` alive long after its client went. So the socket is not in it for good:
+//! it is dropped when the connection ends, together with everything that waits.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -14,10 +17,12 @@ use millstream_wire::{ConnectOptions, put_error, put_message};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::handler::Published;
+use crate::queue::{Draining, Filling, Pool};
 use crate::stats::{ConnectionInfo, Counters, SubscriptionInfo};
 
-/// A buffer larger than this is given back when it is empty.
-const KEEP: usize = 64 * 1024;
+/// More than any line of a message has besides its words and its payload.
+const LINE: usize = 64;
 
 /// One subscription of a client.
 #[derive(Debug)]
@@ -26,9 +31,22 @@ pub(crate) struct Subscription {
     pub(crate) sid: Box<[u8]>,
     pub(crate) filter: Box<[u8]>,
     pub(crate) queue: Option<Box<[u8]>>,
-    /// After how many messages it ends; 0 is never.
-    pub(crate) max: AtomicU64,
-    pub(crate) delivered: AtomicU64,
+    /// After how many messages it ends; 0 is never. Changed and compared under the connection's lock.
+    max: AtomicU64,
+    delivered: AtomicU64,
+}
+
+impl Subscription {
+    pub(crate) fn new(id: u64, sid: &[u8], filter: &[u8], queue: Option<&[u8]>) -> Self {
+        Self {
+            id,
+            sid: sid.into(),
+            filter: filter.into(),
+            queue: queue.map(Into::into),
+            max: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+        }
+    }
 }
 
 /// Where a client's messages go.
@@ -41,31 +59,66 @@ pub(crate) struct Receiver {
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
+    /// More waits for it than may.
     SlowPending,
+    /// It took nothing for too long.
     SlowDeadline,
+    /// It did something wrong, and is told so.
     Error(&'static str),
+    /// It is gone.
+    Client,
+    /// The server stops. Clients get no `-ERR`: some of them would not come back after one.
+    Shutdown,
+}
+
+impl Close {
+    /// Whether what waits still goes out.
+    fn flushes(self) -> bool {
+        matches!(self, Self::Error(_) | Self::Shutdown)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Out {
-    bytes: Vec<u8>,
+    filling: Filling,
+    /// Bytes appended and not yet written.
+    pending: usize,
     /// Whether somebody has undertaken to flush.
     claimed: bool,
-    closed: bool,
+    close: Option<Close>,
+    /// Whether nothing will be written any more.
+    finished: bool,
+    msgs: u64,
+    bytes: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Writing {
-    bytes: Vec<u8>,
-    at: usize,
+    draining: Draining,
+    /// Dropped when the connection ends.
+    socket: Option<Arc<TcpStream>>,
 }
 
 /// How a flush ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flush {
     Done,
-    Blocked,
+    /// The socket takes no more now; whether it took something.
+    Blocked {
+        progress: bool,
+    },
     Broken,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// Nobody else has undertaken to flush: the caller must.
+    pub(crate) must_flush: bool,
+    /// Bytes that wait.
+    pub(crate) pending: usize,
+    /// It was the last message of its subscription.
+    pub(crate) last: bool,
 }
 
 /// The shared half of a connection.
@@ -73,7 +126,7 @@ pub(crate) enum Flush {
 pub(crate) struct Conn {
     pub(crate) cid: u64,
     pub(crate) peer: SocketAddr,
-    pub(crate) socket: TcpStream,
+    /// What came from the client.
     pub(crate) counters: Counters,
     pub(crate) subscriptions: Mutex<HashMap<Box<[u8]>, Arc<Subscription>>>,
     /// What CONNECT said, and as whom.
@@ -82,30 +135,34 @@ pub(crate) struct Conn {
     pub(crate) last_activity: AtomicI64,
     pub(crate) rtt_nanos: AtomicU64,
     start: Timestamp,
-    max_pending: usize,
+    pub(crate) max_pending: usize,
+    pool: Arc<Pool>,
     out: Mutex<Out>,
     writing: Mutex<Writing>,
-    pending: AtomicUsize,
     /// Wakes the writer task.
     pub(crate) wake: Notify,
     /// Wakes the reader task to end.
     pub(crate) closing: Notify,
-    close: Mutex<Option<Close>>,
     /// Wakes those who wait for pending bytes to go.
-    pub(crate) drained: Notify,
+    drained: Notify,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Conn {
-    pub(crate) fn new(cid: u64, peer: SocketAddr, socket: TcpStream, max_pending: usize) -> Self {
+    pub(crate) fn new(
+        cid: u64,
+        peer: SocketAddr,
+        socket: Arc<TcpStream>,
+        max_pending: usize,
+        pool: Arc<Pool>,
+    ) -> Self {
         let now = Timestamp::now();
         Self {
             cid,
             peer,
-            socket,
             counters: Counters::default(),
             subscriptions: Mutex::default(),
             options: Mutex::default(),
@@ -114,94 +171,175 @@ impl Conn {
             rtt_nanos: AtomicU64::new(0),
             start: now,
             max_pending,
+            pool,
             out: Mutex::default(),
-            writing: Mutex::default(),
-            pending: AtomicUsize::new(0),
+            writing: Mutex::new(Writing {
+                draining: Draining::default(),
+                socket: Some(socket),
+            }),
             wake: Notify::new(),
             closing: Notify::new(),
-            close: Mutex::default(),
             drained: Notify::new(),
         }
     }
 
-    /// Appends with `write`; answers whether the caller must flush, or `None` when the connection is closed.
-    pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> Option<bool> {
+    /// Appends protocol bytes; `None` when the connection is ending.
+    pub(crate) fn append(&self, bytes: &[u8]) -> Option<Appended> {
         let mut out = lock(&self.out);
-        if out.closed {
+        if out.close.is_some() {
             return None;
         }
-        let before = out.bytes.len();
-        write(&mut out.bytes);
-        let added = out.bytes.len() - before;
+        out.filling
+            .room(bytes.len(), &self.pool)
+            .extend_from_slice(bytes);
+        self.account(out, bytes.len())
+    }
+
+    /// Appends a message for a subscription; `None` when the connection or the subscription is ending.
+    #[inline]
+    pub(crate) fn append_message(
+        &self,
+        subscription: &Subscription,
+        message: &Published<'_>,
+    ) -> Option<Appended> {
+        let Published {
+            subject,
+            reply,
+            headers,
+            payload,
+        } = *message;
+        let size = headers.len() + payload.len();
+        let words = subject.len() + subscription.sid.len() + reply.map_or(0, <[u8]>::len);
+        let mut out = lock(&self.out);
+        if out.close.is_some() {
+            return None;
+        }
+        // The lock orders these, so plain loads and stores do.
+        let count = subscription.delivered.load(Ordering::Relaxed) + 1;
+        let max = subscription.max.load(Ordering::Relaxed);
+        if max > 0 && count > max {
+            return None;
+        }
+        subscription.delivered.store(count, Ordering::Relaxed);
+        let buffer = out.filling.room(LINE + words + size, &self.pool);
+        let before = buffer.len();
+        put_message(buffer, subject, &subscription.sid, reply, headers, payload);
+        let added = buffer.len() - before;
+        out.msgs += 1;
+        out.bytes += size as u64;
+        let appended = self.account(out, added)?;
+        Some(Appended {
+            last: max > 0 && count >= max,
+            ..appended
+        })
+    }
+
+    #[inline]
+    fn account(&self, mut out: MutexGuard<'_, Out>, added: usize) -> Option<Appended> {
         let must_flush = !std::mem::replace(&mut out.claimed, true);
-        let pending = self.pending.fetch_add(added, Ordering::AcqRel) + added;
+        out.pending += added;
+        let pending = out.pending;
+        drop(out);
         if pending > self.max_pending {
-            out.closed = true;
-            drop(out);
             self.end(Close::SlowPending);
             return None;
         }
-        Some(must_flush)
-    }
-
-    /// Appends a message for a subscription; see [`Conn::append`].
-    pub(crate) fn append_message(
-        &self,
-        subject: &[u8],
-        sid: &[u8],
-        reply: Option<&[u8]>,
-        headers: &[u8],
-        payload: &[u8],
-    ) -> Option<bool> {
-        self.append(|out| put_message(out, subject, sid, reply, headers, payload))
+        Some(Appended {
+            must_flush,
+            pending,
+            last: false,
+        })
     }
 
     /// Appends and tries to write at once.
-    pub(crate) fn say(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.append(write) == Some(true) {
+    pub(crate) fn say(&self, bytes: &[u8]) {
+        if self
+            .append(bytes)
+            .is_some_and(|appended| appended.must_flush)
+        {
             self.flush();
         }
     }
 
-    /// Bytes that wait.
-    pub(crate) fn pending(&self) -> usize {
-        self.pending.load(Ordering::Acquire)
+    /// Bounds a subscription to `max` messages since its start; answers whether it has had them.
+    pub(crate) fn bound(&self, subscription: &Subscription, max: u64) -> bool {
+        let _order = lock(&self.out);
+        subscription.max.store(max, Ordering::Relaxed);
+        subscription.delivered.load(Ordering::Relaxed) >= max
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.out).closed
+    /// Bytes that wait.
+    pub(crate) fn pending(&self) -> usize {
+        lock(&self.out).pending
+    }
+
+    pub(crate) fn close_reason(&self) -> Option<Close> {
+        lock(&self.out).close
+    }
+
+    /// Completes when fewer than `below` bytes wait, or nothing will be written any more.
+    pub(crate) async fn drained(&self, below: usize) {
+        loop {
+            let progress = self.drained.notified();
+            {
+                let out = lock(&self.out);
+                if out.pending < below || out.finished {
+                    return;
+                }
+            }
+            progress.await;
+        }
     }
 
     /// Ends the connection; the first reason counts.
     pub(crate) fn end(&self, why: Close) {
-        let mut close = lock(&self.close);
-        if close.is_none() {
-            *close = Some(why);
-            drop(close);
-            if let Close::Error(text) = why {
-                self.say(|out| put_error(out, text));
+        {
+            let mut out = lock(&self.out);
+            if out.close.is_some() {
+                return;
             }
-            lock(&self.out).closed = true;
-            self.closing.notify_one();
-            self.wake.notify_one();
-            self.drained.notify_waiters();
+            out.close = Some(why);
+            if let Close::Error(text) = why {
+                let mut line = Vec::with_capacity(LINE);
+                put_error(&mut line, text);
+                out.filling
+                    .room(line.len(), &self.pool)
+                    .extend_from_slice(&line);
+                out.pending += line.len();
+            }
         }
+        if why.flushes() {
+            self.flush();
+        } else {
+            self.finish();
+        }
+        self.closing.notify_one();
+        self.wake.notify_one();
     }
 
-    pub(crate) fn close_reason(&self) -> Option<Close> {
-        *lock(&self.close)
+    /// Drops the socket and what was not written.
+    pub(crate) fn finish(&self) {
+        let mut writing = lock(&self.writing);
+        writing.socket = None;
+        writing.draining.clear();
+        drop(writing);
+        let mut out = lock(&self.out);
+        out.filling.clear();
+        out.pending = 0;
+        out.finished = true;
+        drop(out);
+        self.drained.notify_waiters();
     }
 
     /// Writes what the socket takes, unless somebody is at it; leaves the rest to the writer task.
     pub(crate) fn flush(&self) {
-        match self.writing.try_lock() {
-            Ok(writing) => {
-                if self.write(writing) != Flush::Done {
-                    self.wake.notify_one();
-                }
-            }
-            Err(TryLockError::Poisoned(poisoned)) => drop(self.write(poisoned.into_inner())),
-            Err(TryLockError::WouldBlock) => self.wake.notify_one(),
+        let writing = match self.writing.try_lock() {
+            Ok(writing) => writing,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return self.wake.notify_one(),
+        };
+        if self.write(writing) != Flush::Done {
+            self.wake.notify_one();
         }
     }
 
@@ -211,28 +349,31 @@ impl Conn {
     }
 
     fn write(&self, mut writing: MutexGuard<'_, Writing>) -> Flush {
+        let Writing { draining, socket } = &mut *writing;
+        let Some(socket) = socket else {
+            return Flush::Broken;
+        };
+        let mut progress = false;
         loop {
-            if writing.at == writing.bytes.len() {
-                writing.at = 0;
-                writing.bytes.clear();
-                if writing.bytes.capacity() > KEEP {
-                    writing.bytes = Vec::new();
-                }
+            if draining.is_empty() {
                 let mut out = lock(&self.out);
-                if out.bytes.is_empty() {
+                draining.take(&mut out.filling);
+                if draining.is_empty() {
                     out.claimed = false;
                     return Flush::Done;
                 }
-                std::mem::swap(&mut out.bytes, &mut writing.bytes);
             }
-            match self.socket.try_write(&writing.bytes[writing.at..]) {
+            match draining.slices(|slices| socket.try_write_vectored(slices)) {
                 Ok(0) => return Flush::Broken,
                 Ok(count) => {
-                    writing.at += count;
-                    self.pending.fetch_sub(count, Ordering::AcqRel);
+                    progress = true;
+                    draining.advance(count, &self.pool);
+                    lock(&self.out).pending -= count;
                     self.drained.notify_waiters();
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Flush::Blocked,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    return Flush::Blocked { progress };
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(_) => return Flush::Broken,
             }
@@ -251,17 +392,21 @@ impl Conn {
                 msgs: subscription.delivered.load(Ordering::Relaxed),
             })
             .collect();
+        let (pending_bytes, out_msgs, out_bytes) = {
+            let out = lock(&self.out);
+            (out.pending, out.msgs, out.bytes)
+        };
         ConnectionInfo {
             cid: self.cid,
             peer: self.peer,
             start: self.start,
             last_activity: Timestamp(self.last_activity.load(Ordering::Relaxed)),
             rtt: Duration::from_nanos(self.rtt_nanos.load(Ordering::Relaxed)),
-            pending_bytes: self.pending(),
+            pending_bytes,
             in_msgs: self.counters.in_msgs.load(Ordering::Relaxed),
-            out_msgs: self.counters.out_msgs.load(Ordering::Relaxed),
+            out_msgs,
             in_bytes: self.counters.in_bytes.load(Ordering::Relaxed),
-            out_bytes: self.counters.out_bytes.load(Ordering::Relaxed),
+            out_bytes,
             subscriptions,
             name: options.name,
             lang: options.lang,

@@ -33,7 +33,11 @@ pub struct Origin {
 
 impl Origin {
     pub(crate) fn new(cid: u64) -> Self {
-        Self { cid, inflight: AtomicUsize::new(0), resume: Notify::new() }
+        Self {
+            cid,
+            inflight: AtomicUsize::new(0),
+            resume: Notify::new(),
+        }
     }
 
     /// Counts bytes that a handler took and has not dealt with.
@@ -81,6 +85,8 @@ pub(crate) struct Attached {
 
 impl fmt::Debug for Attached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attached").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Attached")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

@@ -5,18 +5,19 @@
 //! What may not come in: streams, storage, what messages mean. They attach as [`Handler`]s.
 
 mod broker;
+mod buffer;
 mod client;
 mod conn;
 mod handler;
 mod options;
 mod publisher;
+mod queue;
 mod sender;
 mod stats;
+mod trace;
+mod writer;
 
-#[cfg(test)]
-mod tests;
-
-pub use broker::{Attachment, AttachError, Broker, StartError};
+pub use broker::{AttachError, Attachment, Broker, StartError};
 pub use handler::{Collector, Handler, Origin, Published};
 pub use options::Options;
 pub use publisher::{Publisher, Sent};

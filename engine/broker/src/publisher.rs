@@ -1,7 +1,6 @@
 //! Publishing from inside the process.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::broker::Inner;
 use crate::handler::{Origin, Published};
@@ -25,18 +24,24 @@ pub struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(inner: Arc<Inner>, cid: u64) -> Self {
-        let sender = Sender::new(Arc::clone(&inner.router), cid);
+        let sender = inner.sender(cid);
         Self { inner, sender }
     }
 
     /// Who this publisher is to handlers.
     #[must_use]
     pub fn origin(&self) -> &Arc<Origin> {
-        &self.sender.origin
+        self.sender.origin()
     }
 
     /// Publishes a message. It is on its way after [`Publisher::flush`].
-    pub fn send(&mut self, subject: &[u8], reply: Option<&[u8]>, headers: &[u8], payload: &[u8]) -> Sent {
+    pub fn send(
+        &mut self,
+        subject: &[u8],
+        reply: Option<&[u8]>,
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Sent {
         self.deliver(subject, subject, reply, headers, payload)
     }
 
@@ -49,16 +54,22 @@ impl Publisher {
         headers: &[u8],
         payload: &[u8],
     ) -> Sent {
-        let message = Published { subject, reply, headers, payload };
+        let message = Published {
+            subject,
+            reply,
+            headers,
+            payload,
+        };
         let delivered = self.sender.send(route, &message, None);
-        Sent { receivers: delivered.receivers, pending: delivered.pending }
+        Sent {
+            receivers: delivered.receivers,
+            pending: delivered.pending,
+        }
     }
 
-    /// Ends a batch.
+    /// Ends a batch: handlers get theirs, and sockets that take it at once get theirs on this thread. Never blocks.
     pub fn flush(&mut self) {
+        self.inner.counters.sent(self.sender.take_counts());
         self.sender.flush();
-        let counters = &self.inner.counters;
-        counters.out_msgs.fetch_add(std::mem::take(&mut self.sender.out_msgs), Ordering::Relaxed);
-        counters.out_bytes.fetch_add(std::mem::take(&mut self.sender.out_bytes), Ordering::Relaxed);
     }
 }

@@ -3,12 +3,19 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use millstream_router::{RouteCache, Router};
+use tokio::sync::watch;
+use tracing::trace;
 
-use crate::conn::{Conn, Receiver};
+use crate::conn::{Conn, Receiver, lock};
 use crate::handler::{Attached, Collector, Origin, Published};
+
+/// Bytes waiting for one receiver above which a publishing client is slowed down a little, so that a receiver that
+/// keeps reading is not cut off by one that publishes faster.
+const SLOW: usize = 4 * 1024 * 1024;
+/// Collectors kept per publisher.
+const KEPT: usize = 1024;
 
 /// Who can be routed to.
 #[derive(Clone, Debug)]
@@ -31,52 +38,83 @@ struct Kept {
 
 /// A publisher's memory: routes, collectors, and whom it must flush.
 pub(crate) struct Sender {
-    router: Arc<Router<Target>>,
-    pub(crate) origin: Arc<Origin>,
     cache: RouteCache<Target>,
+    outlets: Outlets,
+}
+
+/// All of it but the routes, which are borrowed while a message goes out.
+struct Outlets {
+    router: Arc<Router<Target>>,
+    interest: watch::Sender<u64>,
+    origin: Arc<Origin>,
     collectors: HashMap<u64, Kept, foldhash::fast::RandomState>,
     touched_collectors: Vec<u64>,
     touched: Vec<Arc<Conn>>,
+    slow: Option<Arc<Conn>>,
     random: u64,
-    /// Messages and bytes sent to clients since they were last counted.
-    pub(crate) out_msgs: u64,
-    pub(crate) out_bytes: u64,
+    msgs: u64,
+    bytes: u64,
+    trace: bool,
 }
 
 impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sender").field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("Sender")
+            .field("origin", &self.outlets.origin)
+            .finish_non_exhaustive()
     }
 }
 
 impl Sender {
-    pub(crate) fn new(router: Arc<Router<Target>>, cid: u64) -> Self {
-        Self {
+    pub(crate) fn new(
+        router: Arc<Router<Target>>,
+        interest: watch::Sender<u64>,
+        cid: u64,
+        trace: bool,
+    ) -> Self {
+        let outlets = Outlets {
             router,
+            interest,
             origin: Arc::new(Origin::new(cid)),
-            cache: RouteCache::default(),
             collectors: HashMap::default(),
             touched_collectors: Vec::new(),
             touched: Vec::new(),
+            slow: None,
             random: cid.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-            out_msgs: 0,
-            out_bytes: 0,
+            msgs: 0,
+            bytes: 0,
+            trace,
+        };
+        Self {
+            cache: RouteCache::default(),
+            outlets,
         }
     }
 
+    pub(crate) fn origin(&self) -> &Arc<Origin> {
+        &self.outlets.origin
+    }
+
     /// Sends to everybody who listens on `route`; they see `message.subject`. `skip` is a connection that gets nothing.
-    pub(crate) fn send(&mut self, route: &[u8], message: &Published<'_>, skip: Option<u64>) -> Delivered {
-        let routes = self.cache.get(&self.router, route);
+    #[inline]
+    pub(crate) fn send(
+        &mut self,
+        route: &[u8],
+        message: &Published<'_>,
+        skip: Option<u64>,
+    ) -> Delivered {
+        let Self { cache, outlets } = self;
+        let routes = cache.get(&outlets.router, route);
         let mut delivered = Delivered::default();
         for target in &routes.plain {
-            self.one(target, message, skip, &mut delivered);
+            outlets.one(target, message, skip, &mut delivered);
         }
         for members in &routes.queues {
-            let start = self.next_random(members.len());
+            let start = outlets.next_random(members.len());
             // The first member that can take it, from a random one on.
             for step in 0..members.len() {
                 let target = &members[(start + step) % members.len()];
-                if self.one(target, message, skip, &mut delivered) {
+                if outlets.one(target, message, skip, &mut delivered) {
                     break;
                 }
             }
@@ -84,6 +122,74 @@ impl Sender {
         delivered
     }
 
+    /// Tells a client that nobody listens on `subject`: on its own subscription to `reply`, if it has one.
+    pub(crate) fn nobody(&mut self, cid: u64, subject: &[u8], reply: &[u8]) {
+        let Self { cache, outlets } = self;
+        let own =
+            cache.get(&outlets.router, reply).plain.iter().find(
+                |target| matches!(target, Target::Client(receiver) if receiver.conn.cid == cid),
+            );
+        if let Some(target) = own {
+            let headers = [b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat();
+            let message = Published {
+                subject: reply,
+                reply: None,
+                headers: &headers,
+                payload: &[],
+            };
+            outlets.one(target, &message, None, &mut Delivered::default());
+        }
+    }
+
+    /// Appends protocol bytes for a client, to go out with this batch.
+    pub(crate) fn answer(&mut self, conn: &Arc<Conn>, bytes: &[u8]) {
+        if conn
+            .append(bytes)
+            .is_some_and(|appended| appended.must_flush)
+        {
+            self.outlets.touched.push(Arc::clone(conn));
+        }
+    }
+
+    /// Ends a batch: handlers get what was gathered, sockets get what was appended.
+    pub(crate) fn flush(&mut self) {
+        let outlets = &mut self.outlets;
+        for id in outlets.touched_collectors.drain(..) {
+            if let Some(kept) = outlets.collectors.get_mut(&id) {
+                kept.touched = false;
+                kept.collector.flush();
+            }
+        }
+        for conn in outlets.touched.drain(..) {
+            conn.flush();
+        }
+        // Handlers come and go with streams; what is gone is not kept for ever.
+        if outlets.collectors.len() > KEPT {
+            outlets.collectors.clear();
+        }
+    }
+
+    /// A receiver that had a lot waiting when it last got something in this batch.
+    pub(crate) fn take_slow(&mut self) -> Option<Arc<Conn>> {
+        self.outlets.slow.take()
+    }
+
+    /// Messages and bytes sent to clients since the last call.
+    pub(crate) fn take_counts(&mut self) -> (u64, u64) {
+        (
+            std::mem::take(&mut self.outlets.msgs),
+            std::mem::take(&mut self.outlets.bytes),
+        )
+    }
+}
+
+/// From how many waiting bytes on a receiver slows its publishers down.
+pub(crate) fn slow_at(conn: &Conn) -> usize {
+    SLOW.min(conn.max_pending / 2)
+}
+
+impl Outlets {
+    #[inline]
     fn one(
         &mut self,
         target: &Target,
@@ -91,54 +197,67 @@ impl Sender {
         skip: Option<u64>,
         delivered: &mut Delivered,
     ) -> bool {
-        match target {
-            Target::Handler(attached) => {
-                self.collect(attached, message);
-                delivered.receivers += 1;
-                true
-            }
-            Target::Client(receiver) => {
-                if skip == Some(receiver.conn.cid) || !self.to_client(receiver, message) {
-                    return false;
-                }
-                delivered.receivers += 1;
-                delivered.pending = delivered.pending.max(receiver.conn.pending());
-                true
-            }
-        }
+        let taken = match target {
+            Target::Handler(attached) => self.collect(attached, message).then_some(0),
+            Target::Client(receiver) if skip == Some(receiver.conn.cid) => None,
+            Target::Client(receiver) => self.to_client(receiver, message),
+        };
+        let Some(pending) = taken else { return false };
+        delivered.receivers += 1;
+        delivered.pending = delivered.pending.max(pending);
+        true
     }
 
-    fn to_client(&mut self, receiver: &Receiver, message: &Published<'_>) -> bool {
+    /// Bytes that wait for the client; `None` when it did not get the message.
+    #[inline]
+    fn to_client(&mut self, receiver: &Receiver, message: &Published<'_>) -> Option<usize> {
         let Receiver { conn, subscription } = receiver;
-        let count = subscription.delivered.fetch_add(1, Ordering::AcqRel) + 1;
-        let max = subscription.max.load(Ordering::Acquire);
-        if max > 0 && count >= max {
-            self.router.remove(&subscription.filter, subscription.queue.as_deref(), subscription.id);
-            if let Ok(mut subscriptions) = conn.subscriptions.lock() {
-                subscriptions.remove(&subscription.sid);
-            }
-            if count > max {
-                return false;
-            }
+        let appended = conn.append_message(subscription, message)?;
+        if appended.must_flush {
+            self.touched.push(Arc::clone(conn));
         }
-        let Published { subject, reply, headers, payload } = *message;
-        match conn.append_message(subject, &subscription.sid, reply, headers, payload) {
-            None => false,
-            Some(must_flush) => {
-                if must_flush {
-                    self.touched.push(Arc::clone(conn));
-                }
-                let bytes = (headers.len() + payload.len()) as u64;
-                conn.counters.out_msgs.fetch_add(1, Ordering::Relaxed);
-                conn.counters.out_bytes.fetch_add(bytes, Ordering::Relaxed);
-                self.out_msgs += 1;
-                self.out_bytes += bytes;
-                true
-            }
+        if appended.last {
+            self.ended(receiver);
         }
+        if appended.pending > slow_at(conn)
+            && self
+                .slow
+                .as_ref()
+                .is_none_or(|slow| !Arc::ptr_eq(slow, conn))
+        {
+            self.slow = Some(Arc::clone(conn));
+        }
+        self.msgs += 1;
+        self.bytes += (message.headers.len() + message.payload.len()) as u64;
+        if self.trace {
+            trace!(
+                target: "nats",
+                "{} - cid:{} - ->> [MSG {} {} {}]",
+                conn.peer,
+                conn.cid,
+                message.subject.escape_ascii(),
+                subscription.sid.escape_ascii(),
+                message.headers.len() + message.payload.len(),
+            );
+        }
+        Some(appended.pending)
     }
 
-    fn collect(&mut self, attached: &Attached, message: &Published<'_>) {
+    /// A subscription has had all it asked for.
+    #[cold]
+    fn ended(&self, Receiver { conn, subscription }: &Receiver) {
+        let filter = &subscription.filter;
+        self.router
+            .remove(filter, subscription.queue.as_deref(), subscription.id);
+        lock(&conn.subscriptions).remove(&subscription.sid);
+        self.interest.send_replace(self.router.generation());
+    }
+
+    /// `false` for a subject that is no text: streams keep subjects as text.
+    fn collect(&mut self, attached: &Attached, message: &Published<'_>) -> bool {
+        if std::str::from_utf8(message.subject).is_err() {
+            return false;
+        }
         let origin = &self.origin;
         let kept = self.collectors.entry(attached.id).or_insert_with(|| Kept {
             collector: attached.handler.collector(origin),
@@ -149,6 +268,7 @@ impl Sender {
             self.touched_collectors.push(attached.id);
         }
         kept.collector.push(message);
+        true
     }
 
     fn next_random(&mut self, below: usize) -> usize {
@@ -157,22 +277,5 @@ impl Sender {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         usize::try_from(self.random >> 1).unwrap_or(0) % below.max(1)
-    }
-
-    /// Ends a batch: handlers get what was gathered, sockets get what was appended.
-    pub(crate) fn flush(&mut self) {
-        for id in self.touched_collectors.drain(..) {
-            if let Some(kept) = self.collectors.get_mut(&id) {
-                kept.touched = false;
-                kept.collector.flush();
-            }
-        }
-        for conn in self.touched.drain(..) {
-            conn.flush();
-        }
-        // Handlers come and go with streams; what is gone is not kept for ever.
-        if self.collectors.len() > 1024 {
-            self.collectors.clear();
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Numbers for monitoring.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream_types::Timestamp;
@@ -13,6 +13,14 @@ pub(crate) struct Counters {
     pub(crate) in_bytes: AtomicU64,
     pub(crate) out_msgs: AtomicU64,
     pub(crate) out_bytes: AtomicU64,
+}
+
+impl Counters {
+    /// Adds messages and bytes that went to clients.
+    pub(crate) fn sent(&self, (msgs, bytes): (u64, u64)) {
+        self.out_msgs.fetch_add(msgs, Ordering::Relaxed);
+        self.out_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 /// The broker in numbers, since its start.

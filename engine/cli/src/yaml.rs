@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+#[cfg(test)]
+mod tests;
+
 /// The value as a YAML document, ending with a line end.
 pub(crate) fn to_yaml(value: &Value) -> String {
     let mut out = String::new();

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use millstream_schema_registry::{RegisterError, Registry};
 use millstream_spec::{FunctionSpec, Kind, SinkSpec, SourceSpec, StageSpec, StationSpec};
-use millstream_types::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 

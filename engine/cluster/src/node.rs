@@ -313,7 +313,8 @@ impl StateMachine for Node {
         if rest.remaining() < 8 {
             return Err(short());
         }
-        let mut registry = Registry { last_id: rest.get_u32_le(), ..Registry::default() };
+        let mut registry = Registry::default();
+        registry.last_id = rest.get_u32_le();
         for _ in 0..rest.get_u32_le() {
             let section = take_section(&mut rest).ok_or_else(short)?;
             let stream = Stream::decode_checkpoint(section).map_err(|error| broken(error.to_string()))?;

@@ -3,16 +3,21 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use millstream_journal::{Fault, MemoryStorage, Storage};
+use millstream_journal::{CheckpointError, DiskStorage, Fault, MemoryStorage, Storage};
 
-use crate::{Entry, Group, Options, Proposal, ProposeError, RestoreError, StateMachine};
+use crate::{Entry, Group, OpenError, Options, Proposal, ProposeError, RestoreError, StateMachine};
 
 #[derive(Debug, Default)]
 struct List(Mutex<Vec<(u32, String)>>);
 
 impl List {
     fn items(&self) -> Vec<String> {
-        self.0.lock().expect("unpoisoned").iter().map(|(_, item)| item.clone()).collect()
+        self.0
+            .lock()
+            .expect("unpoisoned")
+            .iter()
+            .map(|(_, item)| item.clone())
+            .collect()
     }
 }
 
@@ -34,32 +39,57 @@ impl StateMachine for List {
 
     fn checkpoint(&self) -> Vec<u8> {
         let list = self.0.lock().expect("unpoisoned");
-        list.iter().flat_map(|(file, item)| format!("{file} {item}\n").into_bytes()).collect()
+        list.iter()
+            .flat_map(|(file, item)| format!("{file} {item}\n").into_bytes())
+            .collect()
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
-        let text = String::from_utf8(bytes.to_vec()).map_err(|error| RestoreError::new(error.to_string()))?;
-        let parse = |line: &str| line.split_once(' ').map(|(file, item)| (file.parse().unwrap_or(0), item.to_owned()));
+        let text = String::from_utf8(bytes.to_vec())
+            .map_err(|error| RestoreError::new(error.to_string()))?;
+        let parse = |line: &str| {
+            line.split_once(' ')
+                .map(|(file, item)| (file.parse().unwrap_or(0), item.to_owned()))
+        };
         *self.0.lock().expect("unpoisoned") = text.lines().filter_map(parse).collect();
         Ok(())
     }
 
     fn dead_files(&self, files: &[u32]) -> Vec<u32> {
         let list = self.0.lock().expect("unpoisoned");
-        files.iter().copied().filter(|file| !list.iter().any(|(of, _)| of == file)).collect()
+        files
+            .iter()
+            .copied()
+            .filter(|file| !list.iter().any(|(of, _)| of == file))
+            .collect()
     }
 }
 
 fn open(storage: &MemoryStorage) -> (Group<List>, Arc<List>) {
     let list = Arc::new(List::default());
-    let journal = millstream_journal::Options { file_size: 1024, ..Default::default() };
-    let options = Options { journal, storage: Arc::new(storage.clone()) };
-    (Group::open(options, Arc::clone(&list)).expect("opens"), list)
+    let journal = millstream_journal::Options {
+        file_size: 1024,
+        ..Default::default()
+    };
+    let options = Options {
+        journal,
+        storage: Arc::new(storage.clone()),
+    };
+    (
+        Group::open(options, Arc::clone(&list)).expect("opens"),
+        list,
+    )
 }
 
 fn proposal(text: &str) -> Proposal {
     let body = Bytes::copy_from_slice(text.as_bytes());
-    Proposal { stream: 1, count: 1, head: Bytes::new(), body, durable: true }
+    Proposal {
+        stream: 1,
+        count: 1,
+        head: Bytes::new(),
+        body,
+        durable: true,
+    }
 }
 
 #[tokio::test]
@@ -67,7 +97,10 @@ async fn replay_equals_live_with_and_without_checkpoint() {
     let storage = MemoryStorage::new();
     let (group, list) = open(&storage);
     for number in 0..100 {
-        let count = group.propose(proposal(&format!("item {number}"))).await.expect("committed");
+        let count = group
+            .propose(proposal(&format!("item {number}")))
+            .await
+            .expect("committed");
         assert_eq!(count, number + 1);
     }
     let live = list.items();
@@ -77,22 +110,38 @@ async fn replay_equals_live_with_and_without_checkpoint() {
     group.shutdown();
     let (_, restored) = open(&storage.restart(|_, _, _| false));
     assert_eq!(restored.items(), live);
-    assert!(matches!(group.propose(proposal("late")).await, Err(ProposeError::Log(_))));
+    assert!(matches!(
+        group.propose(proposal("late")).await,
+        Err(ProposeError::Log(_))
+    ));
 }
 
 #[tokio::test]
 async fn files_go_when_nothing_in_them_is_live() {
     let storage = MemoryStorage::new();
     let (group, _) = open(&storage);
-    let logs = || storage.list().expect("listed").into_iter().filter(|name| name.ends_with(".log")).count();
+    let logs = || {
+        storage
+            .list()
+            .expect("listed")
+            .into_iter()
+            .filter(|name| name.ends_with(".log"))
+            .count()
+    };
     for number in 0..100 {
-        group.propose(proposal(&format!("item {number}"))).await.expect("committed");
+        group
+            .propose(proposal(&format!("item {number}")))
+            .await
+            .expect("committed");
     }
     let full = logs();
     assert!(full > 4, "{full}");
     group.propose(proposal("forget")).await.expect("committed");
     for number in 0..60 {
-        group.propose(proposal(&format!("more {number}"))).await.expect("committed");
+        group
+            .propose(proposal(&format!("more {number}")))
+            .await
+            .expect("committed");
     }
     group.checkpoint_now();
     assert!(logs() < full + 4, "{} files", logs());
@@ -107,7 +156,10 @@ async fn a_failing_disk_reaches_the_proposer_and_nothing_is_acknowledged_after_i
     group.propose(proposal("good")).await.expect("committed");
     storage.fail_at(storage.calls() + 1, Fault::Full);
     assert!(group.propose(proposal("full")).await.is_err());
-    group.propose(proposal("room again")).await.expect("committed");
+    group
+        .propose(proposal("room again"))
+        .await
+        .expect("committed");
     storage.fail_at(storage.calls() + 2, Fault::Error);
     assert!(group.propose(proposal("sync fails")).await.is_err());
     assert!(group.propose(proposal("after")).await.is_err());
@@ -121,10 +173,186 @@ async fn memory_only_commands_keep_their_turn_and_are_not_written() {
     let (group, list) = open(&storage);
     group.propose(proposal("one")).await.expect("committed");
     let calls = storage.calls();
-    group.propose(Proposal { durable: false, ..proposal("two") }).await.expect("applied");
+    group
+        .propose(Proposal {
+            durable: false,
+            ..proposal("two")
+        })
+        .await
+        .expect("applied");
     assert_eq!(storage.calls(), calls);
     group.propose(proposal("three")).await.expect("committed");
     assert_eq!(list.items(), ["one", "two", "three"]);
     let (_, after) = open(&storage.restart(|_, _, _| false));
     assert_eq!(after.items(), ["one", "three"]);
+}
+
+#[tokio::test]
+async fn damaged_checkpoints_are_made_up_for_by_the_log_while_it_is_whole() {
+    let storage = MemoryStorage::new();
+    let (group, list) = open(&storage);
+    for number in 0..100 {
+        group
+            .propose(proposal(&format!("item {number}")))
+            .await
+            .expect("committed");
+    }
+    group.shutdown();
+    storage.flip("checkpoint", 20, 1);
+    let (_, by_the_one_before) = open(&storage.restart(|_, _, _| false));
+    assert_eq!(by_the_one_before.items(), list.items());
+    storage.flip("checkpoint.old", 20, 1);
+    let (_, by_the_log) = open(&storage.restart(|_, _, _| false));
+    assert_eq!(by_the_log.items(), list.items());
+    storage.remove("00000001.log").expect("removed");
+    let journal = millstream_journal::Options {
+        file_size: 1024,
+        ..Default::default()
+    };
+    let options = Options {
+        journal,
+        storage: Arc::new(storage),
+    };
+    let refused = Group::open(options, Arc::new(List::default()))
+        .map(|_| ())
+        .expect_err("refused");
+    assert!(
+        matches!(refused, OpenError::Checkpoint(CheckpointError::Damaged)),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn proposals_are_applied_in_the_order_they_were_made() {
+    let (group, list) = open(&MemoryStorage::new());
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    for number in 0..1000 {
+        let tell = tell.clone();
+        group.propose_with(
+            proposal(&format!("{number}")),
+            Box::new(move |outcome| {
+                tell.send(outcome.expect("committed"))
+                    .expect("the test waits")
+            }),
+        );
+    }
+    for number in 1..=1000 {
+        assert_eq!(told.recv().await, Some(number));
+    }
+    let expected: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+    assert_eq!(list.items(), expected);
+}
+
+/// Proposals one after the other, the power goes at one storage call, and again after a restart: what was acknowledged is
+/// there, in order, and at most the one that was under way besides.
+#[tokio::test]
+async fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
+    for call in 1.. {
+        let mut storage = MemoryStorage::new();
+        let mut expected: Vec<String> = Vec::new();
+        let mut all_done = true;
+        for life in 0..3 {
+            let (group, list) = open(&storage);
+            let there = list.items();
+            assert_eq!(
+                there[..expected.len()],
+                expected,
+                "call {call}, life {life}"
+            );
+            assert!(
+                there.len() <= expected.len() + 1,
+                "call {call}, life {life}: {there:?}"
+            );
+            expected = there;
+            storage.fail_at(storage.calls() + call, Fault::PowerCut);
+            for number in 0..25 {
+                let item = format!("life {life} item {number} {}", "x".repeat(100));
+                if group.propose(proposal(&item)).await.is_err() {
+                    all_done = false;
+                    break;
+                }
+                expected.push(item);
+            }
+            group.shutdown();
+            storage = storage.restart(|_, change, byte| (change + byte) % 7 != 0);
+        }
+        if all_done {
+            assert!(call > 40, "{call} calls");
+            return;
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Panics;
+
+impl StateMachine for Panics {
+    type Outcome = ();
+
+    fn apply(&self, _: Entry<'_>) {
+        panic!("on purpose");
+    }
+
+    fn applied(&self) {}
+
+    fn checkpoint(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+
+    fn dead_files(&self, _: &[u32]) -> Vec<u32> {
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_panics_leaves_no_proposer_waiting() {
+    // A small proposal is applied on the journal's thread, a large one on the apply thread.
+    let large = "x".repeat(100_000);
+    for first in ["small", &large] {
+        let storage = MemoryStorage::new();
+        let journal = millstream_journal::Options {
+            file_size: 1024,
+            ..Default::default()
+        };
+        let options = Options {
+            journal,
+            storage: Arc::new(storage.clone()),
+        };
+        let group = Group::open(options, Arc::new(Panics)).expect("opens");
+        for text in [first, "small", &large] {
+            assert!(group.propose(proposal(text)).await.is_err());
+        }
+        group.shutdown();
+        let names = storage.list().expect("listed");
+        assert!(
+            !names.iter().any(|name| name.starts_with("checkpoint")),
+            "{names:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_is_dropped_lets_go_of_its_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for life in 0..3 {
+        let storage = Arc::new(DiskStorage::open(folder.path()).expect("free"));
+        let watch = Arc::downgrade(&storage);
+        let options = Options {
+            journal: millstream_journal::Options::default(),
+            storage,
+        };
+        let list = Arc::new(List::default());
+        let group = Group::open(options, Arc::clone(&list)).expect("opens");
+        assert_eq!(list.items().len(), life);
+        group.propose(proposal("item")).await.expect("committed");
+        drop(group);
+        // The threads end on their own; nothing tells when.
+        while watch.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
 }

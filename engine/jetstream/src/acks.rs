@@ -7,11 +7,10 @@ use bytes::Bytes;
 use millstream_broker::{Collector, Handler, Origin, Published};
 use millstream_cluster::{Command, StreamCell};
 use millstream_streams::{
-    Ack, AckKind, AckPayload, Acks, Command as StreamCommand, parse_ack_payload, parse_ack_subject,
+    Ack, AckKind, AckPayload, Acks, Command as StreamCommand, PullRequest, parse_ack_payload, parse_ack_subject,
 };
 use millstream_types::Timestamp;
 
-use crate::api;
 use crate::service::Shared;
 
 /// `$JS.ACK.>`.
@@ -108,7 +107,7 @@ impl Collector for Gather {
 }
 
 fn pull_next(shared: &Arc<Shared>, group: &AckGroup, reply: &[u8], request: &[u8]) {
-    if let Ok(pull) = api::pull_request(request, reply)
+    if let Ok(pull) = PullRequest::parse(request, Bytes::copy_from_slice(reply))
         && group.cell.lock().pull(&group.consumer, pull, Timestamp::now()).is_ok()
     {
         shared.pumps.wake(&group.cell, &group.consumer);

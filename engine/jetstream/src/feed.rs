@@ -1,7 +1,8 @@
 //! A station read from inside the process: what sinks stand on. The cursor is an ordinary durable consumer, so it shows
 //! in the JetStream API and survives a kill; it moves only when the destination accepted.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,6 @@ use millstream_types::{Message, Timestamp};
 use thiserror::Error;
 use tokio::sync::{Mutex, Notify, oneshot};
 
-use crate::acks;
 use crate::api;
 use crate::ingest::{IngestRecord, RecordEnd, dead_letter_stream};
 use crate::read::{FrameCursor, StoredRecord};
@@ -56,6 +56,8 @@ pub struct Feed {
     name: String,
     wake: Arc<Notify>,
     cursor: Mutex<FrameCursor>,
+    /// Sequence and delivery count of what was handed out and is not settled.
+    outstanding: std::sync::Mutex<BTreeMap<u64, u64>>,
 }
 
 impl JetStream {
@@ -83,7 +85,7 @@ impl JetStream {
             })?;
         }
         let wake = Arc::new(Notify::new());
-        Ok(Feed { shared, cell, name: name.to_owned(), wake, cursor: Mutex::default() })
+        Ok(Feed { shared, cell, name: name.to_owned(), wake, cursor: Mutex::default(), outstanding: std::sync::Mutex::default() })
     }
 }
 
@@ -110,6 +112,26 @@ impl Feed {
                 }
             }
         }
+    }
+
+    fn outstanding(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.outstanding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sink still works on these: they are not given out again yet.
+    pub fn holding(&self, seqs: &[u64]) {
+        let now = Timestamp::now();
+        let mut stream = self.cell.lock();
+        for seq in seqs {
+            stream.progress(&self.name, *seq, now);
+        }
+    }
+
+    /// Messages of the station that the cursor has not passed.
+    #[must_use]
+    pub fn behind(&self) -> Option<u64> {
+        let info = self.cell.lock().consumer_info(&self.name, Timestamp::now())?;
+        Some(info.num_pending + info.num_ack_pending as u64)
     }
 
     fn poll(
@@ -161,6 +183,7 @@ impl Feed {
         }
         for deliver in deliveries {
             if let Some(record) = cursor.record(&self.shared, &self.cell, deliver.seq, deliver.place)? {
+                self.outstanding().insert(deliver.seq, deliver.delivered);
                 found.push((record, deliver.delivered));
             }
         }
@@ -174,6 +197,9 @@ impl Feed {
     pub async fn accepted(&self, seqs: &[u64]) -> Result<(), FeedError> {
         let acks = seqs.iter().map(|seq| Ack { stream_seq: *seq, kind: AckKind::Ack }).collect();
         let now = Timestamp::now();
+        for seq in seqs {
+            self.outstanding().remove(seq);
+        }
         let acks = self.cell.lock().acknowledge(&self.name, acks, now);
         if acks.is_empty() {
             return Ok(());
@@ -208,12 +234,24 @@ impl Feed {
         let letter = dead_letter(&self.cell.name, &original, &why, Timestamp::now(), 0);
         let letters = dead_letter_stream(&self.cell.name);
         let ingest = crate::ingest::Ingest { shared: Arc::clone(&self.shared) };
-        match ingest.commit(vec![IngestRecord { message: letter }], None).await {
+        match ingest.commit(vec![IngestRecord::from(letter)], None).await {
             Ok(ends) => match ends.first() {
                 Some(RecordEnd::Stored { .. } | RecordEnd::Duplicate { .. }) => Ok(()),
                 other => Err(FeedError::Log(format!("`{letters}` does not take the record: {other:?}"))),
             },
             Err(error) => Err(FeedError::Log(error.to_string())),
+        }
+    }
+}
+
+impl Drop for Feed {
+    /// What was handed out and not settled goes to the next reader first, in order.
+    fn drop(&mut self) {
+        let outstanding = std::mem::take(&mut *self.outstanding());
+        let now = Timestamp::now();
+        let mut stream = self.cell.lock();
+        for (seq, delivered) in outstanding {
+            stream.nak(&self.name, seq, delivered, None, now);
         }
     }
 }

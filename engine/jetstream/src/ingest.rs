@@ -161,6 +161,16 @@ impl<'a> Stager<'a> {
         .collect()
     }
 
+    /// A record that came with its rejection: nobody waits for an answer to it, so it is kept whatever the plan says.
+    fn unfit(&mut self, cell: &StreamCell, original: &Message, why: Rejection) -> Answer {
+        let letters = self.shared.node.stream(&dead_letter_stream(&cell.name));
+        let letter = letters.map(|letters| {
+            let letter = dead_letter(&cell.name, original, &why, self.time, 0);
+            self.add(&letters, &letter)
+        });
+        Answer::Rejected { why, letter }
+    }
+
     /// A stage may rename a message only within the station's subjects: elsewhere another station's rules would be passed by.
     fn captured(&self, cell: &StreamCell, records: Vec<Record>) -> Ended {
         let stream = cell.lock();
@@ -239,6 +249,15 @@ fn with_id(headers: &[u8], id: &str) -> Bytes {
 pub struct IngestRecord {
     /// What is published; its reply is not used.
     pub message: Message,
+    /// Set when whoever brings it knows already that it is unfit: then no stage and no live subscriber sees it, and it goes
+    /// to the dead letters of the station that its subject belongs to.
+    pub fault: Option<Rejection>,
+}
+
+impl From<Message> for IngestRecord {
+    fn from(message: Message) -> Self {
+        Self { message, fault: None }
+    }
 }
 
 /// What became of a record.
@@ -323,19 +342,25 @@ impl Shared {
         let mut stager = Stager::new(self, time);
         let mut answers = Vec::with_capacity(records.len());
         let mut names = Vec::with_capacity(records.len());
-        let mut rest = records.into_iter().map(|record| record.message).peekable();
+        let mut rest = records.into_iter().peekable();
         // Runs of records for the same station go through its plan together and keep their order.
-        while let Some(first) = rest.next() {
+        while let Some(IngestRecord { message: first, fault }) = rest.next() {
             let Some(ingress) = self.ingress_for(&first.subject) else {
                 answers.push(Answer::NoStation);
                 names.push(String::new());
                 continue;
             };
+            if let Some(why) = fault {
+                answers.push(stager.unfit(&ingress.cell, &first, why));
+                names.push(ingress.cell.name.clone());
+                continue;
+            }
             let mut run = vec![first];
             while let Some(next) = rest.next_if(|next| {
-                check_subject(&next.subject).is_ok() && ingress.cell.lock().captures(&next.subject)
+                let subject = &next.message.subject;
+                next.fault.is_none() && check_subject(subject).is_ok() && ingress.cell.lock().captures(subject)
             }) {
-                run.push(next);
+                run.push(next.message);
             }
             self.broadcast(&run);
             let inputs = run

@@ -205,7 +205,9 @@ impl Ingress {
             let Some(reply) = reply else { continue };
             match answer.resolve(outcome) {
                 crate::ingest::Resolved::Record(record) => acker.record(reply, stream, &record),
-                crate::ingest::Resolved::Dropped => acker.dropped(reply, stream),
+                crate::ingest::Resolved::Dropped | crate::ingest::Resolved::NoStation => {
+                    acker.dropped(reply, stream);
+                }
                 crate::ingest::Resolved::Rejected { why, letter } => {
                     let letters = crate::ingest::dead_letter_stream(stream);
                     acker.rejected(reply, stream, why, letter.map(|seq| (letters.as_str(), seq)));
@@ -221,6 +223,9 @@ pub(crate) struct Door(pub(crate) Arc<Ingress>);
 
 impl Handler for Door {
     fn collector(&self, origin: &Arc<Origin>) -> Box<dyn Collector> {
+        if self.0.shared.is_live(origin.cid) {
+            return Box::new(Ignore);
+        }
         Box::new(Gather {
             ingress: Arc::clone(&self.0),
             origin: Arc::clone(origin),
@@ -230,6 +235,15 @@ impl Handler for Door {
             spans: Vec::new(),
         })
     }
+}
+
+/// For what came in by [`crate::Ingest`] and is only shown to live subscribers.
+struct Ignore;
+
+impl Collector for Ignore {
+    fn push(&mut self, _message: &Published<'_>) {}
+
+    fn flush(&mut self) {}
 }
 
 /// What a connection has published since its last flush.

@@ -10,7 +10,8 @@ use crate::ingress::Ingress;
 
 /// Compiles pipelines; the server brings WASM and SQL, this room does not know them.
 pub trait PlanSource: Send + Sync + std::fmt::Debug {
-    /// A station's plan as the catalog declares it now; `None` when it has neither schema nor stages.
+    /// A station's plan as the catalog declares it now; `None` when it has neither schema nor stages. The same `Arc` as
+    /// long as nothing the plan is made from has changed.
     ///
     /// # Errors
     /// Why it cannot be compiled, for the log. What is applied was checked before, so this names damage.
@@ -44,10 +45,12 @@ impl Plans {
         let name = &ingress.cell.name;
         match self.source.compile(node, name) {
             Ok(plan) => {
-                let old = ingress.plan.load();
-                let version = |plan: Option<&Arc<Plan>>| plan.map(|plan| plan.version);
-                if version(old.as_ref()) != version(plan.as_ref()) {
-                    info!(target: "nats", "pipeline of station `{name}` is now version {:?}", version(plan.as_ref()));
+                // The source answers with the same plan as long as nothing it is made from changed.
+                let old = ingress.plan.load_full();
+                let address = |plan: &Option<Arc<Plan>>| plan.as_ref().map(Arc::as_ptr);
+                if address(&old) != address(&plan) {
+                    let version = plan.as_ref().map_or(0, |plan| plan.version);
+                    info!(target: "nats", "pipeline of station `{name}` is now version {version}");
                     ingress.plan.store(plan);
                 }
             }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_broker::{Publisher, Sent};
-use millstream_cluster::StreamCell;
-use millstream_streams::{Ack, AckKind, Action, Deliver};
+use millstream_cluster::{Command, StreamCell};
+use millstream_streams::{Ack, AckKind, Acks, Action, Command as StreamCommand, Deliver};
 use millstream_types::{HeaderBlock, HeadersBuilder, Timestamp};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -21,6 +21,9 @@ const ROUND: usize = 256;
 /// Pending bytes of a receiver beyond which its consumer waits, and below which it goes on.
 const HIGH_WATER: usize = 8 * 1024 * 1024;
 const LOW_WATER: usize = 2 * 1024 * 1024;
+
+/// Deliveries without acknowledgement after which the log is told how far a consumer is.
+const PROGRESS_STEP: u64 = 10_000;
 
 type Key = (u32, String);
 
@@ -52,6 +55,7 @@ impl Pumps {
             wake: Arc::clone(&wake),
             publisher: shared.broker.publisher(),
             cursor: FrameCursor::default(),
+            proposed: 0,
         };
         let task = shared.runtime.spawn(pump.run());
         tasks.insert(key, (wake, task.abort_handle()));
@@ -103,6 +107,8 @@ struct Pump {
     wake: Arc<Notify>,
     publisher: Publisher,
     cursor: FrameCursor,
+    /// The highest sequence proposed by [`Pump::save_progress`].
+    proposed: u64,
 }
 
 /// When to look again.
@@ -199,6 +205,8 @@ impl Pump {
                     let route = deliver.deliver_to.clone();
                     match self.deliver(shared, deliver, headers_only) {
                         Some(sent) if sent.pending > HIGH_WATER => pressure = Some(route),
+                        // Another request that waits may take it.
+                        Some(sent) if sent.receivers == 0 => *next = Next::Now,
                         _ => {}
                     }
                 }
@@ -220,6 +228,7 @@ impl Pump {
             }
         }
         self.publisher.flush();
+        self.save_progress(shared);
         if !given_up.is_empty() {
             crate::acks::commit(shared, &self.cell, &self.name, given_up, Vec::new());
         }
@@ -256,6 +265,27 @@ impl Pump {
             self.cell.lock().undelivered(&self.name, deliver.seq, &deliver.deliver_to, Timestamp::now());
         }
         Some(sent)
+    }
+
+    /// Consumers that acknowledge nothing move their floor by delivering; now and then the log is told.
+    fn save_progress(&mut self, shared: &Arc<Shared>) {
+        let (reached, floor) = {
+            let stream = self.cell.lock();
+            let Some(consumer) = stream.consumers.get(&self.name) else { return };
+            let Some(reached) = consumer.uncommitted() else { return };
+            (reached, consumer.floor())
+        };
+        if reached.saturating_sub(floor.max(self.proposed)) < PROGRESS_STEP {
+            return;
+        }
+        self.proposed = reached;
+        let command = Command::Stream(StreamCommand::Acks(Acks {
+            stream: self.cell.id,
+            consumer: self.name.clone(),
+            time: Timestamp::now(),
+            acks: vec![Ack { stream_seq: reached, kind: AckKind::Ack }],
+        }));
+        shared.propose(&self.cell, 0, &command, |_| {});
     }
 
     fn advise_max_deliveries(&mut self, seq: u64, deliveries: u64) {

@@ -12,6 +12,7 @@ use serde_json::json;
 const ERR_SCHEMA: u32 = 20001;
 const ERR_FUNCTION: u32 = 20002;
 const ERR_SQL: u32 = 20003;
+const ERR_PLAN: u32 = 20004;
 
 /// The reply subjects of a batch in one buffer; an empty one means that nobody waits.
 #[derive(Debug, Default)]
@@ -99,7 +100,8 @@ pub(crate) fn rejection_error(why: &Rejection) -> serde_json::Value {
     let number = match why.stage.split(':').next() {
         Some("schema") => ERR_SCHEMA,
         Some("function") => ERR_FUNCTION,
-        _ => ERR_SQL,
+        Some("sql") => ERR_SQL,
+        _ => ERR_PLAN,
     };
     let path = why.path.as_deref().map_or_else(String::new, |path| format!(" at `{path}`"));
     json!({

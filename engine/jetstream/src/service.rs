@@ -83,7 +83,7 @@ struct Bound {
 /// A running JetStream service; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct JetStream {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     _attachments: Arc<Vec<Attachment>>,
 }
 

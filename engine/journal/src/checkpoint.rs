@@ -36,7 +36,9 @@ pub enum CheckpointError {
     #[error("checkpoint cannot be read: {0}")]
     Io(#[from] io::Error),
     /// A newer build wrote it.
-    #[error("checkpoint has version {0}, newer than this build reads (1); start the build that wrote it")]
+    #[error(
+        "checkpoint has version {0}, newer than this build reads (1); start the build that wrote it"
+    )]
     Version(u32),
     /// Neither the checkpoint nor the one before it is whole.
     #[error("both checkpoints are damaged; restore one from a backup")]
@@ -56,7 +58,11 @@ pub fn write_checkpoint(storage: &dyn Storage, checkpoint: &Checkpoint) -> io::R
     head.put_u64_le(checkpoint.bytes.len() as u64);
     let crc = crc32c::crc32c_append(crc32c::crc32c(&head), &checkpoint.bytes).to_le_bytes();
     let file = storage.create(NEW, 0)?;
-    let mut slices = [IoSlice::new(&head), IoSlice::new(&checkpoint.bytes), IoSlice::new(&crc)];
+    let mut slices = [
+        IoSlice::new(&head),
+        IoSlice::new(&checkpoint.bytes),
+        IoSlice::new(&crc),
+    ];
     file.write_at(&mut slices, 0)?;
     file.sync()?;
     if storage.list()?.iter().any(|name| name == NAME) {
@@ -83,29 +89,45 @@ pub fn read_checkpoint(storage: &dyn Storage) -> Result<Option<Checkpoint>, Chec
         let count = file.read_at(&mut bytes, 0)?;
         match parse(&bytes[..count])? {
             Some(checkpoint) => return Ok(Some(checkpoint)),
-            None => tracing::error!(target: "nats", "`{name}` of the store is damaged, trying the one before it"),
+            None => {
+                tracing::error!(target: "nats", "`{name}` of the store is damaged, trying the one before it")
+            }
         }
     }
-    if any { Err(CheckpointError::Damaged) } else { Ok(None) }
+    if any {
+        Err(CheckpointError::Damaged)
+    } else {
+        Ok(None)
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<Option<Checkpoint>, CheckpointError> {
-    let Some((content, crc)) = bytes.split_last_chunk::<4>() else { return Ok(None) };
+    let Some((content, crc)) = bytes.split_last_chunk::<4>() else {
+        return Ok(None);
+    };
     if crc32c::crc32c(content) != u32::from_le_bytes(*crc) || content.len() < FIXED {
         return Ok(None);
     }
-    let Some(mut rest) = content.strip_prefix(MAGIC) else { return Ok(None) };
+    let Some(mut rest) = content.strip_prefix(MAGIC) else {
+        return Ok(None);
+    };
     let version = rest.get_u32_le();
     if version != VERSION {
         return Err(CheckpointError::Version(version));
     }
-    let Some(position) = Position::decode(&mut rest) else { return Ok(None) };
+    let Some(position) = Position::decode(&mut rest) else {
+        return Ok(None);
+    };
     let index = rest.get_u64_le();
     let len = rest.get_u64_le();
     if len != rest.len() as u64 {
         return Ok(None);
     }
-    Ok(Some(Checkpoint { position, index, bytes: rest.to_vec() }))
+    Ok(Some(Checkpoint {
+        position,
+        index,
+        bytes: rest.to_vec(),
+    }))
 }
 
 #[cfg(test)]
@@ -115,8 +137,16 @@ mod tests {
     use crate::storage::{Fault, MemoryStorage};
 
     fn checkpoint(index: u64) -> Checkpoint {
-        let position = Position { file: 1, offset: 88, len: 3 };
-        Checkpoint { position, index, bytes: vec![7; 20] }
+        let position = Position {
+            file: 1,
+            offset: 88,
+            len: 3,
+        };
+        Checkpoint {
+            position,
+            index,
+            bytes: vec![7; 20],
+        }
     }
 
     #[test]
@@ -125,11 +155,20 @@ mod tests {
         assert!(read_checkpoint(&storage).expect("readable").is_none());
         write_checkpoint(&storage, &checkpoint(1)).expect("written");
         write_checkpoint(&storage, &checkpoint(2)).expect("written");
-        assert_eq!(read_checkpoint(&storage).expect("readable"), Some(checkpoint(2)));
+        assert_eq!(
+            read_checkpoint(&storage).expect("readable"),
+            Some(checkpoint(2))
+        );
         storage.flip("checkpoint", 30, 3);
-        assert_eq!(read_checkpoint(&storage).expect("readable"), Some(checkpoint(1)));
+        assert_eq!(
+            read_checkpoint(&storage).expect("readable"),
+            Some(checkpoint(1))
+        );
         storage.flip("checkpoint.old", 30, 3);
-        assert!(matches!(read_checkpoint(&storage), Err(CheckpointError::Damaged)));
+        assert!(matches!(
+            read_checkpoint(&storage),
+            Err(CheckpointError::Damaged)
+        ));
     }
 
     #[test]
@@ -141,7 +180,10 @@ mod tests {
             let done = write_checkpoint(&storage, &checkpoint(2)).is_ok();
             for torn in [false, true] {
                 let after = storage.restart(|_, _, byte| torn && byte % 2 == 0);
-                let index = read_checkpoint(&after).expect("readable").expect("there is one").index;
+                let index = read_checkpoint(&after)
+                    .expect("readable")
+                    .expect("there is one")
+                    .index;
                 assert!(index == 2 || (!done && index == 1), "call {call}: {index}");
             }
             if done {

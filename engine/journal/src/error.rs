@@ -18,7 +18,9 @@ pub enum AppendError {
     #[error("the log is behind: too many bytes wait to be written; publish slower")]
     Busy,
     /// A write or sync failed. The journal acknowledges nothing any more, because what a failed sync left behind is unknown.
-    #[error("the log has stopped after a failed write: {0}; check the disk, then restart the server")]
+    #[error(
+        "the log has stopped after a failed write: {0}; check the disk, then restart the server"
+    )]
     Failed(Arc<io::Error>),
     /// The journal was closed.
     #[error("the log is closed; the server is shutting down")]
@@ -83,7 +85,9 @@ impl ReadError {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The folder cannot be made or listed.
-    #[error("store folder `{folder}` cannot be used: {source}; check that it is a folder this user may write to, or choose another with -sd")]
+    #[error(
+        "store folder `{folder}` cannot be used: {source}; check that it is a folder this user may write to, or choose another with -sd"
+    )]
     Folder {
         /// Which.
         folder: PathBuf,
@@ -91,7 +95,9 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Another process has it.
-    #[error("store folder `{0}` is in use by another process; stop that server, or choose another folder with -sd")]
+    #[error(
+        "store folder `{0}` is in use by another process; stop that server, or choose another folder with -sd"
+    )]
     Locked(PathBuf),
     /// A file cannot be read or created.
     #[error("journal file `{name}` cannot be opened: {source}")]
@@ -102,10 +108,14 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A file that begins with something else.
-    #[error("`{0}` is no journal file or its header is damaged; move it out of the store folder, or restore it from a backup")]
+    #[error(
+        "`{0}` is no journal file or its header is damaged; move it out of the store folder, or restore it from a backup"
+    )]
     Header(String),
     /// A file that a newer build wrote.
-    #[error("journal file `{name}` has version {version}, newer than this build reads (1); start the build that wrote it")]
+    #[error(
+        "journal file `{name}` has version {version}, newer than this build reads (1); start the build that wrote it"
+    )]
     Version {
         /// Which.
         name: String,
@@ -113,7 +123,9 @@ pub enum OpenError {
         version: u32,
     },
     /// Acknowledged frames cannot be read. Starting without them would give their sequences to other messages.
-    #[error("journal file `{name}` is damaged at {offset}, before frames that were acknowledged; restore it from a backup")]
+    #[error(
+        "journal file `{name}` is damaged at {offset}, before frames that were acknowledged; restore it from a backup"
+    )]
     Damaged {
         /// Which.
         name: String,

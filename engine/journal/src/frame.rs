@@ -1,21 +1,21 @@
 //! The layout of journal files, version 1. Integers are little endian; CRCs are CRC-32C.
 //!
 //! ```text
-//! file header, 32 bytes          frame header, 56 bytes, followed by the body
-//!  0  8  magic "MSJOURNL"         0  4  magic "MSFR"
-//!  8  4  version                  4  1  version    5  3  zero
-//! 12  4  file number              8  4  bytes of body
-//! 16 12  zero                    12  4  group
-//! 28  4  CRC of bytes 0..28      16  8  term
-//!                                24  8  index
-//!                                32  4  stream
-//!                                36  4  records in the body
-//!                                40  8  offset in this file where the frame's batch begins
-//!                                48  4  chain: the CRC of the frame before, or the file header's
-//!                                52  4  CRC of bytes 0..52 and the body
+//! file header, 32 bytes             frame header, 56 bytes, followed by the body
+//!  0  8  magic "MSJOURNL"            0  4  magic "MSFR"
+//!  8  4  version                     4  4  version
+//! 12  4  file number                 8  4  bytes of body
+//! 16  8  index of its first frame   12  4  group
+//! 24  4  zero                       16  8  term
+//! 28  4  CRC of bytes 0..28         24  8  index
+//!                                   32  4  stream
+//!                                   36  4  records in the body
+//!                                   40  8  offset in this file where the frame's batch begins
+//!                                   48  4  chain: the CRC of the frame before, or the file header's
+//!                                   52  4  CRC of bytes 0..52 and the body
 //! ```
 //!
-//! The chain tells a frame from a leftover of an older write at the same place. The batch's beginning tells a torn last
+//! The index in the file header tells whether the file before it still has its end. The chain tells a frame from a leftover of an older write at the same place. The batch's beginning tells a torn last
 //! batch from damage: a batch is only begun when everything before it was synced.
 
 use bytes::{Buf, BufMut};
@@ -30,12 +30,13 @@ pub(crate) const FRAME_MAGIC: [u8; 4] = *b"MSFR";
 const CRC_AT: usize = FRAME_HEADER - 4;
 
 /// A file header, and its CRC to chain from.
-pub(crate) fn file_header(file: u32) -> ([u8; FILE_HEADER], u32) {
+pub(crate) fn file_header(file: u32, first_index: u64) -> ([u8; FILE_HEADER], u32) {
     let mut bytes = [0; FILE_HEADER];
     let mut out = &mut bytes[..];
     out.put_slice(FILE_MAGIC);
     out.put_u32_le(VERSION);
     out.put_u32_le(file);
+    out.put_u64_le(first_index);
     let crc = crc32c::crc32c(&bytes[..28]);
     bytes[28..].copy_from_slice(&crc.to_le_bytes());
     (bytes, crc)
@@ -44,7 +45,10 @@ pub(crate) fn file_header(file: u32) -> ([u8; FILE_HEADER], u32) {
 /// What a file header says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FileHeader {
-    Good { chain: u32 },
+    Good {
+        chain: u32,
+        first_index: u64,
+    },
     /// Nothing was written yet: the file was created and the crash came before its header.
     Blank,
     Newer(u32),
@@ -58,9 +62,10 @@ pub(crate) fn read_file_header(bytes: &[u8], file: u32) -> FileHeader {
     if bytes.len() < FILE_HEADER || !bytes.starts_with(FILE_MAGIC) {
         return FileHeader::Bad;
     }
-    let (expected, chain) = file_header(file);
+    let first_index = (&bytes[16..]).get_u64_le();
+    let (expected, chain) = file_header(file, first_index);
     if bytes == expected {
-        return FileHeader::Good { chain };
+        return FileHeader::Good { chain, first_index };
     }
     let version = (&bytes[8..]).get_u32_le();
     let crc = (&bytes[28..]).get_u32_le();
@@ -139,7 +144,9 @@ pub(crate) fn is_whole(header: &[u8], body: &[u8], crc: u32) -> bool {
 mod tests {
     use bytes::Bytes;
 
-    use super::{FileHeader, file_header, frame_header, is_whole, read_file_header, read_frame_header};
+    use super::{
+        FileHeader, file_header, frame_header, is_whole, read_file_header, read_frame_header,
+    };
     use crate::writer::Frame;
 
     fn hex(bytes: &[u8]) -> String {
@@ -148,10 +155,13 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let (file, chain) = file_header(7);
+        let (file, chain) = file_header(7, 9);
         assert_eq!(
             hex(&file),
-            format!("4d534a4f55524e4c0100000007000000000000000000000000000000{}", hex(&chain.to_le_bytes()))
+            format!(
+                "4d534a4f55524e4c0100000007000000090000000000000000000000{}",
+                hex(&chain.to_le_bytes())
+            )
         );
         let frame = Frame {
             group: 1,
@@ -172,13 +182,22 @@ mod tests {
         assert!(!is_whole(&header, b"heed", crc));
         let read = read_frame_header(&header).expect("a header");
         assert_eq!((read.len, read.group, read.term, read.index), (4, 1, 2, 3));
-        assert_eq!((read.stream, read.count, read.batch, read.chain, read.crc), (4, 5, 32, chain, crc));
+        assert_eq!(
+            (read.stream, read.count, read.batch, read.chain, read.crc),
+            (4, 5, 32, chain, crc)
+        );
     }
 
     #[test]
     fn headers_that_are_none() {
-        let (good, chain) = file_header(1);
-        assert_eq!(read_file_header(&good, 1), FileHeader::Good { chain });
+        let (good, chain) = file_header(1, 5);
+        assert_eq!(
+            read_file_header(&good, 1),
+            FileHeader::Good {
+                chain,
+                first_index: 5
+            }
+        );
         assert_eq!(read_file_header(&good, 2), FileHeader::Bad);
         assert_eq!(read_file_header(&[0; 32], 1), FileHeader::Blank);
         let mut newer = good;

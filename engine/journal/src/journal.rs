@@ -15,7 +15,7 @@ use crate::position::Position;
 use crate::recover::{Files, Recovered, Replayed, file_name, recover};
 use crate::storage::Storage;
 use crate::tail::Tail;
-use crate::writer::{Committed, Frame, Writer};
+use crate::writer::{Committed, Frame, Sink, Writer};
 
 /// How a journal works.
 #[derive(Clone, Debug)]
@@ -31,7 +31,11 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
-        Self { file_size: 64 << 20, max_queued_bytes: 256 * MIB, tail_cache_bytes: 64 * MIB }
+        Self {
+            file_size: 64 << 20,
+            max_queued_bytes: 256 * MIB,
+            tail_cache_bytes: 64 * MIB,
+        }
     }
 }
 
@@ -89,7 +93,9 @@ pub struct Journal<T> {
 
 impl<T> Clone for Journal<T> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
     }
 }
 
@@ -112,10 +118,38 @@ impl<T: Send + 'static> Journal<T> {
         replay: &mut dyn FnMut(Replayed) -> Result<(), String>,
         sink: impl FnMut(Vec<Committed<T>>) + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let Recovered { files, active, last_index } = recover(&*storage, options.file_size, after, replay)?;
+        let (inner, writer) = Self::parts(options, storage, after, replay, Box::new(sink))?;
+        let thread = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| OpenError::File {
+                name: "journal thread".to_owned(),
+                source,
+            })?;
+        *inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(Self { inner })
+    }
+
+    /// A recovered journal whose writer is not running yet.
+    pub(crate) fn parts(
+        options: &Options,
+        storage: Arc<dyn Storage>,
+        after: Option<(Position, u64)>,
+        replay: &mut dyn FnMut(Replayed) -> Result<(), String>,
+        sink: Sink<T>,
+    ) -> Result<(Arc<Inner<T>>, Writer<T>), OpenError> {
+        let Recovered {
+            files,
+            active,
+            last_index,
+        } = recover(&*storage, options.file_size, after, replay)?;
         let inner = Arc::new(Inner {
             storage,
-            queue: Mutex::new(Queue { frames: Vec::new(), bytes: 0, closed: false }),
+            queue: Mutex::new(Queue {
+                frames: Vec::new(),
+                bytes: 0,
+                closed: false,
+            }),
             arrived: Condvar::new(),
             files: RwLock::new(files),
             tail: Tail::new(options.tail_cache_bytes),
@@ -128,13 +162,14 @@ impl<T: Send + 'static> Journal<T> {
             max_queued: options.max_queued_bytes,
             thread: Mutex::new(None),
         });
-        let writer = Writer::new(Arc::clone(&inner), active, last_index, Box::new(sink));
-        let thread = thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|source| OpenError::File { name: "journal thread".to_owned(), source })?;
-        *inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        Ok(Self { inner })
+        let writer = Writer::new(Arc::clone(&inner), active, last_index, sink);
+        Ok((inner, writer))
+    }
+
+    /// A handle to a journal whose writer runs elsewhere.
+    #[cfg(test)]
+    pub(crate) fn of(inner: Arc<Inner<T>>) -> Self {
+        Self { inner }
     }
 
     /// Queues a frame. It is answered to the sink, in the order of appends.
@@ -143,7 +178,11 @@ impl<T: Send + 'static> Journal<T> {
     /// The frame comes back when the journal is closed or too much waits already.
     pub fn append(&self, frame: Frame<T>) -> Result<(), (AppendError, Frame<T>)> {
         let len = frame.head.len() + frame.body.len();
-        let mut queue = self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self
+            .inner
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if queue.closed {
             return Err((AppendError::Closed, frame));
         }
@@ -169,15 +208,29 @@ impl<T: Send + 'static> Journal<T> {
             return Ok(body);
         }
         let file = {
-            let files = self.inner.files.read().unwrap_or_else(PoisonError::into_inner);
-            files.get(&position.file).cloned().ok_or(ReadError::Missing(position.file))?
+            let files = self
+                .inner
+                .files
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            files
+                .get(&position.file)
+                .cloned()
+                .ok_or(ReadError::Missing(position.file))?
         };
         let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
         let mut bytes = vec![0; FRAME_HEADER + position.len as usize];
         let count = file
             .read_at(&mut bytes, offset)
-            .map_err(|source| ReadError::Io { file: position.file, offset, source })?;
-        let damaged = || ReadError::Damaged { file: position.file, offset };
+            .map_err(|source| ReadError::Io {
+                file: position.file,
+                offset,
+                source,
+            })?;
+        let damaged = || ReadError::Damaged {
+            file: position.file,
+            offset,
+        };
         if count < bytes.len() {
             return Err(damaged());
         }
@@ -192,8 +245,18 @@ impl<T: Send + 'static> Journal<T> {
     /// All files, oldest first.
     #[must_use]
     pub fn files(&self) -> Vec<FileInfo> {
-        let files = self.inner.files.read().unwrap_or_else(PoisonError::into_inner);
-        files.iter().map(|(id, file)| FileInfo { id: *id, bytes: file.len().unwrap_or(0) }).collect()
+        let files = self
+            .inner
+            .files
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        files
+            .iter()
+            .map(|(id, file)| FileInfo {
+                id: *id,
+                bytes: file.len().unwrap_or(0),
+            })
+            .collect()
     }
 
     /// Removes a file that nothing points to any more. The newest one is never removed.
@@ -201,13 +264,27 @@ impl<T: Send + 'static> Journal<T> {
     /// # Errors
     /// As the file system says; the file stays then.
     pub fn remove(&self, id: u32) -> io::Result<()> {
-        let mut files = self.inner.files.write().unwrap_or_else(PoisonError::into_inner);
-        if files.keys().next_back() == Some(&id) || !files.contains_key(&id) {
+        let mut files = self
+            .inner
+            .files
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if files.keys().next_back() == Some(&id) {
             return Ok(());
         }
-        self.inner.storage.remove(&file_name(id))?;
-        files.remove(&id);
+        let Some(file) = files.remove(&id) else {
+            return Ok(());
+        };
+        // Unlinking a large file takes its time, and readers need not wait for it.
         drop(files);
+        if let Err(error) = self.inner.storage.remove(&file_name(id)) {
+            self.inner
+                .files
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id, file);
+            return Err(error);
+        }
         debug!(target: "nats", "journal file {id} removed, nothing in it is live");
         self.inner.storage.sync_folder()
     }
@@ -224,16 +301,35 @@ impl<T: Send + 'static> Journal<T> {
             last_index: self.inner.last_index.load(Ordering::Relaxed),
             written: self.inner.written.load(Ordering::Relaxed),
             syncs: self.inner.syncs.load(Ordering::Relaxed),
-            queued: self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).bytes,
+            queued: self
+                .inner
+                .queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .bytes,
             failed: self.inner.failed.get().map(ToString::to_string),
         }
     }
 
+    /// As [`Journal::close`], without waiting for it.
+    pub fn begin_close(&self) {
+        self.inner
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .closed = true;
+        self.inner.arrived.notify_one();
+    }
+
     /// Writes what waits and ends the thread. Appends fail from now on; reads go on.
     pub fn close(&self) {
-        self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.inner.arrived.notify_one();
-        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.begin_close();
+        let thread = self
+            .inner
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread
             && thread.thread().id() != thread::current().id()
             && thread.join().is_err()

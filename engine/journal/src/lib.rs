@@ -10,9 +10,13 @@ mod frame;
 mod journal;
 mod position;
 mod recover;
+mod scan;
 mod storage;
 mod tail;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
 pub use error::{AppendError, OpenError, ReadError};

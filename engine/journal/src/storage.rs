@@ -50,6 +50,10 @@ pub trait Storage: Send + Sync + Debug {
 }
 
 /// An open file.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a file with reserved space is never empty"
+)]
 pub trait StorageFile: Send + Sync + Debug {
     /// Writes all of the slices, one after the other, from `offset` on.
     ///
@@ -80,4 +84,11 @@ pub trait StorageFile: Send + Sync + Debug {
     /// # Errors
     /// As the file system says.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Reserves space up to `size`, so that writes there neither grow the file nor run out of space. A file system that
+    /// cannot do so only loses that speed.
+    ///
+    /// # Errors
+    /// As the file system says; `StorageFull` when there is no room.
+    fn reserve(&self, size: u64) -> io::Result<()>;
 }

@@ -23,7 +23,10 @@ struct Inside {
 
 impl Tail {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, inside: Mutex::default() }
+        Self {
+            limit,
+            inside: Mutex::default(),
+        }
     }
 
     pub(crate) fn extend(&self, bodies: impl Iterator<Item = (Position, Bytes)>) {
@@ -34,13 +37,20 @@ impl Tail {
             inside.bodies.insert(position, body);
         }
         while inside.bytes > self.limit {
-            let Some(oldest) = inside.order.pop_front() else { break };
+            let Some(oldest) = inside.order.pop_front() else {
+                break;
+            };
             let gone = inside.bodies.remove(&oldest).map_or(0, |body| body.len());
             inside.bytes -= gone;
         }
     }
 
     pub(crate) fn get(&self, position: Position) -> Option<Bytes> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner).bodies.get(&position).cloned()
+        self.inside
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .bodies
+            .get(&position)
+            .cloned()
     }
 }

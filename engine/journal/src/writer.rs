@@ -40,7 +40,10 @@ pub struct Frame<T> {
 impl<T> Frame<T> {
     /// Bytes of the body.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "append refuses bodies of 4 GiB")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "append refuses bodies of 4 GiB"
+    )]
     pub fn len(&self) -> u32 {
         (self.head.len() + self.body.len()) as u32
     }
@@ -54,7 +57,10 @@ impl<T> Frame<T> {
 
 impl<T> fmt::Debug for Frame<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Frame").field("stream", &self.stream).field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Frame")
+            .field("stream", &self.stream)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,46 +96,100 @@ pub(crate) struct Writer<T> {
     last_index: u64,
     sink: Sink<T>,
     headers: Vec<u8>,
+    /// Breaks the law that nothing is acknowledged before it is synced, to see that the tests notice.
+    #[cfg(test)]
+    pub(crate) skip_sync: bool,
+}
+
+/// A thread that panics leaves nobody waiting for it.
+impl<T> Drop for Writer<T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _first = self
+                .inner
+                .failed
+                .set(Arc::new(io::Error::other("the journal thread panicked")));
+            let mut queue = self
+                .inner
+                .queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            queue.closed = true;
+            queue.frames.clear();
+        }
+    }
 }
 
 impl<T: Send + 'static> Writer<T> {
-    pub(crate) fn new(inner: Arc<Inner<T>>, active: Active, last_index: u64, sink: Sink<T>) -> Self {
-        Self { inner, active, last_index, sink, headers: Vec::new() }
+    pub(crate) fn new(
+        inner: Arc<Inner<T>>,
+        active: Active,
+        last_index: u64,
+        sink: Sink<T>,
+    ) -> Self {
+        Self {
+            inner,
+            active,
+            last_index,
+            sink,
+            headers: Vec::new(),
+            #[cfg(test)]
+            skip_sync: false,
+        }
     }
 
     /// Works until the journal is closed and the queue is empty.
     pub(crate) fn run(mut self) {
-        while let Some(frames) = self.wait() {
+        while let Some((frames, bytes)) = self.wait() {
             let batch = self.commit(frames);
             (self.sink)(batch);
+            // Only now, so that the bound on what waits counts what is being written too.
+            self.inner
+                .queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .bytes -= bytes;
         }
     }
 
-    fn wait(&self) -> Option<Vec<Frame<T>>> {
-        let mut queue = self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    /// All that waits, and its bytes.
+    fn wait(&self) -> Option<(Vec<Frame<T>>, usize)> {
+        let mut queue = self
+            .inner
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         loop {
             if !queue.frames.is_empty() {
-                queue.bytes = 0;
-                return Some(std::mem::take(&mut queue.frames));
+                return Some((std::mem::take(&mut queue.frames), queue.bytes));
             }
             if queue.closed {
                 return None;
             }
-            queue = self.inner.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .inner
+                .arrived
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Writes a batch, in as many pieces as it touches files.
-    fn commit(&mut self, frames: Vec<Frame<T>>) -> Vec<Committed<T>> {
+    pub(crate) fn commit(&mut self, frames: Vec<Frame<T>>) -> Vec<Committed<T>> {
         let mut done = Vec::with_capacity(frames.len());
         let mut piece = Vec::with_capacity(frames.len());
         let mut room = self.active.size.saturating_sub(self.active.end);
-        let rotate = self.inner.rotate.swap(false, Ordering::AcqRel);
+        let durable = frames.iter().any(|frame| frame.durable);
+        let rotate = durable && self.inner.rotate.swap(false, Ordering::AcqRel);
         if rotate && self.active.end > FILE_HEADER as u64 {
             room = 0;
         }
         for frame in frames {
-            let need = if frame.durable { (FRAME_HEADER as u64) + u64::from(frame.len()) } else { 0 };
+            let need = if frame.durable {
+                (FRAME_HEADER as u64) + u64::from(frame.len())
+            } else {
+                0
+            };
             if need > room {
                 self.write(std::mem::take(&mut piece), &mut done);
                 match self.next_file(need) {
@@ -150,13 +210,22 @@ impl<T: Send + 'static> Writer<T> {
     fn next_file(&mut self, need: u64) -> Result<(), AppendError> {
         self.check()?;
         let size = self.inner.file_size.max(FILE_HEADER as u64 + need);
-        match create_file(&*self.inner.storage, self.active.id + 1, size) {
+        match create_file(
+            &*self.inner.storage,
+            self.active.id + 1,
+            self.last_index + 1,
+            size,
+        ) {
             Ok(next) => {
                 // The rest of the old file was reserved and is not needed; that it stays after a crash is no harm.
                 if let Err(error) = self.active.file.set_len(self.active.end) {
                     warn!(target: "nats", "journal file {} keeps its reserved space: {error}", self.active.id);
                 }
-                let mut files = self.inner.files.write().unwrap_or_else(PoisonError::into_inner);
+                let mut files = self
+                    .inner
+                    .files
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner);
                 files.insert(next.id, Arc::clone(&next.file));
                 drop(files);
                 self.active = next;
@@ -203,7 +272,14 @@ impl<T: Send + 'static> Writer<T> {
         let mut places = Vec::with_capacity(frames.len());
         for frame in &frames {
             if !frame.durable {
-                places.push((Position { file: u32::MAX, offset: 0, len: frame.len() }, 0));
+                places.push((
+                    Position {
+                        file: u32::MAX,
+                        offset: 0,
+                        len: frame.len(),
+                    },
+                    0,
+                ));
                 continue;
             }
             index += 1;
@@ -211,10 +287,21 @@ impl<T: Send + 'static> Writer<T> {
             self.headers.extend_from_slice(&header);
             chain = crc;
             let offset = end + FRAME_HEADER as u64;
-            places.push((Position { file: self.active.id, offset, len: frame.len() }, index));
+            places.push((
+                Position {
+                    file: self.active.id,
+                    offset,
+                    len: frame.len(),
+                },
+                index,
+            ));
             end = offset + u64::from(frame.len());
         }
-        let result = if end > batch { self.write_and_sync(&frames, batch) } else { Ok(()) };
+        let result = if end > batch {
+            self.write_and_sync(&frames, batch)
+        } else {
+            Ok(())
+        };
         if result.is_ok() && end > batch {
             (self.active.end, self.active.chain, self.last_index) = (end, chain, index);
             self.inner.written.fetch_add(end - batch, Ordering::Relaxed);
@@ -223,12 +310,29 @@ impl<T: Send + 'static> Writer<T> {
         }
         let start = done.len();
         for (frame, (position, index)) in frames.into_iter().zip(places) {
-            let body = if frame.head.is_empty() { frame.body } else { join(&frame.head, &frame.body) };
-            let result = if frame.durable { result.clone() } else { Ok(()) };
-            done.push(Committed { position, index, body, result, ticket: frame.ticket });
+            let result = if frame.durable {
+                result.clone()
+            } else {
+                Ok(())
+            };
+            let body = match &result {
+                Ok(()) => whole(frame.head, frame.body),
+                Err(_) => Bytes::new(),
+            };
+            done.push(Committed {
+                position,
+                index,
+                body,
+                result,
+                ticket: frame.ticket,
+            });
         }
-        let safe = done[start..].iter().filter(|frame| frame.index > 0 && frame.result.is_ok());
-        self.inner.tail.extend(safe.map(|frame| (frame.position, frame.body.clone())));
+        let safe = done[start..]
+            .iter()
+            .filter(|frame| frame.index > 0 && frame.result.is_ok());
+        self.inner
+            .tail
+            .extend(safe.map(|frame| (frame.position, frame.body.clone())));
     }
 
     fn write_and_sync(&self, frames: &[Frame<T>], batch: u64) -> Result<(), AppendError> {
@@ -237,25 +341,56 @@ impl<T: Send + 'static> Writer<T> {
         let mut slices = Vec::with_capacity(frames.len() * 3);
         for (frame, header) in durable.zip(self.headers.chunks_exact(FRAME_HEADER)) {
             let parts = [header, &frame.head[..], &frame.body[..]];
-            slices.extend(parts.into_iter().filter(|part| !part.is_empty()).map(IoSlice::new));
+            slices.extend(
+                parts
+                    .into_iter()
+                    .filter(|part| !part.is_empty())
+                    .map(IoSlice::new),
+            );
         }
         match self.active.file.write_at(&mut slices, batch) {
             Ok(()) => {}
-            // What got there is overwritten by the next batch, and until then the chain tells it from a frame.
-            Err(error) if is_full(&error) => return Err(AppendError::Full(Arc::new(error))),
+            Err(error) if is_full(&error) => {
+                self.cut_back(batch).map_err(|error| self.fail(error))?;
+                return Err(AppendError::Full(Arc::new(error)));
+            }
             Err(error) => return Err(self.fail(error)),
         }
+        #[cfg(test)]
+        if self.skip_sync {
+            return Ok(());
+        }
         self.active.file.sync().map_err(|error| self.fail(error))
+    }
+
+    /// Takes back what a write left behind before the space ran out. Its frames are refused, so they must not be there
+    /// after a crash either.
+    fn cut_back(&self, end: u64) -> io::Result<()> {
+        self.active.file.set_len(end)?;
+        if let Err(error) = self.active.file.reserve(self.active.size) {
+            warn!(target: "nats", "journal file {} cannot reserve its space again: {error}", self.active.id);
+        }
+        self.active.file.sync()
+    }
+}
+
+/// The body in one piece: readers share it, and get it from disk in one piece too.
+fn whole(head: Bytes, body: Bytes) -> Bytes {
+    match (head.is_empty(), body.is_empty()) {
+        (true, _) => body,
+        (false, true) => head,
+        (false, false) => {
+            let mut both = BytesMut::with_capacity(head.len() + body.len());
+            both.extend_from_slice(&head);
+            both.extend_from_slice(&body);
+            both.freeze()
+        }
     }
 }
 
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn join(head: &[u8], body: &[u8]) -> Bytes {
-    let mut whole = BytesMut::with_capacity(head.len() + body.len());
-    whole.extend_from_slice(head);
-    whole.extend_from_slice(body);
-    whole.freeze()
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }

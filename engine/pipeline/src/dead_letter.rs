@@ -29,7 +29,10 @@ pub fn dead_letter(
     version: u64,
 ) -> Message {
     let why = rejection.bounded();
-    let kind = KINDS.into_iter().find(|kind| *kind == why.kind()).unwrap_or("other");
+    let kind = KINDS
+        .into_iter()
+        .find(|kind| *kind == why.kind())
+        .unwrap_or("other");
     let mut headers = Writer::with_capacity(original.headers.len() + why.reason.len() + 512);
     for line in lines(&original.headers) {
         let prefix = if reserved(name(line)) { KEPT } else { "" };
@@ -55,7 +58,8 @@ pub fn dead_letter(
 
 fn reserved(name: &[u8]) -> bool {
     ["Nats-", OWN, KEPT].iter().any(|prefix| {
-        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        name.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     })
 }
 

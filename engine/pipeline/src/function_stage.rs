@@ -21,7 +21,11 @@ impl FunctionStage {
     /// the station checks against, as messages carry it into the function.
     #[must_use]
     pub fn new(function: Arc<dyn Function>, schema_id: Option<u32>) -> Self {
-        Self { label: format!("function:{}", function.name()), function, schema_id }
+        Self {
+            label: format!("function:{}", function.name()),
+            function,
+            schema_id,
+        }
     }
 
     fn verdict(&self, record: &Record, result: Result<FunctionOutcome, Fault>) -> Verdict {
@@ -70,7 +74,11 @@ impl FunctionStage {
                 payload: output.payload,
             },
             time: record.time,
-            parsed: if unchanged { record.parsed.clone() } else { None },
+            parsed: if unchanged {
+                record.parsed.clone()
+            } else {
+                None
+            },
         })
     }
 
@@ -78,8 +86,13 @@ impl FunctionStage {
         let mut block = HeadersBuilder::new();
         for (name, value) in headers {
             // ADR-4 wants visible ASCII without a colon.
-            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':') {
-                let reason = format!("function writes a header named `{name}`, which is no header name");
+            if name.is_empty()
+                || !name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_graphic() && byte != b':')
+            {
+                let reason =
+                    format!("function writes a header named `{name}`, which is no header name");
                 return Err(Rejection::new(&self.label, "bad_output", &reason));
             }
             block.push(name, value);
@@ -95,7 +108,10 @@ fn message(record: &Record, schema_id: Option<u32>) -> FunctionMessage {
         subject: record.message.subject.clone(),
         sequence: None,
         timestamp: record.time,
-        headers: headers.iter().map(|(name, value)| (text(name), text(value))).collect(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (text(name), text(value)))
+            .collect(),
         key: None,
         payload: record.message.payload.clone(),
         schema_id,
@@ -109,8 +125,15 @@ impl Stage for FunctionStage {
     }
 
     fn process(&self, batch: &mut [Record]) -> Vec<Verdict> {
-        let messages: Vec<_> = batch.iter().map(|record| message(record, self.schema_id)).collect();
+        let messages: Vec<_> = batch
+            .iter()
+            .map(|record| message(record, self.schema_id))
+            .collect();
         let results = self.function.process(&messages);
-        batch.iter().zip(results).map(|(record, result)| self.verdict(record, result)).collect()
+        batch
+            .iter()
+            .zip(results)
+            .map(|(record, result)| self.verdict(record, result))
+            .collect()
     }
 }

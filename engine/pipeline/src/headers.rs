@@ -51,7 +51,13 @@ impl Writer {
     pub(crate) fn push(&mut self, name: &str, value: &[u8]) {
         self.raw.extend_from_slice(name.as_bytes());
         self.raw.extend_from_slice(b": ");
-        let clean = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+        let clean = |byte: &u8| {
+            if matches!(byte, b'\r' | b'\n') {
+                b' '
+            } else {
+                *byte
+            }
+        };
         self.raw.extend(value.iter().map(clean));
         self.raw.extend_from_slice(b"\r\n");
     }

@@ -66,10 +66,26 @@ impl PipelineMetrics {
         let mut counter = |name: &str, help: &str, family: &Family<Labels, Counter>| {
             registry.register(name, help, family.clone());
         };
-        counter("records_in", "Records that a stage took in", &self.records_in);
-        counter("records_out", "Records that a stage passed on", &self.records_out);
-        counter("records_dropped", "Records that a stage left out on purpose", &self.dropped);
-        counter("records_rejected", "Records that a stage rejected", &self.rejected);
+        counter(
+            "records_in",
+            "Records that a stage took in",
+            &self.records_in,
+        );
+        counter(
+            "records_out",
+            "Records that a stage passed on",
+            &self.records_out,
+        );
+        counter(
+            "records_dropped",
+            "Records that a stage left out on purpose",
+            &self.dropped,
+        );
+        counter(
+            "records_rejected",
+            "Records that a stage rejected",
+            &self.rejected,
+        );
         counter("bytes_in", "Bytes that a stage took in", &self.bytes_in);
         counter("bytes_out", "Bytes that a stage passed on", &self.bytes_out);
         registry.register_with_unit(
@@ -83,7 +99,10 @@ impl PipelineMetrics {
     /// The numbers of one stage; the same ones for the same names, so that they outlive a swapped plan.
     #[must_use]
     pub fn stage(&self, station: &str, stage: &str) -> StageMetrics {
-        let labels = Labels { station: station.to_owned(), stage: stage.to_owned() };
+        let labels = Labels {
+            station: station.to_owned(),
+            stage: stage.to_owned(),
+        };
         StageMetrics {
             records_in: self.records_in.get_or_create_owned(&labels),
             records_out: self.records_out.get_or_create_owned(&labels),
@@ -98,7 +117,10 @@ impl PipelineMetrics {
 
     /// Forgets the numbers of one stage, when its station is gone.
     pub fn forget(&self, station: &str, stage: &str) {
-        let labels = Labels { station: station.to_owned(), stage: stage.to_owned() };
+        let labels = Labels {
+            station: station.to_owned(),
+            stage: stage.to_owned(),
+        };
         for family in [
             &self.records_in,
             &self.records_out,
@@ -154,7 +176,8 @@ impl StageMetrics {
         self.bytes_in.inc_by(batch.bytes_in as u64);
         self.bytes_out.inc_by(batch.bytes_out as u64);
         self.latency.observe(took.as_secs_f64());
-        self.busy_nanos.inc_by(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.busy_nanos
+            .inc_by(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// The numbers now.

@@ -31,14 +31,22 @@ impl Plan {
         on_rejection: OnRejection,
     ) -> Self {
         let schema = schema.map(Arc::new);
-        let first = schema.iter().map(|schema| Arc::clone(schema) as Arc<dyn Stage>);
+        let first = schema
+            .iter()
+            .map(|schema| Arc::clone(schema) as Arc<dyn Stage>);
         let stages: Vec<_> = first.chain(stages).collect();
         let metrics = stages.iter().map(|_| StageMetrics::default()).collect();
         let on_rejection = match on_rejection {
             OnRejection::Tag => OnRejection::DeadLetter,
             other => other,
         };
-        Self { version, schema, stages, metrics, on_rejection }
+        Self {
+            version,
+            schema,
+            stages,
+            metrics,
+            on_rejection,
+        }
     }
 
     /// A plan that rejects every message with `why`: for a station whose real plan cannot be compiled, where storing
@@ -46,7 +54,12 @@ impl Plan {
     #[must_use]
     pub fn closed(why: &str) -> Self {
         let reason = format!("station takes no messages until its pipeline is mended: {why}");
-        Self::new(0, None, vec![Arc::new(Closed { reason })], OnRejection::Reject)
+        Self::new(
+            0,
+            None,
+            vec![Arc::new(Closed { reason })],
+            OnRejection::Reject,
+        )
     }
 
     /// The same plan counting in `metrics` under the station's name, where numbers of an earlier version go on. A label
@@ -54,7 +67,10 @@ impl Plan {
     #[must_use]
     pub fn with_metrics(mut self, metrics: &PipelineMetrics, station: &str) -> Self {
         let labels = self.metric_labels();
-        self.metrics = labels.iter().map(|label| metrics.stage(station, label)).collect();
+        self.metrics = labels
+            .iter()
+            .map(|label| metrics.stage(station, label))
+            .collect();
         self
     }
 
@@ -92,7 +108,11 @@ impl Plan {
     #[must_use]
     pub fn snapshot(&self) -> Vec<StageSnapshot> {
         let labels = self.metric_labels();
-        self.metrics.iter().zip(&labels).map(|(stage, label)| stage.snapshot(label)).collect()
+        self.metrics
+            .iter()
+            .zip(&labels)
+            .map(|(stage, label)| stage.snapshot(label))
+            .collect()
     }
 
     /// Takes a batch through all stages. One end for each input, in the same order; within an input its records keep the

@@ -24,7 +24,11 @@ impl Record {
     /// A message that just came in.
     #[must_use]
     pub fn new(message: Message, time: Timestamp) -> Self {
-        Self { message, time, parsed: None }
+        Self {
+            message,
+            time,
+            parsed: None,
+        }
     }
 
     /// The payload as JSON, parsed on the first call. Nesting is limited to 128 levels; of members with the same name the
@@ -44,13 +48,25 @@ impl Record {
     /// The same message with another payload; `parsed` is the new payload's JSON when the caller has it at hand.
     #[must_use]
     pub fn replaced(&self, payload: Bytes, parsed: Option<Value>) -> Self {
-        Self { message: Message { payload, ..self.message.clone() }, time: self.time, parsed }
+        Self {
+            message: Message {
+                payload,
+                ..self.message.clone()
+            },
+            time: self.time,
+            parsed,
+        }
     }
 
     /// Bytes of subject, headers and payload.
     #[must_use]
     pub fn size(&self) -> usize {
-        let Message { subject, headers, payload, .. } = &self.message;
+        let Message {
+            subject,
+            headers,
+            payload,
+            ..
+        } = &self.message;
         subject.len() + headers.len() + payload.len()
     }
 }
@@ -64,8 +80,16 @@ fn parse(payload: &[u8]) -> Result<Value, String> {
         let why: Cow<'_, str> = if text.starts_with("recursion limit") {
             "nested more than 128 levels deep".into()
         } else {
-            text.split(" at line ").next().unwrap_or_default().to_owned().into()
+            text.split(" at line ")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+                .into()
         };
-        format!("payload is not JSON: {why} at line {} column {}", error.line(), error.column())
+        format!(
+            "payload is not JSON: {why} at line {} column {}",
+            error.line(),
+            error.column()
+        )
     })
 }

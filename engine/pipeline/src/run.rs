@@ -44,7 +44,9 @@ impl Run {
         let bytes_in = self.records.iter().map(Record::size).sum();
         let started = Instant::now();
         let mut verdicts = ask(schema, &mut self.records);
-        for ((record, owner), verdict) in self.records.iter_mut().zip(&self.owners).zip(&mut verdicts) {
+        for ((record, owner), verdict) in
+            self.records.iter_mut().zip(&self.owners).zip(&mut verdicts)
+        {
             if let Verdict::Reject(why) = verdict {
                 // The stages behind see the tag as well, so it is written now and not only in the end.
                 let line = violation_line(why);
@@ -75,8 +77,15 @@ impl Run {
         metrics: &StageMetrics,
         started: Instant,
     ) {
-        let mut batch = Batch { records_in: self.records.len(), bytes_in, ..Batch::default() };
-        if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Keep)) {
+        let mut batch = Batch {
+            records_in: self.records.len(),
+            bytes_in,
+            ..Batch::default()
+        };
+        if verdicts
+            .iter()
+            .all(|verdict| matches!(verdict, Verdict::Keep))
+        {
             (batch.records_out, batch.bytes_out) = (batch.records_in, bytes_in);
         } else {
             self.carry_out(stage, verdicts, &mut batch);
@@ -94,7 +103,9 @@ impl Run {
                 Verdict::Replace(record) => self.pass(record, *owner),
                 Verdict::Emit(emitted) if emitted.is_empty() => batch.dropped += 1,
                 Verdict::Emit(emitted) => {
-                    emitted.into_iter().for_each(|record| self.pass(record, *owner));
+                    emitted
+                        .into_iter()
+                        .for_each(|record| self.pass(record, *owner));
                 }
                 Verdict::Drop => batch.dropped += 1,
                 Verdict::Reject(why) => {
@@ -122,7 +133,8 @@ impl Run {
         let before = self.records.len();
         let stays = |owner: &usize, ends: &[Option<Ended>]| ends[*owner].is_none();
         let mut owners = self.owners.iter();
-        self.records.retain(|_| owners.next().is_some_and(|owner| stays(owner, &self.ends)));
+        self.records
+            .retain(|_| owners.next().is_some_and(|owner| stays(owner, &self.ends)));
         self.owners.retain(|owner| stays(owner, &self.ends));
         before - self.records.len()
     }
@@ -133,13 +145,20 @@ impl Run {
         for owner in before {
             while left.next_if(|next| next < owner).is_some() {}
             if left.peek() != Some(owner) && self.ends[*owner].is_none() {
-                self.ends[*owner] = Some(Ended::Dropped { stage: stage.label().to_owned() });
+                self.ends[*owner] = Some(Ended::Dropped {
+                    stage: stage.label().to_owned(),
+                });
             }
         }
     }
 
     pub(crate) fn end(self, schema: Option<&SchemaStage>) -> Vec<Ended> {
-        let Self { records, owners, ends, mut tags } = self;
+        let Self {
+            records,
+            owners,
+            ends,
+            mut tags,
+        } = self;
         let mut records = records.into_iter().zip(owners).peekable();
         let each = ends.into_iter().enumerate().map(|(input, end)| {
             if let Some(end) = end {
@@ -157,7 +176,10 @@ impl Run {
                 }
                 stored.push(record);
             }
-            assert!(!stored.is_empty(), "invariant: an input without records has ended");
+            assert!(
+                !stored.is_empty(),
+                "invariant: an input without records has ended"
+            );
             Ended::Stored(stored)
         });
         each.collect()
@@ -170,7 +192,11 @@ fn ask(stage: &dyn Stage, records: &mut [Record]) -> Vec<Verdict> {
     if let Some(verdicts) = attempt(stage, records) {
         return verdicts;
     }
-    error!(stage = stage.label(), records = records.len(), "stage failed on a batch; asking it for each record alone");
+    error!(
+        stage = stage.label(),
+        records = records.len(),
+        "stage failed on a batch; asking it for each record alone"
+    );
     let alone = |record: &mut Record| {
         let verdict = attempt(stage, std::slice::from_mut(record)).and_then(|mut one| one.pop());
         verdict.unwrap_or_else(|| {

@@ -31,7 +31,13 @@ impl SchemaStage {
     ) -> Self {
         let line = format!("Ms-Schema: {subject}:{version}");
         let block = headers::with_line(&[], Some(line.as_bytes()));
-        Self { label: format!("schema:{subject}"), line, block, schema, on_violation }
+        Self {
+            label: format!("schema:{subject}"),
+            line,
+            block,
+            schema,
+            on_violation,
+        }
     }
 
     /// What a violation leads to.
@@ -49,13 +55,18 @@ impl SchemaStage {
     /// The header block of a record that passed: which version it was checked against on its way in.
     pub(crate) fn stamped(&self, raw: &Bytes) -> Bytes {
         // Most records come without headers; they share one block.
-        if raw.is_empty() { self.block.clone() } else { headers::with_line(raw, Some(self.line.as_bytes())) }
+        if raw.is_empty() {
+            self.block.clone()
+        } else {
+            headers::with_line(raw, Some(self.line.as_bytes()))
+        }
     }
 
     fn check(&self, record: &mut Record) -> Result<(), Rejection> {
         let document = record.json(&self.label)?;
         self.schema.check(document).map_err(|violation| {
-            Rejection::new(&self.label, "schema_violation", &violation.to_string()).at(&violation.path)
+            Rejection::new(&self.label, "schema_violation", &violation.to_string())
+                .at(&violation.path)
         })
     }
 }
@@ -66,7 +77,10 @@ impl Stage for SchemaStage {
     }
 
     fn process(&self, batch: &mut [Record]) -> Vec<Verdict> {
-        let verdict = |record| self.check(record).map_or_else(Verdict::Reject, |()| Verdict::Keep);
+        let verdict = |record| {
+            self.check(record)
+                .map_or_else(Verdict::Reject, |()| Verdict::Keep)
+        };
         batch.iter_mut().map(verdict).collect()
     }
 }
@@ -75,5 +89,8 @@ impl Stage for SchemaStage {
 pub(crate) fn violation_line(why: &Rejection) -> String {
     let path = why.path.as_deref().unwrap_or_default();
     let path = if path.is_empty() { "/" } else { path };
-    format!("Ms-Schema-Violation: {} at {path}: {}", why.code, why.reason)
+    format!(
+        "Ms-Schema-Violation: {} at {path}: {}",
+        why.code, why.reason
+    )
 }

@@ -76,9 +76,15 @@ impl Rejection {
 
 /// Cuts at a character border and makes one line of it.
 pub(crate) fn clean(text: &str, max: usize) -> String {
-    let end = if text.len() <= max { text.len() } else { text.floor_char_boundary(max - '…'.len_utf8()) };
-    let mut clean: String =
-        text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let end = if text.len() <= max {
+        text.len()
+    } else {
+        text.floor_char_boundary(max - '…'.len_utf8())
+    };
+    let mut clean: String = text[..end]
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if end < text.len() {
         clean.push('…');
     }

@@ -33,7 +33,10 @@ impl<T: Clone> Router<T> {
     /// A router nobody subscribed to.
     #[must_use]
     pub fn new() -> Self {
-        Self { tree: RwLock::new(Node::default()), generation: AtomicU64::new(1) }
+        Self {
+            tree: RwLock::new(Node::default()),
+            generation: AtomicU64::new(1),
+        }
     }
 
     /// Adds a subscription. `id` must differ from those of other subscriptions with the same filter and queue.
@@ -64,12 +67,19 @@ impl<T: Clone> Router<T> {
         // Read under the lock, so that the answer is never newer than its generation.
         let generation = self.generation();
         let (routes, any_last_token) = tree.lookup(subject);
-        Found { routes: Arc::new(routes), any_last_token, generation }
+        Found {
+            routes: Arc::new(routes),
+            any_last_token,
+            generation,
+        }
     }
 
     /// Whether anybody does.
     #[must_use]
     pub fn has_interest(&self, subject: &[u8]) -> bool {
-        !self.lookup(subject).routes.is_empty()
+        self.tree
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .has_interest(subject)
     }
 }

@@ -26,7 +26,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        (word(true), proptest::option::of(0..3_u8)).prop_map(|(filter, queue)| Step::Insert(filter, queue)),
+        (word(true), proptest::option::of(0..3_u8))
+            .prop_map(|(filter, queue)| Step::Insert(filter, queue)),
         any::<usize>().prop_map(Step::Remove),
         word(false).prop_map(Step::Look),
         word(false).prop_map(Step::Look),

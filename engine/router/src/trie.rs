@@ -14,6 +14,14 @@ pub struct Routes<T> {
 }
 
 impl<T> Routes<T> {
+    /// Nobody.
+    pub(crate) fn none() -> Self {
+        Self {
+            plain: Box::default(),
+            queues: Box::default(),
+        }
+    }
+
     /// Whether nobody wants it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -28,15 +36,21 @@ struct Member<T> {
     target: T,
 }
 
+/// A queue group's name and members.
+type Group<T> = (Box<[u8]>, Vec<Member<T>>);
+
 #[derive(Debug)]
 struct Leaf<T> {
     plain: Vec<Member<T>>,
-    queues: Vec<(Box<[u8]>, Vec<Member<T>>)>,
+    queues: Vec<Group<T>>,
 }
 
 impl<T> Default for Leaf<T> {
     fn default() -> Self {
-        Self { plain: Vec::new(), queues: Vec::new() }
+        Self {
+            plain: Vec::new(),
+            queues: Vec::new(),
+        }
     }
 }
 
@@ -61,8 +75,12 @@ impl<T> Leaf<T> {
             let at = members.iter().position(|member| member.id == id);
             at.map(|at| members.remove(at)).is_some()
         };
-        let Some(queue) = queue else { return take(&mut self.plain) };
-        let Some(at) = self.queues.iter().position(|(name, _)| **name == *queue) else { return false };
+        let Some(queue) = queue else {
+            return take(&mut self.plain);
+        };
+        let Some(at) = self.queues.iter().position(|(name, _)| **name == *queue) else {
+            return false;
+        };
         let taken = take(&mut self.queues[at].1);
         if self.queues[at].1.is_empty() {
             self.queues.remove(at);
@@ -79,7 +97,8 @@ pub(crate) struct Gathered<'a, T> {
 
 impl<'a, T: Clone> Gathered<'a, T> {
     fn add(&mut self, leaf: &'a Leaf<T>) {
-        self.plain.extend(leaf.plain.iter().map(|member| member.target.clone()));
+        self.plain
+            .extend(leaf.plain.iter().map(|member| member.target.clone()));
         for (name, members) in &leaf.queues {
             let targets = members.iter().map(|member| member.target.clone());
             match self.queues.iter_mut().find(|(known, _)| *known == &**name) {
@@ -103,7 +122,12 @@ pub(crate) struct Node<T> {
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { literals: HashMap::default(), star: None, rest: Leaf::default(), here: Leaf::default() }
+        Self {
+            literals: HashMap::default(),
+            star: None,
+            rest: Leaf::default(),
+            here: Leaf::default(),
+        }
     }
 }
 
@@ -134,7 +158,9 @@ impl<T: Clone> Node<T> {
             [] => self.here.remove(queue, id),
             [b">"] => self.rest.remove(queue, id),
             [b"*", rest @ ..] => {
-                let Some(star) = &mut self.star else { return false };
+                let Some(star) = &mut self.star else {
+                    return false;
+                };
                 let removed = star.remove_path(rest, queue, id);
                 if star.is_empty() {
                     self.star = None;
@@ -142,7 +168,9 @@ impl<T: Clone> Node<T> {
                 removed
             }
             [literal, rest @ ..] => {
-                let Some(node) = self.literals.get_mut(*literal) else { return false };
+                let Some(node) = self.literals.get_mut(*literal) else {
+                    return false;
+                };
                 let removed = node.remove_path(rest, queue, id);
                 if node.is_empty() {
                     self.literals.remove(*literal);
@@ -153,17 +181,55 @@ impl<T: Clone> Node<T> {
     }
 
     fn is_empty(&self) -> bool {
-        self.literals.is_empty() && self.star.is_none() && self.rest.is_empty() && self.here.is_empty()
+        self.literals.is_empty()
+            && self.star.is_none()
+            && self.rest.is_empty()
+            && self.here.is_empty()
     }
 
     /// The routes of a subject, and whether they hold for every subject that differs in the last token only.
     pub(crate) fn lookup(&self, subject: &[u8]) -> (Routes<T>, bool) {
-        let mut gathered = Gathered { plain: Vec::new(), queues: Vec::new() };
+        // A subject with an empty token goes nowhere, as in nats-server.
+        if tokens(subject).any(<[u8]>::is_empty) {
+            return (Routes::none(), false);
+        }
+        let mut gathered = Gathered {
+            plain: Vec::new(),
+            queues: Vec::new(),
+        };
         let mut any_last = true;
         let path: Vec<&[u8]> = tokens(subject).collect();
         self.walk(&path, &mut gathered, &mut any_last);
-        let queues = gathered.queues.into_iter().map(|(_, members)| members.into()).collect();
-        (Routes { plain: gathered.plain.into(), queues }, any_last)
+        let queues = gathered
+            .queues
+            .into_iter()
+            .map(|(_, members)| members.into())
+            .collect();
+        (
+            Routes {
+                plain: gathered.plain.into(),
+                queues,
+            },
+            any_last,
+        )
+    }
+
+    /// Whether anybody wants a subject; stops at the first who does.
+    pub(crate) fn has_interest(&self, subject: &[u8]) -> bool {
+        let path: Vec<&[u8]> = tokens(subject).collect();
+        path.iter().all(|token| !token.is_empty()) && self.wanted(&path)
+    }
+
+    fn wanted(&self, path: &[&[u8]]) -> bool {
+        let [token, rest @ ..] = path else {
+            return !self.here.is_empty();
+        };
+        !self.rest.is_empty()
+            || self.star.as_ref().is_some_and(|star| star.wanted(rest))
+            || self
+                .literals
+                .get(*token)
+                .is_some_and(|node| node.wanted(rest))
     }
 
     fn walk<'a>(&'a self, path: &[&[u8]], gathered: &mut Gathered<'a, T>, any_last: &mut bool) {

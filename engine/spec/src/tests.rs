@@ -77,6 +77,15 @@ fn the_designs_file_reads_as_meant() {
 }
 
 #[test]
+fn the_shipped_example_has_no_problem() {
+    let text = include_str!("../../../examples/flights/flights.yaml");
+    let parsed = parse(&file(text), &known);
+    assert!(parsed.check_references(&|_| Vec::new()).is_empty());
+    let documents = parsed.into_result().expect("no problems");
+    assert!(documents.len() >= 3);
+}
+
+#[test]
 fn places_are_kept() {
     let documents = parse(&file(FLIGHTS), &known)
         .into_result()

@@ -58,7 +58,9 @@ impl Source {
             Origin::Member(ColumnKind::Bool) => DataType::Boolean,
             Origin::Member(ColumnKind::Int64) => DataType::Int64,
             Origin::Member(ColumnKind::Float64) => DataType::Float64,
-            Origin::Member(ColumnKind::String | ColumnKind::Json) | Origin::Subject => DataType::Utf8,
+            Origin::Member(ColumnKind::String | ColumnKind::Json) | Origin::Subject => {
+                DataType::Utf8
+            }
             Origin::Member(ColumnKind::Timestamp) | Origin::Time => timestamp(),
             Origin::Headers => headers(),
         }
@@ -76,7 +78,10 @@ fn headers() -> DataType {
         Field::new("keys", DataType::Utf8, false),
         Field::new("values", DataType::Utf8, true),
     ]);
-    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry), false)), false)
+    DataType::Map(
+        Arc::new(Field::new("entries", DataType::Struct(entry), false)),
+        false,
+    )
 }
 
 /// What the planner asks for names.
@@ -162,8 +167,15 @@ fn sources(columns: &[Column]) -> Vec<Source> {
             });
         }
     }
-    for (name, origin) in METADATA.into_iter().zip([Origin::Subject, Origin::Time, Origin::Headers]) {
-        sources.push(Source { name: name.to_owned(), origin, nullable: false });
+    for (name, origin) in METADATA
+        .into_iter()
+        .zip([Origin::Subject, Origin::Time, Origin::Headers])
+    {
+        sources.push(Source {
+            name: name.to_owned(),
+            origin,
+            nullable: false,
+        });
     }
     sources
 }

@@ -49,19 +49,19 @@ impl<'a> Loose<'a> {
             (ColumnKind::Bool, Self::Bool(value)) => Ok(Cell::Bool(value)),
             (ColumnKind::Int64, Self::Int(value)) => Ok(Cell::Int(value)),
             // JSON Schema counts 3.0 among the integers.
-            (ColumnKind::Int64, Self::Float(value)) if value.fract() == 0.0 && value.abs() <= EXACT => {
+            (ColumnKind::Int64, Self::Float(value))
+                if value.fract() == 0.0 && value.abs() <= EXACT =>
+            {
                 Ok(Cell::Int(value as i64))
             }
             (ColumnKind::Float64, Self::Float(value)) => Ok(Cell::Float(value)),
             (ColumnKind::Float64, Self::Int(value)) => Ok(Cell::Float(value as f64)),
             (ColumnKind::Float64, Self::Large(value)) => Ok(Cell::Float(value as f64)),
             (ColumnKind::String, Self::Text(value)) => Ok(Cell::Text(value)),
-            (ColumnKind::Timestamp, Self::Text(value)) => {
-                match Timestamp::parse_rfc3339(&value) {
-                    Some(time) => Ok(Cell::Time(time.0)),
-                    None => Err(Self::Text(value)),
-                }
-            }
+            (ColumnKind::Timestamp, Self::Text(value)) => match Timestamp::parse_rfc3339(&value) {
+                Some(time) => Ok(Cell::Time(time.0)),
+                None => Err(Self::Text(value)),
+            },
             (_, other) => Err(other),
         }
     }
@@ -89,7 +89,11 @@ impl fmt::Display for Loose<'_> {
             Self::Large(value) => write!(f, "number {value}"),
             Self::Float(value) => write!(f, "number {value}"),
             Self::Text(value) if value.chars().count() > MOST => {
-                write!(f, "text `{}…`", value.chars().take(MOST).collect::<String>())
+                write!(
+                    f,
+                    "text `{}…`",
+                    value.chars().take(MOST).collect::<String>()
+                )
             }
             Self::Text(value) => write!(f, "text `{value}`"),
             Self::Array => f.write_str("an array"),

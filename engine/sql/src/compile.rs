@@ -2,24 +2,22 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column as ColumnName, DataFusionError, Result, ScalarValue};
+use datafusion::common::{Column as ColumnName, DataFusionError, Result};
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan};
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::sql::planner::SqlToRel;
-use datafusion::sql::sqlparser::ast::{
-    Query, Select, SetExpr, Statement,
-};
-use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::sql::sqlparser::ast::{Query, Select, SetExpr, Statement};
 use millstream_pipeline::Column;
 
 use crate::catalog::{Catalog, TIME};
 use crate::error::{Place, SqlError};
 use crate::lower::{Lowered, lower};
 use crate::shape::Shaped;
-use crate::{locate, overflow, parse, shape};
+use crate::{intervals, locate, overflow, parse, shape};
 
 /// Stack of the thread that compiles. Planning recurses over the statement with frames of many kilobytes, and the caller
 /// may stand on a small stack.
@@ -36,10 +34,14 @@ pub(crate) fn compile(text: &str, columns: &[Column]) -> Result<Lowered, SqlErro
     });
     match compiled {
         Ok(Ok(result)) => result,
-        Ok(Err(_panic)) => Err(SqlError::new(Place::START, "planner failed on this statement")
-            .hint("this is an error of the planner: write it in another way and report it")),
-        Err(error) => Err(SqlError::new(Place::START, format!("no thread to compile on: {error}"))
-            .hint("free memory and apply again")),
+        Ok(Err(_panic)) => Err(
+            SqlError::new(Place::START, "planner failed on this statement")
+                .hint("this is an error of the planner: write it in another way and report it"),
+        ),
+        Err(error) => Err(
+            SqlError::new(Place::START, format!("no thread to compile on: {error}"))
+                .hint("free memory and apply again"),
+        ),
     }
 }
 
@@ -57,6 +59,7 @@ pub(crate) fn build(catalog: &Catalog, shaped: &Shaped) -> Result<Lowered> {
     let plan = clock_of_message(plan, &shaped.table)?;
     let config = catalog.config();
     let typed = Analyzer::new().execute_and_check(plan, config, |_, _| {})?;
+    let typed = intervals::as_durations(typed)?;
     overflow::check_constants(&typed, config)?;
     let context = OptimizerContext::new_with_config_options(optimizer_options(config))
         .without_query_execution_start_time();
@@ -93,11 +96,15 @@ fn clock_of_message(plan: LogicalPlan, table: &str) -> Result<LogicalPlan> {
     let changed = plan.transform_up(|node| {
         let node = node.map_expressions(|expr| {
             expr.transform_up(|expr| {
-                let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
+                let Expr::ScalarFunction(call) = &expr else {
+                    return Ok(Transformed::no(expr));
+                };
                 Ok(match call.func.name() {
                     "now" => Transformed::yes(time()),
                     "current_date" => Transformed::yes(cast(DataType::Date32)),
-                    "current_time" => Transformed::yes(cast(DataType::Time64(TimeUnit::Nanosecond))),
+                    "current_time" => {
+                        Transformed::yes(cast(DataType::Time64(TimeUnit::Nanosecond)))
+                    }
                     _ => Transformed::no(expr),
                 })
             })
@@ -114,7 +121,11 @@ pub(crate) fn is_constant(expr: &Expr) -> bool {
 
 /// The literal NULL of any type.
 pub(crate) fn is_null_literal(expr: &Expr) -> bool {
-    matches!(expr, Expr::Literal(value, _) if ScalarValue::is_null(value))
+    match expr {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Cast(cast) => is_null_literal(&cast.expr),
+        _ => false,
+    }
 }
 
 /// The error that carries the reason, under all contexts.

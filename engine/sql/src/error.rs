@@ -32,7 +32,12 @@ impl SqlError {
     }
 
     pub(crate) fn new(at: Place, message: impl Into<String>) -> Self {
-        Self { message: message.into(), line: at.line, column: at.column, hint: None }
+        Self {
+            message: message.into(),
+            line: at.line,
+            column: at.column,
+            hint: None,
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -60,13 +65,19 @@ impl Place {
     pub(crate) fn end_of(text: &str) -> Self {
         let last = text.rsplit('\n').next().unwrap_or_default();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Self { line: number(text.matches('\n').count() + 1), column: number(last.chars().count() + 1) }
+        Self {
+            line: number(text.matches('\n').count() + 1),
+            column: number(last.chars().count() + 1),
+        }
     }
 }
 
 impl From<Location> for Place {
     fn from(at: Location) -> Self {
         let number = |of: u64| u32::try_from(of.max(1)).unwrap_or(u32::MAX);
-        Self { line: number(at.line), column: number(at.column) }
+        Self {
+            line: number(at.line),
+            column: number(at.column),
+        }
     }
 }

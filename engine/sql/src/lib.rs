@@ -12,6 +12,7 @@ mod catalog;
 mod cell;
 mod compile;
 mod error;
+mod intervals;
 mod locate;
 mod lower;
 mod names;

@@ -31,39 +31,81 @@ pub(crate) fn explain(
     }
     let message = root_text(error);
     let at = guilty(catalog, shaped, &message)
-        .or_else(|| error.diagnostic().and_then(|known| known.span).map(|span| Place {
-            line: u32::try_from(span.start.line).unwrap_or(1),
-            column: u32::try_from(span.start.column).unwrap_or(1),
-        }))
+        .or_else(|| {
+            error
+                .diagnostic()
+                .and_then(|known| known.span)
+                .map(|span| Place {
+                    line: u32::try_from(span.start.line).unwrap_or(1),
+                    column: u32::try_from(span.start.column).unwrap_or(1),
+                })
+        })
         .unwrap_or_else(|| fallback(catalog, shaped));
     worded(at, &message)
 }
 
-/// The planner's words: the first line is the message, and what it adds is the hint.
+/// The planner's words: the first sentence is the message, and what it adds is the hint.
 fn worded(at: Place, message: &str) -> SqlError {
-    let mut lines = message.lines().map(str::trim).filter(|line| {
+    if message.starts_with("Cannot access field") {
+        return SqlError::new(at, "value has no members to name")
+            .hint("objects and arrays in the payload are kept as JSON text");
+    }
+    if let Some(regex) = message.strip_prefix("regex parse error:") {
+        let why = regex.lines().last().unwrap_or_default().trim();
+        let why = why.strip_prefix("error: ").unwrap_or(why);
+        return SqlError::new(at, format!("regular expression is wrong: {why}"));
+    }
+    let text = in_plain_words(message);
+    let mut lines = text.lines().map(str::trim).filter(|line| {
         !line.is_empty()
             && !line.starts_with("This issue was likely caused")
             && !line.starts_with("Please help us")
     });
     let first = lines.next().unwrap_or("statement cannot be planned");
-    let first = first.strip_prefix("Error during planning: ").unwrap_or(first);
     // A question or a remedy behind the first sentence is the hint.
-    let (first, mut hint) = match first.split_once(". ") {
-        Some((first, rest)) => (first, rest.to_owned()),
-        None => (first, String::new()),
-    };
-    for line in lines.take(6) {
-        if !hint.is_empty() {
-            hint.push(' ');
-        }
-        hint.push_str(line);
-    }
+    let (first, rest) = first.split_once(". ").unwrap_or((first, ""));
+    let rest: Vec<_> = std::iter::once(rest)
+        .chain(lines.take(6))
+        .filter(|line| !line.is_empty())
+        .collect();
     let error = SqlError::new(at, lower_first(first.trim_end_matches('.')));
-    if hint.is_empty() {
-        return error.hint("check the types of this expression; `CAST(x AS type)` converts");
+    if !rest.is_empty() {
+        return error.hint(lower_first(rest.join(" ").trim_end_matches('.')));
     }
-    error.hint(lower_first(hint.trim_end_matches('.')))
+    let about_types = ["coerce", "common", "CAST", "type", "non-boolean"]
+        .iter()
+        .any(|word| first.contains(word));
+    if about_types {
+        error.hint("`CAST(x AS type)` converts")
+    } else {
+        error
+    }
+}
+
+/// Without the planner's prefixes, its syntax trees and its own names of types.
+fn in_plain_words(message: &str) -> String {
+    let mut text = message.to_owned();
+    for (theirs, ours) in [
+        ("Internal error: ", ""),
+        ("Error during planning: ", ""),
+        ("Arrow error: ", ""),
+        ("Overflow happened on: ", ""),
+        ("Utf8View", "String"),
+        ("LargeUtf8", "String"),
+        ("Utf8", "String"),
+        ("Timestamp(ns, \"UTC\")", "Timestamp"),
+        ("Timestamp(ns)", "Timestamp"),
+    ] {
+        text = text.replace(theirs, ours);
+    }
+    if let Some((before, _)) = text.split_once(" { ") {
+        // The word before the brace is the name of a tree's node.
+        text = before
+            .rsplit_once(' ')
+            .map_or(before, |(before, _)| before)
+            .to_owned();
+    }
+    text
 }
 
 fn unknown_column(text: &str, catalog: &Catalog, shaped: &Shaped, field: &Column) -> SqlError {
@@ -87,8 +129,10 @@ fn unknown_column(text: &str, catalog: &Catalog, shaped: &Shaped, field: &Column
         name => match nearest(name, names()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if quoted(text, at) => format!("text stands in single quotes: '{name}'"),
-            None => "not in the schema; if a function adds it, declare it under the function's `adds:`"
-                .to_owned(),
+            None => {
+                "not in the schema; if a function adds it, declare it under the function's `adds:`"
+                    .to_owned()
+            }
         },
     };
     error.hint(hint)
@@ -103,7 +147,10 @@ fn quoted(text: &str, at: Place) -> bool {
 fn name_place(select: &Select, field: &Column) -> Option<Place> {
     if let Some(span) = field.spans.first() {
         let number = |of: u64| u32::try_from(of).unwrap_or(1);
-        return Some(Place { line: number(span.start.line), column: number(span.start.column) });
+        return Some(Place {
+            line: number(span.start.line),
+            column: number(span.start.column),
+        });
     }
     let found = visit_expressions(select, |expr: &Expr| {
         let last = match expr {
@@ -136,7 +183,10 @@ fn guilty(catalog: &Catalog, shaped: &Shaped, message: &str) -> Option<Place> {
 fn alone(shaped: &Shaped, expr: Expr) -> Shaped {
     let mut alone = shaped.clone();
     alone.select.selection = None;
-    alone.select.projection = vec![SelectItem::ExprWithAlias { expr, alias: Ident::new("x") }];
+    alone.select.projection = vec![SelectItem::ExprWithAlias {
+        expr,
+        alias: Ident::new("x"),
+    }];
     alone
 }
 
@@ -153,7 +203,9 @@ fn fallback(catalog: &Catalog, shaped: &Shaped) -> Place {
         alone.select.projection = vec![(*item).clone()];
         build(catalog, &alone).is_err()
     });
-    guilty.and_then(|item| Place::of(item.span())).unwrap_or(Place::START)
+    guilty
+        .and_then(|item| Place::of(item.span()))
+        .unwrap_or(Place::START)
 }
 
 /// All expressions, inner ones first.

@@ -47,7 +47,11 @@ pub(crate) struct Lowered {
 /// Lowers `plan`; `typed` is the same plan before the optimizer, from which the outputs are read.
 pub(crate) fn lower(catalog: &Catalog, typed: &LogicalPlan, plan: &LogicalPlan) -> Result<Lowered> {
     let outputs = outputs(catalog, typed)?;
-    let mut lowered = Lowered { scan: Vec::new(), steps: Vec::new(), outputs };
+    let mut lowered = Lowered {
+        scan: Vec::new(),
+        steps: Vec::new(),
+        outputs,
+    };
     walk(catalog, plan, &mut lowered)?;
     Ok(lowered)
 }
@@ -57,11 +61,16 @@ fn walk(catalog: &Catalog, plan: &LogicalPlan, into: &mut Lowered) -> Result<()>
         LogicalPlan::TableScan(scan) if scan.filters.is_empty() && scan.fetch.is_none() => {
             let sources = catalog.sources();
             into.scan = match &scan.projection {
-                Some(columns) => columns.iter().map(|column| sources[*column].clone()).collect(),
+                Some(columns) => columns
+                    .iter()
+                    .map(|column| sources[*column].clone())
+                    .collect(),
                 None => sources.to_vec(),
             };
         }
-        LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => into.steps.push(Step::Nothing),
+        LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => {
+            into.steps.push(Step::Nothing)
+        }
         LogicalPlan::SubqueryAlias(alias) => walk(catalog, &alias.input, into)?,
         LogicalPlan::Filter(filter) => {
             walk(catalog, &filter.input, into)?;
@@ -82,7 +91,8 @@ fn walk(catalog: &Catalog, plan: &LogicalPlan, into: &mut Lowered) -> Result<()>
                 .iter()
                 .map(|field| Field::new(field.name(), field.data_type().clone(), true))
                 .collect();
-            into.steps.push(Step::Project(exprs, Arc::new(Schema::new(fields))));
+            into.steps
+                .push(Step::Project(exprs, Arc::new(Schema::new(fields))));
         }
         other => return plan_err!("`{}` cannot be used in a stage", other.display()),
     }
@@ -95,7 +105,10 @@ fn physical(
     config: &Arc<ConfigOptions>,
 ) -> Result<Arc<dyn PhysicalExpr>> {
     let context = PhysicalPlanningContext::default();
-    checked(create_physical_expr(expr, input, &execution_props(config), &context)?)
+    checked(
+        create_physical_expr(expr, input, &execution_props(config), &context)?,
+        input.as_arrow(),
+    )
 }
 
 fn outputs(catalog: &Catalog, typed: &LogicalPlan) -> Result<Vec<Output>> {
@@ -139,7 +152,9 @@ fn is_json(catalog: &Catalog, expr: &Expr) -> bool {
             let branches = case.when_then_expr.iter().map(|(_, then)| then);
             all(Box::new(branches.chain(&case.else_expr).map(AsRef::as_ref)))
         }
-        Expr::ScalarFunction(call) if call.func.name() == "coalesce" => all(Box::new(call.args.iter())),
+        Expr::ScalarFunction(call) if call.func.name() == "coalesce" => {
+            all(Box::new(call.args.iter()))
+        }
         _ => false,
     }
 }

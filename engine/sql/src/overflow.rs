@@ -7,24 +7,37 @@ use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+use datafusion::physical_expr::expressions::{BinaryExpr, NegativeExpr, lit};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::compile::is_constant;
 
-/// Makes `+`, `-` and `*` fail where they would wrap around, which is what DataFusion does by itself.
-pub(crate) fn checked(expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+/// Makes `+`, `-` and `*` over columns of `input` fail where they would wrap around, which is what DataFusion does by
+/// itself.
+pub(crate) fn checked(
+    expr: Arc<dyn PhysicalExpr>,
+    input: &Schema,
+) -> Result<Arc<dyn PhysicalExpr>> {
     let changed = expr.transform_up(|node| {
-        Ok(match node.downcast_ref::<BinaryExpr>() {
-            Some(binary) => {
-                Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true)) as _)
+        if let Some(binary) = node.downcast_ref::<BinaryExpr>() {
+            let binary = binary.clone().with_fail_on_overflow(true);
+            return Ok(Transformed::yes(Arc::new(binary) as _));
+        }
+        if let Some(negative) = node.downcast_ref::<NegativeExpr>() {
+            let number = negative.arg().data_type(input)?;
+            if number.is_signed_integer() {
+                let zero = lit(ScalarValue::new_zero(&number)?);
+                let minus = BinaryExpr::new(zero, Operator::Minus, Arc::clone(negative.arg()));
+                return Ok(Transformed::yes(
+                    Arc::new(minus.with_fail_on_overflow(true)) as _,
+                ));
             }
-            None => Transformed::no(node),
-        })
+        }
+        Ok(Transformed::no(node))
     })?;
     Ok(changed.data)
 }
@@ -60,7 +73,7 @@ fn evaluate(expr: &Expr, config: &Arc<ConfigOptions>) -> Result<()> {
     )?;
     let options = RecordBatchOptions::new().with_row_count(Some(1));
     let batch = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?;
-    checked(expr)?.evaluate(&batch)?;
+    checked(expr, &batch.schema())?.evaluate(&batch)?;
     Ok(())
 }
 

@@ -18,7 +18,10 @@ const MAX_DEPTH: usize = 200;
 /// The query of `text`, which holds nothing else.
 pub(crate) fn parse(text: &str) -> Result<Box<Query>, SqlError> {
     if text.len() > MAX_TEXT {
-        let message = format!("statement has {} bytes, at most {MAX_TEXT} are allowed", text.len());
+        let message = format!(
+            "statement has {} bytes, at most {MAX_TEXT} are allowed",
+            text.len()
+        );
         return Err(SqlError::new(Place::START, message));
     }
     let mut statements = Parser::new(&GenericDialect {})
@@ -32,15 +35,20 @@ pub(crate) fn parse(text: &str) -> Result<Box<Query>, SqlError> {
     }
     let first = first_word(text);
     match statements.pop() {
-        None => Err(SqlError::new(Place::START, "statement is empty")
-            .hint("write `SELECT … FROM message`")),
+        None => {
+            Err(SqlError::new(Place::START, "statement is empty")
+                .hint("write `SELECT … FROM message`"))
+        }
         Some(Statement::Query(query)) => {
             check_depth(&query)?;
             Ok(query)
         }
         Some(_) => Err(SqlError::new(
             first.as_ref().map_or(Place::START, |(_, at)| *at),
-            format!("`{}` is no transform", first.map_or_else(String::new, |(word, _)| word)),
+            format!(
+                "`{}` is no transform",
+                first.map_or_else(String::new, |(word, _)| word)
+            ),
         )
         .hint("a stage is one `SELECT … FROM message`")),
     }
@@ -70,8 +78,12 @@ pub(crate) fn keyword(text: &str, word: &str) -> Place {
 }
 
 fn first_word(text: &str) -> Option<(String, Place)> {
-    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?;
-    let first = tokens.into_iter().find(|token| !matches!(token.token, Token::Whitespace(_)))?;
+    let tokens = Tokenizer::new(&GenericDialect {}, text)
+        .tokenize_with_location()
+        .ok()?;
+    let first = tokens
+        .into_iter()
+        .find(|token| !matches!(token.token, Token::Whitespace(_)))?;
     Some((first.token.to_string(), Place::of(first.span)?))
 }
 
@@ -90,15 +102,20 @@ fn syntax(text: &str, error: &ParserError) -> SqlError {
 
 fn place(text: &str) -> Option<Place> {
     let (line, column) = text.split_once(", Column: ")?;
-    Some(Place { line: line.parse().ok()?, column: column.trim().parse().ok()? })
+    Some(Place {
+        line: line.parse().ok()?,
+        column: column.trim().parse().ok()?,
+    })
 }
 
 /// Error texts start with a lower-case letter, unless the first word is a name or an abbreviation.
 pub(crate) fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    match (chars.next(), chars.next()) {
-        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
-            first.to_lowercase().chain(text.chars().skip(1)).collect()
+    let first = chars.next();
+    let word = chars.as_str().split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    match first {
+        Some(first) if !word.is_empty() && word.chars().all(char::is_lowercase) => {
+            first.to_lowercase().chain(chars).collect()
         }
         _ => text.to_owned(),
     }
@@ -131,10 +148,7 @@ impl Visitor for Depth {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_expr(
-        &mut self,
-        _: &datafusion::sql::sqlparser::ast::Expr,
-    ) -> ControlFlow<Place> {
+    fn post_visit_expr(&mut self, _: &datafusion::sql::sqlparser::ast::Expr) -> ControlFlow<Place> {
         self.0 -= 1;
         ControlFlow::Continue(())
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::types::{
-    ArrowPrimitiveType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    ArrowPrimitiveType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
@@ -42,9 +42,15 @@ impl Printer {
             let mut prefix = vec![if index == 0 { b'{' } else { b',' }];
             put(&output.name, &mut prefix);
             prefix.push(b':');
-            Member { name: output.name.as_str().into(), prefix, json: output.json }
+            Member {
+                name: output.name.as_str().into(),
+                prefix,
+                json: output.json,
+            }
         };
-        Self { members: outputs.iter().enumerate().map(member).collect() }
+        Self {
+            members: outputs.iter().enumerate().map(member).collect(),
+        }
     }
 
     /// Prints each row of `batch`; `rows` says which message it is. A value that JSON cannot hold refuses its row.
@@ -53,15 +59,20 @@ impl Printer {
             return;
         }
         let pairs = self.members.iter().zip(batch.columns());
-        let columns: Vec<_> =
-            pairs.map(|(member, array)| (member, writer(array.as_ref(), member.json))).collect();
+        let columns: Vec<_> = pairs
+            .map(|(member, array)| (member, writer(array.as_ref(), member.json)))
+            .collect();
         for (row, message) in rows.iter().enumerate() {
             let start = found.text.len();
             found.ends[*message] = match object(&columns, row, &mut found.text) {
                 Ok(()) => End::Row(start..found.text.len()),
                 Err(reason) => {
                     found.text.truncate(start);
-                    End::Refused(Refusal { code: "sql_error", reason, path: None })
+                    End::Refused(Refusal {
+                        code: "sql_error",
+                        reason,
+                        path: None,
+                    })
                 }
             };
         }
@@ -110,12 +121,18 @@ pub(crate) fn check_printable(data_type: &DataType) -> Result<(), String> {
         DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) => {
             check_printable(of.data_type())
         }
-        DataType::Struct(fields) => {
-            fields.iter().try_for_each(|field| check_printable(field.data_type()))
-        }
+        DataType::Struct(fields) => fields
+            .iter()
+            .try_for_each(|field| check_printable(field.data_type())),
         DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(pair) if matches!(pair.first().map(|key| key.data_type()), Some(DataType::Utf8)) => {
-                pair.iter().try_for_each(|field| check_printable(field.data_type()))
+            DataType::Struct(pair)
+                if matches!(
+                    pair.first().map(|key| key.data_type()),
+                    Some(DataType::Utf8)
+                ) =>
+            {
+                pair.iter()
+                    .try_for_each(|field| check_printable(field.data_type()))
             }
             _ => Err("a map whose keys are no text, which JSON cannot hold".to_owned()),
         },
@@ -233,7 +250,10 @@ fn formatted<'a>(array: &'a dyn Array, number: bool) -> Writer<'a> {
     let formatter = ArrayFormatter::try_new(array, &OPTIONS)
         .expect("invariant: only types that can be printed pass the compiler");
     Box::new(move |row, out| {
-        let value = formatter.value(row).try_to_string().map_err(|error| error.to_string())?;
+        let value = formatter
+            .value(row)
+            .try_to_string()
+            .map_err(|error| error.to_string())?;
         if number {
             out.extend_from_slice(value.as_bytes());
         } else {

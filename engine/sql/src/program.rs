@@ -7,8 +7,8 @@ use arrow::array::{Array, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use bytes::Bytes;
-use datafusion::common::{DataFusionError, internal_datafusion_err};
 use datafusion::common::cast::as_boolean_array;
+use datafusion::common::{DataFusionError, exec_datafusion_err};
 use millstream_pipeline::{Column, Record};
 
 use crate::SqlError;
@@ -69,7 +69,10 @@ impl Program {
 
     /// One answer for each record, in the same order.
     pub(crate) fn run(&self, records: &[Record]) -> Vec<Answer> {
-        let mut found = Found { ends: vec![End::Filtered; records.len()], text: Vec::new() };
+        let mut found = Found {
+            ends: vec![End::Filtered; records.len()],
+            text: Vec::new(),
+        };
         match self.scan.read(records) {
             Ok(scanned) => {
                 for (row, refusal) in scanned.refused {
@@ -107,11 +110,14 @@ impl Program {
     fn evaluate(&self, batch: &RecordBatch, rows: &[usize]) -> Result<Kept, DataFusionError> {
         // Kernels may panic at the ends of a type's range; that is the row's error, not the server's.
         catch_unwind(AssertUnwindSafe(|| self.steps(batch, rows)))
-            .unwrap_or_else(|_| Err(internal_datafusion_err!("evaluation panicked")))
+            .unwrap_or_else(|_| Err(exec_datafusion_err!("evaluation panicked")))
     }
 
     fn steps(&self, batch: &RecordBatch, rows: &[usize]) -> Result<Kept, DataFusionError> {
-        let mut kept = Kept { batch: batch.clone(), rows: rows.to_vec() };
+        let mut kept = Kept {
+            batch: batch.clone(),
+            rows: rows.to_vec(),
+        };
         for step in &self.steps {
             let count = kept.rows.len();
             match step {
@@ -126,7 +132,8 @@ impl Program {
                         .map(|expr| expr.evaluate(&kept.batch)?.into_array(count))
                         .collect::<Result<Vec<_>, _>>()?;
                     let options = RecordBatchOptions::new().with_row_count(Some(count));
-                    kept.batch = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?;
+                    kept.batch =
+                        RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?;
                 }
             }
             if kept.rows.is_empty() {
@@ -151,7 +158,10 @@ impl Kept {
         }
         let rows = self.rows.iter().enumerate().filter(|(row, _)| passes(*row));
         let rows = rows.map(|(_, message)| *message).collect();
-        Ok(Self { batch: filter_record_batch(&self.batch, mask)?, rows })
+        Ok(Self {
+            batch: filter_record_batch(&self.batch, mask)?,
+            rows,
+        })
     }
 }
 
@@ -189,9 +199,10 @@ pub(crate) fn sql_error(error: &DataFusionError) -> Refusal {
     let first = text.lines().next().unwrap_or_default();
     // Arrow puts the kind of the error in front of its text.
     let first = first.split_once(" error: ").map_or(first, |(_, rest)| rest);
+    let first = first.replace("Overflow happened on: ", "");
     Refusal {
         code: "sql_error",
-        reason: lower_first(first.trim_end_matches('.')),
+        reason: lower_first(first.trim_end_matches(".").trim_end_matches(" error")),
         path: None,
     }
 }

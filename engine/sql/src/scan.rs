@@ -55,7 +55,12 @@ impl Scan {
                 by_length[length].push(index);
             }
         }
-        Self { schema: Arc::new(Schema::new(fields)), sources, by_length, reads_payload }
+        Self {
+            schema: Arc::new(Schema::new(fields)),
+            sources,
+            by_length,
+            reads_payload,
+        }
     }
 
     /// Reads a batch. A payload that is no JSON object, or in which a column has a value of another type, is refused
@@ -64,8 +69,11 @@ impl Scan {
     /// # Errors
     /// Only when Arrow refuses the arrays, which were built to their schema.
     pub(crate) fn read(&self, records: &[Record]) -> Result<Scanned, ArrowError> {
-        let mut columns: Vec<_> =
-            self.sources.iter().map(|source| ColumnBuilder::new(source, records.len())).collect();
+        let mut columns: Vec<_> = self
+            .sources
+            .iter()
+            .map(|source| ColumnBuilder::new(source, records.len()))
+            .collect();
         let mut rows = Vec::with_capacity(records.len());
         let mut refused = Vec::new();
         let mut cells = Vec::with_capacity(self.sources.len());
@@ -74,7 +82,9 @@ impl Scan {
                 Err(refusal) => refused.push((index, refusal)),
                 Ok(()) => {
                     rows.push(index);
-                    for ((column, cell), source) in columns.iter_mut().zip(&cells).zip(&self.sources) {
+                    for ((column, cell), source) in
+                        columns.iter_mut().zip(&cells).zip(&self.sources)
+                    {
                         column.push(cell, source, record)?;
                     }
                 }
@@ -82,13 +92,20 @@ impl Scan {
         }
         let arrays = columns.into_iter().map(ColumnBuilder::finish).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let batch =
-            RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
-        Ok(Scanned { batch, rows, refused })
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
+        Ok(Scanned {
+            batch,
+            rows,
+            refused,
+        })
     }
 
     /// Fills `cells`, one for each column; those of metadata stay null.
-    fn row<'a>(&self, record: &'a Record, cells: &mut Vec<Option<Cell<'a>>>) -> Result<(), Refusal> {
+    fn row<'a>(
+        &self,
+        record: &'a Record,
+        cells: &mut Vec<Option<Cell<'a>>>,
+    ) -> Result<(), Refusal> {
         cells.clear();
         cells.resize(self.sources.len(), None);
         match &record.parsed {
@@ -100,7 +117,9 @@ impl Scan {
             return Ok(());
         }
         for (source, cell) in self.sources.iter().zip(cells.iter()) {
-            let Origin::Member(kind) = source.origin else { continue };
+            let Origin::Member(kind) = source.origin else {
+                continue;
+            };
             match cell {
                 None if !source.nullable => return Err(missing(source, kind)),
                 Some(Cell::Null) if !source.nullable => {
@@ -121,12 +140,18 @@ impl Scan {
             return Err(no_object(&Loose::from(value)));
         };
         for (source, cell) in self.sources.iter().zip(cells) {
-            let Origin::Member(kind) = source.origin else { continue };
-            let Some(value) = members.get(&source.name) else { continue };
+            let Origin::Member(kind) = source.origin else {
+                continue;
+            };
+            let Some(value) = members.get(&source.name) else {
+                continue;
+            };
             *cell = Some(match kind {
                 ColumnKind::Json if value.is_null() => Cell::Null,
                 ColumnKind::Json => Cell::Text(Cow::Owned(value.to_string())),
-                _ => Loose::from(value).fit(kind).map_err(|found| mismatch(source, kind, &found))?,
+                _ => Loose::from(value)
+                    .fit(kind)
+                    .map_err(|found| mismatch(source, kind, &found))?,
             });
         }
         Ok(())
@@ -135,7 +160,10 @@ impl Scan {
     /// The column that a member of the payload goes to.
     fn column(&self, name: &str) -> Option<usize> {
         let candidates = self.by_length.get(name.len())?;
-        candidates.iter().copied().find(|index| self.sources[*index].name == name)
+        candidates
+            .iter()
+            .copied()
+            .find(|index| self.sources[*index].name == name)
     }
 }
 
@@ -150,7 +178,11 @@ fn no_object(found: &Loose<'_>) -> Refusal {
 fn mismatch(source: &Source, kind: ColumnKind, found: &Loose<'_>) -> Refusal {
     Refusal {
         code: "wrong_type",
-        reason: format!("column `{}`: expected {}, found {found}", source.name, expected(kind)),
+        reason: format!(
+            "column `{}`: expected {}, found {found}",
+            source.name,
+            expected(kind)
+        ),
         path: Some(pointer(&source.name)),
     }
 }
@@ -158,7 +190,11 @@ fn mismatch(source: &Source, kind: ColumnKind, found: &Loose<'_>) -> Refusal {
 fn missing(source: &Source, kind: ColumnKind) -> Refusal {
     Refusal {
         code: "wrong_type",
-        reason: format!("column `{}`: expected {}, found nothing", source.name, expected(kind)),
+        reason: format!(
+            "column `{}`: expected {}, found nothing",
+            source.name,
+            expected(kind)
+        ),
         path: Some(pointer(&source.name)),
     }
 }
@@ -244,7 +280,10 @@ fn push_headers(
 ) -> Result<(), ArrowError> {
     let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
     for (name, value) in HeaderBlock::new(raw).iter() {
-        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        let (name, value) = (
+            String::from_utf8_lossy(name),
+            String::from_utf8_lossy(value),
+        );
         match pairs.iter_mut().find(|(known, _)| *known == name) {
             Some((_, joined)) => *joined = Cow::Owned(format!("{joined}, {value}")),
             None => pairs.push((name, value)),

@@ -2,9 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::sql::planner::ContextProvider;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Function, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem,
-    SetExpr, Spanned, TableFactor, Value, Visit, Visitor, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Function, GroupByExpr, Ident, LimitClause, ObjectName, Query, Select,
+    SelectItem, SetExpr, Spanned, TableFactor, Value, Visit, Visitor, WildcardAdditionalOptions,
 };
 
 use crate::SqlError;
@@ -29,8 +30,12 @@ pub(crate) fn check(text: &str, query: Query, catalog: &Catalog) -> Result<Shape
     let mut select = only_select(text, query)?;
     clauses(text, &select)?;
     let table = relation(text, &mut select)?;
+    let mut names = Names {
+        catalog,
+        taken: Vec::new(),
+    };
     for item in &mut select.projection {
-        output(item)?;
+        names.output(item)?;
     }
     match select.visit(&mut Expressions { catalog }) {
         ControlFlow::Continue(()) => Ok(Shaped { select, table }),
@@ -43,10 +48,21 @@ fn refuse(at: Place, what: &str) -> SqlError {
 }
 
 fn only_select(text: &str, query: Query) -> Result<Select, SqlError> {
+    let limit = query.limit_clause.as_ref().map(|clause| {
+        matches!(
+            clause,
+            LimitClause::LimitOffset {
+                limit: None,
+                offset: Some(_),
+                ..
+            }
+        )
+    });
     let others = [
         (query.with.is_some(), "WITH"),
         (query.order_by.is_some(), "ORDER"),
-        (query.limit_clause.is_some(), "LIMIT"),
+        (limit == Some(true), "OFFSET"),
+        (limit.is_some(), "LIMIT"),
         (query.fetch.is_some(), "FETCH"),
         (!query.locks.is_empty() || query.for_clause.is_some(), "FOR"),
         (query.settings.is_some(), "SETTINGS"),
@@ -73,8 +89,10 @@ fn only_select(text: &str, query: Query) -> Result<Select, SqlError> {
         other => {
             let word = other.to_string();
             let word = word.split_whitespace().next().unwrap_or_default();
-            Err(SqlError::new(keyword(text, word), format!("`{word}` is no transform"))
-                .hint("a stage is one `SELECT … FROM message`"))
+            Err(
+                SqlError::new(keyword(text, word), format!("`{word}` is no transform"))
+                    .hint("a stage is one `SELECT … FROM message`"),
+            )
         }
     }
 }
@@ -102,7 +120,9 @@ fn clauses(text: &str, select: &Select) -> Result<(), SqlError> {
         (select.qualify.is_some(), "QUALIFY"),
         (select.value_table_mode.is_some(), "AS"),
     ];
-    let Some((_, word)) = used.iter().find(|(used, _)| *used) else { return Ok(()) };
+    let Some((_, word)) = used.iter().find(|(used, _)| *used) else {
+        return Ok(());
+    };
     let name = match *word {
         "GROUP" | "CLUSTER" | "DISTRIBUTE" | "SORT" | "CONNECT" => format!("`{word} BY`"),
         "SELECT" => "a modifier behind `SELECT`".to_owned(),
@@ -162,10 +182,11 @@ fn relation(text: &str, select: &mut Select) -> Result<String, SqlError> {
     }
     *name = ObjectName::from(vec![Ident::new(TABLE)]);
     match alias {
-        Some(alias) if !alias.columns.is_empty() => {
-            Err(SqlError::new(at, "columns cannot be renamed behind the table")
-                .hint("rename them in the `SELECT` list with `AS`"))
-        }
+        Some(alias) if !alias.columns.is_empty() => Err(SqlError::new(
+            at,
+            "columns cannot be renamed behind the table",
+        )
+        .hint("rename them in the `SELECT` list with `AS`")),
         Some(alias) => Ok(alias.name.value.clone()),
         None => Ok(TABLE.to_owned()),
     }
@@ -183,43 +204,114 @@ fn known_table(name: &ObjectName, at: Place) -> Result<(), SqlError> {
     Err(SqlError::new(at, format!("no table `{written}`")).hint(hint))
 }
 
-/// Every output has a name of its own, and a wildcard stands for the payload's columns.
-fn output(item: &mut SelectItem) -> Result<(), SqlError> {
-    match item {
-        SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-        | SelectItem::ExprWithAlias { .. } => Ok(()),
-        SelectItem::UnnamedExpr(expr) => {
-            let at = Place::of(expr.span()).unwrap_or(Place::START);
-            Err(SqlError::new(at, format!("`{}` has no name", short(&expr.to_string())))
-                .hint("add `AS name`: it becomes the member's name in the payload"))
+/// The names of the outputs so far.
+struct Names<'a> {
+    catalog: &'a Catalog,
+    taken: Vec<String>,
+}
+
+impl Names<'_> {
+    /// Every output has a name of its own, and a wildcard stands for the payload's columns.
+    fn output(&mut self, item: &mut SelectItem) -> Result<(), SqlError> {
+        let at = Place::of(item.span()).unwrap_or(Place::START);
+        match item {
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => self.take(&name.value, at),
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+                let name = parts
+                    .last()
+                    .map(|last| last.value.clone())
+                    .unwrap_or_default();
+                self.take(&name, at)
+            }
+            SelectItem::ExprWithAlias { alias, .. } => {
+                let at = Place::of(alias.span).unwrap_or(at);
+                self.take(&alias.value, at)
+            }
+            SelectItem::UnnamedExpr(expr) => Err(SqlError::new(
+                at,
+                format!("`{}` has no name", short(&expr.to_string())),
+            )
+            .hint("add `AS name`: it becomes the member's name in the payload")),
+            SelectItem::ExprWithAliases { .. } => {
+                Err(SqlError::new(at, "an expression has one name").hint("write `AS name`"))
+            }
+            SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
+                self.wildcard(options, at)
+            }
         }
-        SelectItem::ExprWithAliases { expr, .. } => {
-            let at = Place::of(expr.span()).unwrap_or(Place::START);
-            Err(SqlError::new(at, "an expression has one name").hint("write `AS name`"))
+    }
+
+    fn take(&mut self, name: &str, at: Place) -> Result<(), SqlError> {
+        if self.taken.iter().any(|taken| taken == name) {
+            return Err(SqlError::new(at, format!("two outputs are called `{name}`")).hint(format!(
+                "give one another name with `AS`, or leave it out of the wildcard: `* EXCLUDE ({name})`"
+            )));
         }
-        SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
-            leave_out_metadata(options);
-            Ok(())
+        self.taken.push(name.to_owned());
+        Ok(())
+    }
+
+    fn wildcard(
+        &mut self,
+        options: &mut WildcardAdditionalOptions,
+        at: Place,
+    ) -> Result<(), SqlError> {
+        if options.opt_ilike.is_some() {
+            return Err(SqlError::new(at, "`ILIKE` cannot choose columns")
+                .hint("name them, or leave others out with `* EXCLUDE (…)`"));
         }
+        let mut excluded: Vec<ObjectName> = match options.opt_exclude.take() {
+            None => Vec::new(),
+            Some(ExcludeSelectItem::Single(name)) => vec![name],
+            Some(ExcludeSelectItem::Multiple(names)) => names,
+        };
+        if let Some(except) = options.opt_except.take() {
+            let idents = std::iter::once(except.first_element).chain(except.additional_elements);
+            excluded.extend(idents.map(|ident| ObjectName::from(vec![ident])));
+        }
+        let sources = self.catalog.sources();
+        let known = |name: &ObjectName| sources.iter().any(|source| plain(name) == source.name);
+        if let Some(name) = excluded.iter().find(|name| !known(name)) {
+            let at = Place::of(name.span()).unwrap_or(at);
+            let error = SqlError::new(at, format!("no column `{}` to leave out", plain(name)));
+            let near = nearest(
+                &plain(name),
+                sources.iter().map(|source| source.name.as_str()),
+            );
+            return Err(match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            });
+        }
+        for name in METADATA {
+            if !excluded.iter().any(|excluded| plain(excluded) == name) {
+                excluded.push(ObjectName::from(vec![Ident::new(name)]));
+            }
+        }
+        // With RENAME the planner finds out.
+        if options.opt_rename.is_none() {
+            for source in sources {
+                if !excluded
+                    .iter()
+                    .any(|excluded| plain(excluded) == source.name)
+                {
+                    self.take(&source.name, at)?;
+                }
+            }
+        }
+        options.opt_exclude = Some(ExcludeSelectItem::Multiple(excluded));
+        Ok(())
     }
 }
 
-fn leave_out_metadata(options: &mut WildcardAdditionalOptions) {
-    let mut excluded: Vec<ObjectName> = match options.opt_exclude.take() {
-        None => Vec::new(),
-        Some(ExcludeSelectItem::Single(name)) => vec![name],
-        Some(ExcludeSelectItem::Multiple(names)) => names,
-    };
-    if let Some(except) = options.opt_except.take() {
-        let idents = std::iter::once(except.first_element).chain(except.additional_elements);
-        excluded.extend(idents.map(|ident| ObjectName::from(vec![ident])));
-    }
-    for name in METADATA {
-        if !excluded.iter().any(|excluded| excluded.to_string() == name) {
-            excluded.push(ObjectName::from(vec![Ident::new(name)]));
-        }
-    }
-    options.opt_exclude = Some(ExcludeSelectItem::Multiple(excluded));
+/// A name without its quotes.
+fn plain(name: &ObjectName) -> String {
+    let parts: Vec<_> = name.0.iter().filter_map(|part| part.as_ident()).collect();
+    parts
+        .iter()
+        .map(|ident| ident.value.as_str())
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
 /// Refuses what only looks like an expression of one row.
@@ -240,6 +332,14 @@ impl Expressions<'_> {
             return Err(refuse(at, "`unnest`")
                 .hint("make several messages of one in a function, which may emit many"));
         }
+        if self.catalog.get_function_meta(&name).is_none() {
+            let error = SqlError::new(at, format!("no function `{name}`"));
+            let names = self.catalog.udf_names();
+            return Err(match nearest(&name, names.iter().map(String::as_str)) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("the functions are those of Apache DataFusion"),
+            });
+        }
         Ok(())
     }
 }
@@ -256,10 +356,10 @@ impl Visitor for Expressions<'_> {
         let at = Place::of(expr.span()).unwrap_or(Place::START);
         let checked = match expr {
             Expr::Function(function) => self.function(function, at),
-            Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
-                Err(SqlError::new(at, format!("`{expr}` is a parameter without a value"))
-                    .hint("write the value itself"))
-            }
+            Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => Err(
+                SqlError::new(at, format!("`{expr}` is a parameter without a value"))
+                    .hint("write the value itself"),
+            ),
             _ => Ok(()),
         };
         match checked {

@@ -41,7 +41,10 @@ impl SqlStage {
         text: &str,
         input: &[Column],
     ) -> Result<Self, SqlError> {
-        Ok(Self { label: label.into(), program: Program::compile(text, input)? })
+        Ok(Self {
+            label: label.into(),
+            program: Program::compile(text, input)?,
+        })
     }
 
     /// The columns of the new payload, for the stage behind.
@@ -72,6 +75,10 @@ impl Stage for SqlStage {
 
     fn process(&self, batch: &mut [Record]) -> Vec<Verdict> {
         let answers = self.program.run(batch);
-        batch.iter().zip(answers).map(|(record, answer)| self.verdict(record, answer)).collect()
+        batch
+            .iter()
+            .zip(answers)
+            .map(|(record, answer)| self.verdict(record, answer))
+            .collect()
     }
 }

@@ -139,10 +139,6 @@ impl Parser {
     ///
     /// # Errors
     /// The connection has to be closed with the error's text; the parser is of no use afterwards.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "not an iterator: it borrows from its argument"
-    )]
     #[inline]
     pub fn next<'a>(
         &mut self,

@@ -6,31 +6,39 @@ use thiserror::Error;
 /// Why a connection cannot go on. `Display` is the text of the `-ERR` line, so it keeps nats-server's capitals:
 /// client libraries compare it.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{}", self.text())]
 pub enum ProtocolError {
     /// The line starts with no operation of the protocol, or a payload is not followed by CR LF.
-    #[error("Unknown Protocol Operation")]
     UnknownOperation,
     /// The operation is known, its arguments are too few, too many or no numbers.
-    #[error("Parser Error")]
     Arguments,
     /// The line is longer than `max_control_line`.
-    #[error("maximum control line exceeded")]
     ControlLine,
     /// Headers and payload together are larger than `max_payload`.
-    #[error("Maximum Payload Violation")]
     Payload,
 }
 
 impl ProtocolError {
+    /// What stands between the quotes of the `-ERR` line.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::UnknownOperation => "Unknown Protocol Operation",
+            Self::Arguments => "Parser Error",
+            Self::ControlLine => "maximum control line exceeded",
+            Self::Payload => "Maximum Payload Violation",
+        }
+    }
+
     /// Whose fault: always the peer's.
     #[must_use]
-    pub fn domain(&self) -> Domain {
+    pub fn domain(self) -> Domain {
         Domain::Client
     }
 
     /// The same bytes fail the same way.
     #[must_use]
-    pub fn retry(&self) -> Retry {
+    pub fn retry(self) -> Retry {
         Retry::Never
     }
 }

@@ -72,10 +72,6 @@ impl ServerParser {
     ///
     /// # Errors
     /// The bytes are not what a NATS server sends; the parser is of no use afterwards.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "not an iterator: it borrows from its argument"
-    )]
     #[inline]
     pub fn next<'a>(
         &mut self,

@@ -14,7 +14,10 @@ const MAX_NESTING: u32 = 400;
 
 /// Whether collecting reasons for `document` visits a bounded number of places.
 pub(crate) fn affordable(schema: &Value, document: &Value) -> bool {
-    let mut count = Count { root: schema, left: MAX_VISITS };
+    let mut count = Count {
+        root: schema,
+        left: MAX_VISITS,
+    };
     count.visit(schema, document, 0).is_some()
 }
 
@@ -30,11 +33,21 @@ impl<'a> Count<'a> {
         if nesting > MAX_NESTING {
             return None;
         }
-        let Value::Object(keywords) = schema else { return Some(()) };
-        keywords.iter().try_for_each(|(keyword, inner)| self.keyword(keyword, inner, value, nesting + 1))
+        let Value::Object(keywords) = schema else {
+            return Some(());
+        };
+        keywords
+            .iter()
+            .try_for_each(|(keyword, inner)| self.keyword(keyword, inner, value, nesting + 1))
     }
 
-    fn keyword(&mut self, keyword: &str, inner: &'a Value, value: &Value, nesting: u32) -> Option<()> {
+    fn keyword(
+        &mut self,
+        keyword: &str,
+        inner: &'a Value,
+        value: &Value,
+        nesting: u32,
+    ) -> Option<()> {
         match keyword {
             "$ref" => {
                 let pointer = inner.as_str()?.strip_prefix('#')?;
@@ -42,19 +55,24 @@ impl<'a> Count<'a> {
                 self.visit(target, value, nesting)
             }
             "$dynamicRef" | "$recursiveRef" => None,
-            "allOf" | "anyOf" | "oneOf" => {
-                inner.as_array()?.iter().try_for_each(|branch| self.visit(branch, value, nesting))
-            }
+            "allOf" | "anyOf" | "oneOf" => inner
+                .as_array()?
+                .iter()
+                .try_for_each(|branch| self.visit(branch, value, nesting)),
             "not" | "if" | "then" | "else" => self.visit(inner, value, nesting),
-            "dependentSchemas" | "dependencies" => {
-                inner.as_object()?.values().try_for_each(|branch| self.visit(branch, value, nesting))
-            }
+            "dependentSchemas" | "dependencies" => inner
+                .as_object()?
+                .values()
+                .try_for_each(|branch| self.visit(branch, value, nesting)),
             "properties" => inner.as_object()?.iter().try_for_each(|(name, property)| {
-                value.get(name).map_or(Some(()), |member| self.visit(property, member, nesting))
+                value
+                    .get(name)
+                    .map_or(Some(()), |member| self.visit(property, member, nesting))
             }),
-            "patternProperties" => {
-                inner.as_object()?.values().try_for_each(|branch| self.members(branch, value, nesting))
-            }
+            "patternProperties" => inner
+                .as_object()?
+                .values()
+                .try_for_each(|branch| self.members(branch, value, nesting)),
             "additionalProperties" | "unevaluatedProperties" => self.members(inner, value, nesting),
             "items" | "prefixItems" if inner.is_array() => {
                 let items = value.as_array().map(Vec::as_slice).unwrap_or_default();

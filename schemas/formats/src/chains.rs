@@ -25,26 +25,46 @@ pub(crate) fn check(document: &Value) -> Result<(), SchemaError> {
 /// Chain lengths by the address of the schema's value, which stays put while the document is borrowed.
 type Known = HashMap<*const Value, usize>;
 
-fn check_all<'a>(index: &Index<'a>, value: &'a Value, path: String, known: &mut Known) -> Result<(), SchemaError> {
+fn check_all<'a>(
+    index: &Index<'a>,
+    value: &'a Value,
+    path: String,
+    known: &mut Known,
+) -> Result<(), SchemaError> {
     if chain(index, value, 0, known).is_none() {
-        let path = if path.is_empty() { "/".to_owned() } else { path };
-        return Err(SchemaError::TooEntangled { path, limit: MAX_CHAIN });
+        let path = if path.is_empty() {
+            "/".to_owned()
+        } else {
+            path
+        };
+        return Err(SchemaError::TooEntangled {
+            path,
+            limit: MAX_CHAIN,
+        });
     }
     match value {
         Value::Object(members) => members.iter().try_for_each(|(name, member)| {
             let name = name.replace('~', "~0").replace('/', "~1");
             check_all(index, member, format!("{path}/{name}"), known)
         }),
-        Value::Array(items) => items.iter().enumerate().try_for_each(|(at, item)| {
-            check_all(index, item, format!("{path}/{at}"), known)
-        }),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(at, item)| check_all(index, item, format!("{path}/{at}"), known)),
         _ => Ok(()),
     }
 }
 
 /// Links in the longest chain that starts at `schema`; `None` when there are too many.
-fn chain<'a>(index: &Index<'a>, schema: &'a Value, above: usize, known: &mut Known) -> Option<usize> {
-    let Value::Object(keywords) = schema else { return Some(0) };
+fn chain<'a>(
+    index: &Index<'a>,
+    schema: &'a Value,
+    above: usize,
+    known: &mut Known,
+) -> Option<usize> {
+    let Value::Object(keywords) = schema else {
+        return Some(0);
+    };
     if let Some(length) = known.get(&std::ptr::from_ref(schema)) {
         return (above + length <= MAX_CHAIN).then_some(*length);
     }

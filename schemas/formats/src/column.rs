@@ -25,8 +25,14 @@ pub enum ColumnKind {
 }
 
 impl ColumnKind {
-    const ALL: [Self; 6] =
-        [Self::Bool, Self::Int64, Self::Float64, Self::String, Self::Timestamp, Self::Json];
+    const ALL: [Self; 6] = [
+        Self::Bool,
+        Self::Int64,
+        Self::Float64,
+        Self::String,
+        Self::Timestamp,
+        Self::Json,
+    ];
 
     /// The word users write, as in `adds: { band: string }`.
     #[must_use]
@@ -50,7 +56,9 @@ impl fmt::Display for ColumnKind {
 
 /// A word that names no column type.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("`{0}` is not a column type; use one of `bool`, `int64`, `float64`, `string`, `timestamp`, `json`")]
+#[error(
+    "`{0}` is not a column type; use one of `bool`, `int64`, `float64`, `string`, `timestamp`, `json`"
+)]
 pub struct UnknownKind(pub String);
 
 impl FromStr for ColumnKind {
@@ -85,7 +93,11 @@ impl Column {
     /// A column.
     #[must_use]
     pub fn new(name: impl Into<String>, kind: ColumnKind, nullable: bool) -> Self {
-        Self { name: name.into(), kind, nullable }
+        Self {
+            name: name.into(),
+            kind,
+            nullable,
+        }
     }
 
     /// `columns` with `added` behind them; a column of the same name is replaced where it stands.
@@ -111,8 +123,14 @@ mod tests {
             assert_eq!(kind.as_str().parse(), Ok(kind));
         }
         assert_eq!("integer".parse(), Ok(ColumnKind::Int64));
-        let error = "varchar".parse::<ColumnKind>().expect_err("unknown").to_string();
-        assert!(error.contains("`varchar`") && error.contains("`string`"), "{error}");
+        let error = "varchar"
+            .parse::<ColumnKind>()
+            .expect_err("unknown")
+            .to_string();
+        assert!(
+            error.contains("`varchar`") && error.contains("`string`"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -125,9 +143,15 @@ mod tests {
             Column::new("a", ColumnKind::String, true),
             Column::new("c", ColumnKind::Bool, false),
         ];
-        let names: Vec<_> =
-            Column::extend(old, new).into_iter().map(|c| (c.name, c.kind)).collect();
-        let want = [("a", ColumnKind::String), ("b", ColumnKind::String), ("c", ColumnKind::Bool)];
+        let names: Vec<_> = Column::extend(old, new)
+            .into_iter()
+            .map(|c| (c.name, c.kind))
+            .collect();
+        let want = [
+            ("a", ColumnKind::String),
+            ("b", ColumnKind::String),
+            ("c", ColumnKind::Bool),
+        ];
         assert_eq!(names, want.map(|(name, kind)| (name.to_owned(), kind)));
     }
 }

@@ -25,13 +25,18 @@ pub fn columns_of_json_schema(schema: &Value) -> Result<Vec<Column>, SchemaError
         return Err(SchemaError::NotAnObject);
     }
     let none = Map::new();
-    let properties = top.get("properties").and_then(Value::as_object).unwrap_or(&none);
+    let properties = top
+        .get("properties")
+        .and_then(Value::as_object)
+        .unwrap_or(&none);
     let required: Vec<&str> = top
         .get("required")
         .and_then(Value::as_array)
         .map(|names| names.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
-    let columns = properties.iter().filter(|(_, property)| **property != Value::Bool(false));
+    let columns = properties
+        .iter()
+        .filter(|(_, property)| **property != Value::Bool(false));
     Ok(columns
         .map(|(name, property)| {
             let (kind, null) = kind_of(schema, property, 0);
@@ -43,8 +48,13 @@ pub fn columns_of_json_schema(schema: &Value) -> Result<Vec<Column>, SchemaError
 /// The schema behind local references.
 fn follow<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
     for _ in 0..MAX_HOPS {
-        let Some(pointer) = schema.get("$ref").and_then(Value::as_str) else { break };
-        let Some(target) = pointer.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else {
+        let Some(pointer) = schema.get("$ref").and_then(Value::as_str) else {
+            break;
+        };
+        let Some(target) = pointer
+            .strip_prefix('#')
+            .and_then(|pointer| root.pointer(pointer))
+        else {
             break;
         };
         schema = target;
@@ -84,7 +94,10 @@ fn kind_of(root: &Value, property: &Value, hops: usize) -> (ColumnKind, bool) {
 
 /// A property without `type`: the values it lists, or the alternatives it has, may still agree on one.
 fn untyped(root: &Value, property: &Value, hops: usize) -> (ColumnKind, bool) {
-    let listed = property.get("enum").and_then(Value::as_array).map(Vec::as_slice);
+    let listed = property
+        .get("enum")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice);
     if let Some(values) = listed.or_else(|| property.get("const").map(std::slice::from_ref)) {
         return agree(values.iter().map(|value| match value {
             Value::Null => (None, true),

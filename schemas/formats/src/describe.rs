@@ -15,7 +15,10 @@ pub(crate) fn describe(value: &Value) -> String {
         Value::String(_) => format!("string {}", shown(value)),
         Value::Array(items) => format!("array of {}", counted(items.len(), "item", "items")),
         Value::Object(members) => {
-            format!("object with {}", counted(members.len(), "property", "properties"))
+            format!(
+                "object with {}",
+                counted(members.len(), "property", "properties")
+            )
         }
     }
 }

@@ -7,7 +7,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum SchemaError {
     /// Longer than [`crate::MAX_SCHEMA_BYTES`].
-    #[error("schema has {size} bytes and at most {limit} are allowed; split it into smaller schemas")]
+    #[error(
+        "schema has {size} bytes and at most {limit} are allowed; split it into smaller schemas"
+    )]
     TooLarge {
         /// Bytes of the text.
         size: usize,
@@ -15,7 +17,9 @@ pub enum SchemaError {
         limit: usize,
     },
     /// Nested deeper than [`crate::MAX_SCHEMA_DEPTH`].
-    #[error("schema is nested more than {limit} levels deep; move inner parts to `$defs` and refer to them")]
+    #[error(
+        "schema is nested more than {limit} levels deep; move inner parts to `$defs` and refer to them"
+    )]
     TooDeep {
         /// Levels allowed.
         limit: usize,

@@ -31,7 +31,9 @@ impl JsonSchema {
     pub fn compile(text: &str) -> Result<Self, SchemaError> {
         let document = limits::parse(text)?;
         if !document.is_object() && !document.is_boolean() {
-            return Err(SchemaError::NotASchema { found: describe(&document) });
+            return Err(SchemaError::NotASchema {
+                found: describe(&document),
+            });
         }
         chains::check(&document)?;
         visits::check(&document)?;
@@ -45,7 +47,10 @@ impl JsonSchema {
             )
             .build(&document)
             .map_err(|error| refusal(&error))?;
-        Ok(Self { document, validator })
+        Ok(Self {
+            document,
+            validator,
+        })
     }
 
     /// Checks a document.
@@ -84,7 +89,9 @@ impl JsonSchema {
 
 impl fmt::Debug for JsonSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonSchema").field("title", &self.document.get("title")).finish_non_exhaustive()
+        f.debug_struct("JsonSchema")
+            .field("title", &self.document.get("title"))
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,16 +102,24 @@ fn refusal(error: &ValidationError<'_>) -> SchemaError {
             ReferencingError::Unretrievable { uri, .. } => {
                 SchemaError::RemoteReference { uri: uri.clone() }
             }
-            ReferencingError::UnknownSpecification { specification } => {
-                SchemaError::UnknownDraft { uri: specification.clone() }
-            }
-            other => SchemaError::Reference { reason: other.to_string() },
+            ReferencingError::UnknownSpecification { specification } => SchemaError::UnknownDraft {
+                uri: specification.clone(),
+            },
+            other => SchemaError::Reference {
+                reason: other.to_string(),
+            },
         },
         Kind::Format { format } if format == "regex" => SchemaError::Pattern {
             path: path(),
-            reason: format!("`{}` is no regular expression this engine knows", shown(error.instance())),
+            reason: format!(
+                "`{}` is no regular expression this engine knows",
+                shown(error.instance())
+            ),
         },
-        _ => SchemaError::Invalid { path: path(), reason: Violation::new(error).to_string() },
+        _ => SchemaError::Invalid {
+            path: path(),
+            reason: Violation::new(error).to_string(),
+        },
     }
 }
 

@@ -13,8 +13,8 @@ mod error;
 mod json_schema;
 mod limits;
 mod references;
-mod visits;
 mod violation;
+mod visits;
 
 pub use column::{Column, ColumnKind, UnknownKind};
 pub use columns::columns_of_json_schema;

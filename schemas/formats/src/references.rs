@@ -15,7 +15,10 @@ pub(crate) struct Index<'a> {
 
 impl<'a> Index<'a> {
     pub(crate) fn new(document: &'a Value) -> Self {
-        let mut index = Self { resources: vec![document], anchors: HashMap::new() };
+        let mut index = Self {
+            resources: vec![document],
+            anchors: HashMap::new(),
+        };
         index.collect(document);
         index
     }
@@ -46,7 +49,10 @@ impl<'a> Index<'a> {
         let (base, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let last = |uri: &'a str| uri.trim_end_matches('#').rsplit('/').next().unwrap_or(uri);
         let names = |resource: &&'a Value| {
-            let id = resource.get("$id").or_else(|| resource.get("id")).and_then(Value::as_str);
+            let id = resource
+                .get("$id")
+                .or_else(|| resource.get("id"))
+                .and_then(Value::as_str);
             base.is_empty() || id.is_some_and(|id| last(id) == last(base))
         };
         let resources = self.resources.iter().copied().filter(names);
@@ -54,7 +60,9 @@ impl<'a> Index<'a> {
             "" => resources.collect(),
             pointer if pointer.starts_with('/') => {
                 let pointer = unescape(pointer);
-                resources.filter_map(|resource| resource.pointer(&pointer)).collect()
+                resources
+                    .filter_map(|resource| resource.pointer(&pointer))
+                    .collect()
             }
             anchor => self.anchors.get(anchor).cloned().unwrap_or_default(),
         }

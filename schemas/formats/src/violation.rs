@@ -36,7 +36,10 @@ impl Violation {
         let error = telling(error);
         let value: &Value = error.instance();
         let forbidden = matches!(error.kind(), Kind::FalseSchema)
-            && error.schema_path().as_str().ends_with("/additionalProperties");
+            && error
+                .schema_path()
+                .as_str()
+                .ends_with("/additionalProperties");
         let (keyword, expected) = if forbidden {
             ("additionalProperties", "no properties".to_owned())
         } else {
@@ -56,7 +59,10 @@ impl Violation {
             path: String::new(),
             keyword: "schema".to_owned(),
             expected: "a document that fits the schema".to_owned(),
-            found: format!("{} that does not; it is too entangled to say where", describe(document)),
+            found: format!(
+                "{} that does not; it is too entangled to say where",
+                describe(document)
+            ),
         }
     }
 }
@@ -72,7 +78,11 @@ where
     };
     let depth = |error: &ValidationError<'_>| error.instance_path().as_str().matches('/').count();
     let own = depth(error);
-    let inner = context.iter().flatten().map(telling).max_by_key(|inner| depth(inner));
+    let inner = context
+        .iter()
+        .flatten()
+        .map(telling)
+        .max_by_key(|inner| depth(inner));
     inner.filter(|inner| depth(inner) > own).unwrap_or(error)
 }
 
@@ -86,9 +96,7 @@ fn found(kind: &Kind, value: &Value) -> String {
             cut(&format!("unknown {}", names(unexpected)), MAX_TEXT)
         }
         Kind::MinLength { .. } | Kind::MaxLength { .. } => match value {
-            Value::String(text) => {
-                counted(text.chars().count(), "character", "characters")
-            }
+            Value::String(text) => counted(text.chars().count(), "character", "characters"),
             _ => describe(value),
         },
         Kind::UniqueItems => "items that are equal".to_owned(),
@@ -99,18 +107,32 @@ fn found(kind: &Kind, value: &Value) -> String {
 }
 
 fn names(unexpected: &[String]) -> String {
-    let shown: Vec<String> = unexpected.iter().take(6).map(|name| format!("`{}`", cut(name, 64))).collect();
-    let more = if unexpected.len() > shown.len() { ", …" } else { "" };
-    let word = if unexpected.len() == 1 { "property" } else { "properties" };
+    let shown: Vec<String> = unexpected
+        .iter()
+        .take(6)
+        .map(|name| format!("`{}`", cut(name, 64)))
+        .collect();
+    let more = if unexpected.len() > shown.len() {
+        ", …"
+    } else {
+        ""
+    };
+    let word = if unexpected.len() == 1 {
+        "property"
+    } else {
+        "properties"
+    };
     format!("{word} {}{more}", shown.join(", "))
 }
 
 fn expected(kind: &Kind) -> String {
     match kind {
-        Kind::Type { kind: TypeKind::Single(one) } => one.to_string(),
-        Kind::Type { kind: TypeKind::Multiple(many) } => {
-            either(&many.iter().map(|one| one.to_string()).collect::<Vec<_>>())
-        }
+        Kind::Type {
+            kind: TypeKind::Single(one),
+        } => one.to_string(),
+        Kind::Type {
+            kind: TypeKind::Multiple(many),
+        } => either(&many.iter().map(|one| one.to_string()).collect::<Vec<_>>()),
         Kind::Required { property } => format!("property {}", shown(property)),
         Kind::AdditionalProperties { .. } | Kind::UnevaluatedProperties { .. } => {
             "only the properties that the schema names".to_owned()
@@ -147,14 +169,29 @@ fn expected(kind: &Kind) -> String {
 /// What the alternatives want, when each is said in a few words.
 fn alternatives(context: &[Vec<ValidationError<'static>>]) -> String {
     let simple = |error: &ValidationError<'_>| {
-        !matches!(error.kind(), Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } | Kind::Not { .. })
+        !matches!(
+            error.kind(),
+            Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } | Kind::Not { .. }
+        )
     };
     let firsts: Vec<_> = context.iter().filter_map(|errors| errors.first()).collect();
-    let lists = firsts.iter().filter(|error| matches!(error.kind(), Kind::Enum { .. })).count();
-    if firsts.is_empty() || firsts.len() > 6 || lists > 1 || !firsts.iter().all(|error| simple(error)) {
+    let lists = firsts
+        .iter()
+        .filter(|error| matches!(error.kind(), Kind::Enum { .. }))
+        .count();
+    if firsts.is_empty()
+        || firsts.len() > 6
+        || lists > 1
+        || !firsts.iter().all(|error| simple(error))
+    {
         return format!("one of {} alternatives", context.len());
     }
-    either(&firsts.iter().map(|error| expected(error.kind())).collect::<Vec<_>>())
+    either(
+        &firsts
+            .iter()
+            .map(|error| expected(error.kind()))
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn expected_name(error: &ValidationError<'_>) -> String {
@@ -167,7 +204,10 @@ fn expected_name(error: &ValidationError<'_>) -> String {
 
 fn sizes(kind: &Kind) -> String {
     let of = |word: &str, limit: &u64, one: &str, many: &str| {
-        format!("{word} {}", counted(usize::try_from(*limit).unwrap_or(usize::MAX), one, many))
+        format!(
+            "{word} {}",
+            counted(usize::try_from(*limit).unwrap_or(usize::MAX), one, many)
+        )
     };
     match kind {
         Kind::MinItems { limit } => of("at least", limit, "item", "items"),
@@ -177,7 +217,9 @@ fn sizes(kind: &Kind) -> String {
         Kind::MinProperties { limit } => of("at least", limit, "property", "properties"),
         Kind::MaxProperties { limit } => of("at most", limit, "property", "properties"),
         Kind::ContentEncoding { content_encoding } => format!("text in {content_encoding}"),
-        Kind::ContentMediaType { content_media_type } => format!("text of type {content_media_type}"),
+        Kind::ContentMediaType { content_media_type } => {
+            format!("text of type {content_media_type}")
+        }
         other => format!("what `{}` asks for", other.keyword()),
     }
 }

@@ -16,13 +16,21 @@ use crate::references::Index;
 const MAX_VISITS: usize = 100_000;
 /// Steps of this count itself.
 const MAX_WORK: usize = 2_000_000;
+/// How often the validator comes by a part of a schema with `unevaluated…`: to check it, and to learn what it evaluated.
+/// Measured: chains of such schemas take time in proportion to three to the power of their length.
+const REVISITS: usize = 3;
 /// Levels followed; deeper ones lie beyond any document that is parsed, except in schemas that contain themselves.
 const MAX_LEVELS: usize = 400;
 
 /// Refuses a schema that may visit one place more than [`MAX_VISITS`] times. Its chains must have been checked before.
 pub(crate) fn check(document: &Value) -> Result<(), SchemaError> {
     let index = Index::new(document);
-    let mut count = Count { index: &index, known: HashMap::new(), work: 0 };
+    let mut count = Count {
+        index: &index,
+        known: HashMap::new(),
+        open: HashMap::new(),
+        work: 0,
+    };
     match count.visits(document, 0) {
         Some(_) => Ok(()),
         None => Err(SchemaError::TooWide { limit: MAX_VISITS }),
@@ -31,8 +39,10 @@ pub(crate) fn check(document: &Value) -> Result<(), SchemaError> {
 
 struct Count<'a, 'i> {
     index: &'i Index<'a>,
-    /// By the schema's address; `None` while it is being counted.
-    known: HashMap<*const Value, Option<usize>>,
+    /// What was counted, by the schema's address.
+    known: HashMap<*const Value, usize>,
+    /// What is being counted, with the level where it applies.
+    open: HashMap<*const Value, usize>,
     work: usize,
 }
 
@@ -42,6 +52,7 @@ struct Below<'a> {
     named: HashMap<&'a str, Vec<&'a Value>>,
     any_member: Vec<&'a Value>,
     items: Vec<&'a Value>,
+    opened: Vec<*const Value>,
 }
 
 impl<'a> Count<'a, '_> {
@@ -49,39 +60,62 @@ impl<'a> Count<'a, '_> {
     fn visits(&mut self, schema: &'a Value, level: usize) -> Option<usize> {
         let key = std::ptr::from_ref(schema);
         if let Some(known) = self.known.get(&key) {
-            return Some(known.unwrap_or(1));
+            return Some(*known);
         }
         if level > MAX_LEVELS {
             return Some(1);
         }
-        self.known.insert(key, None);
         let mut below = Below::default();
-        let mut most = self.here(schema, &mut below)?;
+        let mut most = self.here(schema, level, &mut below)?;
         let anywhere = self.sum(&below.any_member, level)?;
         most = most.max(anywhere).max(self.sum(&below.items, level)?);
         for schemas in below.named.values() {
             most = most.max(bounded(self.sum(schemas, level)? + anywhere)?);
         }
-        self.known.insert(key, Some(most));
+        for schema in &below.opened {
+            self.open.remove(schema);
+        }
+        self.known.insert(key, most);
         Some(most)
     }
 
     fn sum(&mut self, schemas: &[&'a Value], level: usize) -> Option<usize> {
-        schemas.iter().try_fold(0, |sum, schema| bounded(sum + self.visits(schema, level + 1)?))
+        schemas.iter().try_fold(0, |sum, schema| {
+            bounded(sum + self.visits(schema, level + 1)?)
+        })
     }
 
     /// How many schemas apply to the same place, and what they apply below it.
-    fn here(&mut self, schema: &'a Value, below: &mut Below<'a>) -> Option<usize> {
+    fn here(&mut self, schema: &'a Value, level: usize, below: &mut Below<'a>) -> Option<usize> {
         self.work += 1;
         if self.work > MAX_WORK {
             return None;
         }
-        let Value::Object(keywords) = schema else { return Some(1) };
+        let key = std::ptr::from_ref(schema);
+        match self.open.get(&key) {
+            Some(above) if *above < level => return Some(1),
+            Some(_) => {}
+            None => {
+                self.open.insert(key, level);
+                below.opened.push(key);
+            }
+        }
+        let Value::Object(keywords) = schema else {
+            return Some(1);
+        };
         let mut count = 1;
+        let unevaluated = ["unevaluatedProperties", "unevaluatedItems"];
+        let again = if unevaluated.iter().any(|word| keywords.contains_key(*word)) {
+            REVISITS
+        } else {
+            1
+        };
         for (keyword, inner) in keywords {
             below.add(keyword, inner);
             for next in self.index.next(keyword, inner) {
-                count = bounded(count + self.here(next, below)?)?;
+                for _ in 0..again {
+                    count = bounded(count + self.here(next, level, below)?)?;
+                }
             }
         }
         Some(count)
@@ -96,8 +130,12 @@ impl<'a> Below<'a> {
                     self.named.entry(name).or_default().push(property);
                 }
             }
-            ("patternProperties", Value::Object(patterns)) => self.any_member.extend(patterns.values()),
-            ("additionalProperties" | "unevaluatedProperties", inner) => self.any_member.push(inner),
+            ("patternProperties", Value::Object(patterns)) => {
+                self.any_member.extend(patterns.values())
+            }
+            ("additionalProperties" | "unevaluatedProperties", inner) => {
+                self.any_member.push(inner)
+            }
             ("items" | "prefixItems", Value::Array(items)) => self.items.extend(items),
             ("items" | "additionalItems" | "unevaluatedItems" | "contains", inner) => {
                 self.items.push(inner);

@@ -68,7 +68,11 @@ impl FromStr for Compatibility {
         if word.is_empty() {
             return Ok(Self::default());
         }
-        let known = Self::ALL.into_iter().find(|level| level.as_str().eq_ignore_ascii_case(word));
-        known.ok_or_else(|| RegisterError::Compatibility { word: word.to_owned() })
+        let known = Self::ALL
+            .into_iter()
+            .find(|level| level.as_str().eq_ignore_ascii_case(word));
+        known.ok_or_else(|| RegisterError::Compatibility {
+            word: word.to_owned(),
+        })
     }
 }

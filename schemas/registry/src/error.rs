@@ -22,7 +22,9 @@ pub enum RegisterError {
         format: String,
     },
     /// The subject holds schemas of another format.
-    #[error("schema `{subject}` has format `{has}` and cannot become `{wants}`; register it under another name")]
+    #[error(
+        "schema `{subject}` has format `{has}` and cannot become `{wants}`; register it under another name"
+    )]
     FormatChange {
         /// The subject.
         subject: String,
@@ -91,7 +93,10 @@ pub enum RegistryError {
 }
 
 fn hint(nearest: Option<&str>) -> String {
-    nearest.map_or_else(|| "; `get schemas` lists what there is".to_owned(), |name| format!("; did you mean `{name}`?"))
+    nearest.map_or_else(
+        || "; `get schemas` lists what there is".to_owned(),
+        |name| format!("; did you mean `{name}`?"),
+    )
 }
 
 impl RegisterError {
@@ -127,7 +132,9 @@ impl RegistryError {
 #[non_exhaustive]
 pub enum DecodeError {
     /// Written by a newer release.
-    #[error("schema registry was written in layout {found} and this release reads up to {known}; use the release that wrote it")]
+    #[error(
+        "schema registry was written in layout {found} and this release reads up to {known}; use the release that wrote it"
+    )]
     Newer {
         /// The layout found.
         found: u32,
@@ -138,7 +145,9 @@ pub enum DecodeError {
     #[error("schema registry is damaged: {0}")]
     Damaged(#[from] serde_json::Error),
     /// It parses, but contradicts itself.
-    #[error("schema registry is damaged: subject `{subject}` version {version} points to schema {id}, which is not there")]
+    #[error(
+        "schema registry is damaged: subject `{subject}` version {version} points to schema {id}, which is not there"
+    )]
     Dangling {
         /// The subject.
         subject: String,

@@ -16,7 +16,7 @@ const LAYOUT: u32 = 1;
 /// Numbers of schemas count up from 1 and belong to the canonical text: the same schema under another subject, or
 /// registered again after a delete, keeps its number. Versions count up from 1 per subject, and start again when a subject
 /// was deleted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct Registry {
     schemas: BTreeMap<u32, Schema>,
@@ -43,7 +43,10 @@ struct Subject {
 
 impl Subject {
     fn latest(&self) -> (u32, u32) {
-        let (version, id) = self.versions.last_key_value().expect("invariant: a subject has a version");
+        let (version, id) = self
+            .versions
+            .last_key_value()
+            .expect("invariant: a subject has a version");
         (*version, *id)
     }
 }
@@ -57,12 +60,6 @@ pub struct Registered {
     pub version: u32,
     /// Whether this version is new; false when the subject had the same schema already.
     pub created: bool,
-}
-
-impl Default for Registry {
-    fn default() -> Self {
-        Self { schemas: BTreeMap::new(), subjects: BTreeMap::new(), numbers: BTreeMap::new() }
-    }
 }
 
 impl Registry {
@@ -79,7 +76,10 @@ impl Registry {
         text: &str,
         compatibility: &str,
     ) -> Result<Registered, RegisterError> {
-        let refuse = |source| RegisterError::Subject { subject: subject.to_owned(), source };
+        let refuse = |source| RegisterError::Subject {
+            subject: subject.to_owned(),
+            source,
+        };
         check_name(subject).map_err(refuse)?;
         let format: Format = format.parse()?;
         let level: Compatibility = compatibility.parse()?;
@@ -90,21 +90,41 @@ impl Registry {
         let old = self.subjects.get(subject);
         if let Some(old) = old.filter(|old| old.format != format) {
             let (has, wants) = (old.format.to_string(), format.to_string());
-            return Err(RegisterError::FormatChange { subject: subject.to_owned(), has, wants });
+            return Err(RegisterError::FormatChange {
+                subject: subject.to_owned(),
+                has,
+                wants,
+            });
         }
         let id = self.number(key, format, text)?;
-        let new = Subject { format, compatibility: level, versions: BTreeMap::new() };
+        let new = Subject {
+            format,
+            compatibility: level,
+            versions: BTreeMap::new(),
+        };
         let entry = self.subjects.entry(subject.to_owned()).or_insert(new);
         if !compatibility.is_empty() {
             entry.compatibility = level;
         }
         let same = entry.versions.iter().rev().find(|(_, known)| **known == id);
         if let Some((version, _)) = same {
-            return Ok(Registered { id, version: *version, created: false });
+            return Ok(Registered {
+                id,
+                version: *version,
+                created: false,
+            });
         }
-        let version = entry.versions.last_key_value().map_or(0, |(version, _)| *version) + 1;
+        let version = entry
+            .versions
+            .last_key_value()
+            .map_or(0, |(version, _)| *version)
+            + 1;
         entry.versions.insert(version, id);
-        Ok(Registered { id, version, created: true })
+        Ok(Registered {
+            id,
+            version,
+            created: true,
+        })
     }
 
     /// What [`Registry::register`] would answer, without changing anything.
@@ -128,7 +148,13 @@ impl Registry {
         let last = self.last_id();
         let id = last.checked_add(1).ok_or(RegisterError::Full)?;
         self.numbers.insert(key, id);
-        self.schemas.insert(id, Schema { format, text: text.to_owned() });
+        self.schemas.insert(
+            id,
+            Schema {
+                format,
+                text: text.to_owned(),
+            },
+        );
         Ok(id)
     }
 
@@ -149,11 +175,14 @@ impl Registry {
             Version::Latest => latest,
             Version::Number(number) => number,
         };
-        let id = *entry.versions.get(&version).ok_or_else(|| RegistryError::Version {
-            subject: subject.to_owned(),
-            version,
-            latest,
-        })?;
+        let id = *entry
+            .versions
+            .get(&version)
+            .ok_or_else(|| RegistryError::Version {
+                subject: subject.to_owned(),
+                version,
+                latest,
+            })?;
         let schema = &self.schemas[&id];
         Ok(VersionView {
             subject: name,
@@ -170,7 +199,10 @@ impl Registry {
     /// # Errors
     /// When the number was never given out.
     pub fn by_id(&self, id: u32) -> Result<&Schema, RegistryError> {
-        self.schemas.get(&id).ok_or_else(|| RegistryError::Id { id, last: self.last_id() })
+        self.schemas.get(&id).ok_or_else(|| RegistryError::Id {
+            id,
+            last: self.last_id(),
+        })
     }
 
     /// Whether there is such a subject.
@@ -184,8 +216,15 @@ impl Registry {
     /// # Errors
     /// When there is no such subject, with the nearest name.
     pub fn versions(&self, subject: &str) -> Result<Vec<VersionView<'_>>, RegistryError> {
-        let entry = self.subjects.get(subject).ok_or_else(|| self.unknown(subject))?;
-        entry.versions.keys().map(|version| self.get(subject, Version::Number(*version))).collect()
+        let entry = self
+            .subjects
+            .get(subject)
+            .ok_or_else(|| self.unknown(subject))?;
+        entry
+            .versions
+            .keys()
+            .map(|version| self.get(subject, Version::Number(*version)))
+            .collect()
     }
 
     /// All subjects by name.
@@ -219,7 +258,10 @@ impl Registry {
 
     fn unknown(&self, subject: &str) -> RegistryError {
         let nearest = nearest(subject, self.subjects.keys().map(String::as_str));
-        RegistryError::Subject { subject: subject.to_owned(), nearest: nearest.map(str::to_owned) }
+        RegistryError::Subject {
+            subject: subject.to_owned(),
+            nearest: nearest.map(str::to_owned),
+        }
     }
 
     /// The state as bytes.
@@ -239,7 +281,11 @@ impl Registry {
 
 impl From<Registry> for Stored {
     fn from(registry: Registry) -> Self {
-        Self { layout: LAYOUT, schemas: registry.schemas, subjects: registry.subjects }
+        Self {
+            layout: LAYOUT,
+            schemas: registry.schemas,
+            subjects: registry.subjects,
+        }
     }
 }
 
@@ -247,30 +293,50 @@ impl TryFrom<Stored> for Registry {
     type Error = DecodeError;
 
     fn try_from(stored: Stored) -> Result<Self, DecodeError> {
-        let Stored { layout, schemas, mut subjects } = stored;
+        let Stored {
+            layout,
+            schemas,
+            mut subjects,
+        } = stored;
         if layout > LAYOUT {
-            return Err(DecodeError::Newer { found: layout, known: LAYOUT });
+            return Err(DecodeError::Newer {
+                found: layout,
+                known: LAYOUT,
+            });
         }
         subjects.retain(|_, entry| !entry.versions.is_empty());
         for (subject, entry) in &subjects {
-            let missing = entry.versions.iter().find(|(_, id)| !schemas.contains_key(id));
+            let missing = entry
+                .versions
+                .iter()
+                .find(|(_, id)| !schemas.contains_key(id));
             if let Some((version, id)) = missing {
                 let subject = subject.clone();
-                return Err(DecodeError::Dangling { subject, version: *version, id: *id });
+                return Err(DecodeError::Dangling {
+                    subject,
+                    version: *version,
+                    id: *id,
+                });
             }
         }
         let mut numbers = BTreeMap::new();
         for (id, schema) in &schemas {
             numbers.entry(canonical(&schema.text)?).or_insert(*id);
         }
-        Ok(Self { schemas, subjects, numbers })
+        Ok(Self {
+            schemas,
+            subjects,
+            numbers,
+        })
     }
 }
 
 /// The name that is closest to `wanted`, if one is close enough to be a misspelling.
 fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (wanted.chars().count() / 3).max(1);
-    let near = names.map(|name| (distance(wanted, name), name)).filter(|(far, _)| *far <= allowed);
+    let near = names
+        .map(|name| (distance(wanted, name), name))
+        .filter(|(far, _)| *far <= allowed);
     near.min().map(|(_, name)| name)
 }
 

@@ -37,7 +37,9 @@ impl FromStr for Format {
     fn from_str(word: &str) -> Result<Self, RegisterError> {
         match word {
             "json" => Ok(Self::Json),
-            other => Err(RegisterError::Format { format: other.to_owned() }),
+            other => Err(RegisterError::Format {
+                format: other.to_owned(),
+            }),
         }
     }
 }
@@ -70,7 +72,11 @@ impl FromStr for Version {
             return Ok(Self::Latest);
         }
         let number = word.parse().ok().filter(|number| *number > 0);
-        number.map(Self::Number).ok_or_else(|| RegistryError::VersionWord { word: word.to_owned() })
+        number
+            .map(Self::Number)
+            .ok_or_else(|| RegistryError::VersionWord {
+                word: word.to_owned(),
+            })
     }
 }
 

@@ -225,9 +225,7 @@ fn wrong_values() {
     check(
         "max_payload: 128MB",
         "",
-        expect![
-            "s.conf:1:14: `max_payload` must be at most `max_pending`, which is 67108864"
-        ],
+        expect!["s.conf:1:14: `max_payload` must be at most `max_pending`, which is 67108864"],
     );
 }
 

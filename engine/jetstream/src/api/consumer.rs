@@ -1,7 +1,6 @@
 //! `CONSUMER.*`: create in its three forms, info, names, list, delete, and pull requests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_cluster::{Command, StreamCell};
@@ -194,21 +193,11 @@ pub(crate) async fn remove(shared: &Arc<Shared>, cell: &Arc<StreamCell>, name: &
     Ok(())
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NextRequest {
-    batch: u32,
-    expires: u64,
-    no_wait: bool,
-    max_bytes: u64,
-    idle_heartbeat: u64,
-}
-
 /// A pull request: queued at the consumer, then its pump is woken. Refusals are status messages, never JSON.
 pub(super) fn pull(shared: &Arc<Shared>, rest: &str, reply: &[u8], payload: &[u8]) {
     let Some((stream, name)) = rest.split_once('.') else { return };
     let Some(cell) = shared.node.stream(stream) else { return };
-    let refused = match pull_request(payload, reply) {
+    let refused = match PullRequest::parse(payload, Bytes::copy_from_slice(reply)) {
         Err(status) => Some(status),
         Ok(pull) => {
             let mut stream = cell.lock();
@@ -226,27 +215,4 @@ pub(super) fn pull(shared: &Arc<Shared>, rest: &str, reply: &[u8], payload: &[u8
             publisher.flush();
         }
     }
-}
-
-/// Reads a request's payload: nothing, a number, or JSON.
-pub(crate) fn pull_request(payload: &[u8], reply: &[u8]) -> Result<PullRequest, String> {
-    let text = payload.trim_ascii();
-    let bad = || "400 Bad Request".to_owned();
-    let next: NextRequest = match text.first() {
-        None => NextRequest::default(),
-        Some(b'{') => serde_json::from_slice(text).map_err(|_| bad())?,
-        Some(_) => {
-            let batch = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-            NextRequest { batch: batch.ok_or_else(bad)?, ..NextRequest::default() }
-        }
-    };
-    let some = |nanos: u64| (nanos > 0).then(|| Duration::from_nanos(nanos));
-    Ok(PullRequest {
-        reply: Bytes::copy_from_slice(reply),
-        batch: next.batch.max(1),
-        expires: some(next.expires),
-        no_wait: next.no_wait,
-        max_bytes: next.max_bytes,
-        idle_heartbeat: some(next.idle_heartbeat),
-    })
 }

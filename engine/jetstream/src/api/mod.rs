@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::service::Shared;
 
-pub(crate) use consumer::{pull_request, put as put_consumer, remove as remove_consumer};
+pub(crate) use consumer::{put as put_consumer, remove as remove_consumer};
 
 /// Requests that may wait; beyond it they are refused, as nats-server does with its `request_queue_limit`.
 const QUEUE: usize = 10_000;

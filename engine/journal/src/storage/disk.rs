@@ -29,7 +29,10 @@ impl DiskStorage {
     /// # Errors
     /// When it cannot be made or written to, or another process has it.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
-        let unusable = |source| OpenError::Folder { folder: folder.to_owned(), source };
+        let unusable = |source| OpenError::Folder {
+            folder: folder.to_owned(),
+            source,
+        };
         fs::create_dir_all(folder).map_err(unusable)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -38,7 +41,10 @@ impl DiskStorage {
             .open(folder.join(LOCK))
             .map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self {
+                folder: folder.to_owned(),
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(folder.to_owned())),
             Err(TryLockError::Error(source)) => Err(unusable(source)),
         }
@@ -48,24 +54,26 @@ impl DiskStorage {
 impl Storage for DiskStorage {
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn StorageFile>> {
         let path = self.folder.join(name);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        if size > 0 {
-            match fallocate(&file, FallocateFlags::empty(), 0, size) {
-                Ok(()) => {}
-                // A file system without it only loses the speed of not growing the file at every sync.
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-                Err(error) => {
-                    // The first error is what counts.
-                    let _left = fs::remove_file(&path);
-                    return Err(error.into());
-                }
-            }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
+        let file = DiskFile(file);
+        if let Err(error) = file.reserve(size) {
+            // The first error is what counts.
+            let _left = fs::remove_file(&path);
+            return Err(error);
         }
-        Ok(Arc::new(DiskFile(file)))
+        Ok(Arc::new(file))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(self.folder.join(name))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.folder.join(name))?;
         Ok(Arc::new(DiskFile(file)))
     }
 
@@ -118,7 +126,10 @@ impl StorageFile for DiskFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+            match self
+                .0
+                .read_at(&mut buffer[filled..], offset + filled as u64)
+            {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -138,5 +149,15 @@ impl StorageFile for DiskFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn reserve(&self, size: u64) -> io::Result<()> {
+        if size == 0 {
+            return Ok(());
+        }
+        match fallocate(&self.0, FallocateFlags::empty(), 0, size) {
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -14,8 +14,38 @@ pub enum Fault {
     PowerCut,
     /// This call fails with an I/O error; later ones work.
     Error,
-    /// This call finds no space; later ones do.
+    /// This call finds no space; later ones do. A write leaves its first half behind, as a real one may.
     Full,
+}
+
+/// A change of a file's bytes that was not synced yet.
+#[derive(Clone, Debug)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+impl Change {
+    /// Applies the change; of a write only the bytes that `keep` says.
+    fn apply(&self, bytes: &mut Vec<u8>, mut keep: impl FnMut(usize) -> bool) {
+        match self {
+            Self::Write(offset, written) => {
+                for (at, byte) in written.iter().enumerate() {
+                    if keep(at) {
+                        if bytes.len() <= offset + at {
+                            bytes.resize(offset + at + 1, 0);
+                        }
+                        bytes[offset + at] = *byte;
+                    }
+                }
+            }
+            Self::Length(len) => {
+                if keep(0) {
+                    bytes.resize(*len, 0);
+                }
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -24,8 +54,15 @@ struct Content {
     now: Vec<u8>,
     /// As it is after a power cut.
     synced: Vec<u8>,
-    /// Writes since the last sync, in order: offset and bytes.
-    unsynced: Vec<(u64, Vec<u8>)>,
+    /// What happened since the last sync, in order.
+    unsynced: Vec<Change>,
+}
+
+impl Content {
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.now, |_| true);
+        self.unsynced.push(change);
+    }
 }
 
 type Shared = Arc<Mutex<Content>>;
@@ -37,6 +74,7 @@ struct World {
     calls: u64,
     faults: BTreeMap<u64, Fault>,
     dead: bool,
+    unreadable: bool,
 }
 
 /// Files in memory. Cheap to clone; clones see the same files.
@@ -47,6 +85,10 @@ pub struct MemoryStorage {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn place(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
 impl World {
@@ -86,31 +128,53 @@ impl MemoryStorage {
         lock(&self.world).faults.insert(call, fault);
     }
 
-    /// What a restart after a power cut finds: names and bytes that were synced, and of the writes that were not, those
-    /// that `keep` says, byte by byte (file name, number of the write, byte in it).
+    /// Has every read fail with an I/O error, or none.
+    pub fn fail_reads(&self, fail: bool) {
+        lock(&self.world).unreadable = fail;
+    }
+
+    /// What a restart after a power cut finds: names and bytes that were synced, and of the changes that were not, those
+    /// that `keep` says, byte by byte (file name, number of the change, byte in it).
     #[must_use]
-    pub fn restart(&self, mut keep: impl FnMut(&str, usize, usize) -> bool) -> Self {
-        let world = lock(&self.world);
-        let mut names = BTreeMap::new();
-        for (name, content) in &world.synced_names {
+    pub fn restart(&self, keep: impl FnMut(&str, usize, usize) -> bool) -> Self {
+        let names = lock(&self.world).synced_names.clone();
+        Self::restarted(&names, keep)
+    }
+
+    /// As [`MemoryStorage::restart`], but creations, removals and renames survive although nobody synced the folder: a
+    /// real file system may write them whenever it likes.
+    #[must_use]
+    pub fn restart_with_names(&self, keep: impl FnMut(&str, usize, usize) -> bool) -> Self {
+        let names = lock(&self.world).names.clone();
+        Self::restarted(&names, keep)
+    }
+
+    fn restarted(
+        names: &BTreeMap<String, Shared>,
+        mut keep: impl FnMut(&str, usize, usize) -> bool,
+    ) -> Self {
+        let mut left = BTreeMap::new();
+        for (name, content) in names {
             let content = lock(content);
             let mut bytes = content.synced.clone();
-            for (number, (offset, written)) in content.unsynced.iter().enumerate() {
-                for (at, byte) in written.iter().enumerate() {
-                    let place = usize::try_from(*offset).unwrap_or(usize::MAX) + at;
-                    if keep(name, number, at) {
-                        if bytes.len() <= place {
-                            bytes.resize(place + 1, 0);
-                        }
-                        bytes[place] = *byte;
-                    }
-                }
+            for (number, change) in content.unsynced.iter().enumerate() {
+                change.apply(&mut bytes, |at| keep(name, number, at));
             }
-            let content = Content { now: bytes.clone(), synced: bytes, unsynced: Vec::new() };
-            names.insert(name.clone(), Arc::new(Mutex::new(content)));
+            let content = Content {
+                now: bytes.clone(),
+                synced: bytes,
+                unsynced: Vec::new(),
+            };
+            left.insert(name.clone(), Arc::new(Mutex::new(content)));
         }
-        let world = World { synced_names: names.clone(), names, ..World::default() };
-        Self { world: Arc::new(Mutex::new(world)) }
+        let world = World {
+            synced_names: left.clone(),
+            names: left,
+            ..World::default()
+        };
+        Self {
+            world: Arc::new(Mutex::new(world)),
+        }
     }
 
     /// Flips one bit of a file, in what is seen and in what is synced.
@@ -131,17 +195,31 @@ impl Storage for MemoryStorage {
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn StorageFile>> {
         let mut world = lock(&self.world);
         world.call()?;
-        let zeros = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-        let content = Content { now: zeros.clone(), synced: zeros, unsynced: Vec::new() };
+        let zeros = vec![0; place(size)];
+        let content = Content {
+            now: zeros.clone(),
+            synced: zeros,
+            unsynced: Vec::new(),
+        };
         let content = Arc::new(Mutex::new(content));
         world.names.insert(name.to_owned(), Arc::clone(&content));
-        Ok(Arc::new(MemoryFile { content, world: Arc::clone(&self.world) }))
+        Ok(Arc::new(MemoryFile {
+            content,
+            world: Arc::clone(&self.world),
+        }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let world = lock(&self.world);
-        let content = world.names.get(name).cloned().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(MemoryFile { content, world: Arc::clone(&self.world) }))
+        let content = world
+            .names
+            .get(name)
+            .cloned()
+            .ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(MemoryFile {
+            content,
+            world: Arc::clone(&self.world),
+        }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -151,7 +229,11 @@ impl Storage for MemoryStorage {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut world = lock(&self.world);
         world.call()?;
-        world.names.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        world
+            .names
+            .remove(name)
+            .map(|_| ())
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -178,28 +260,33 @@ struct MemoryFile {
 
 impl StorageFile for MemoryFile {
     fn write_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
-        let failed = lock(&self.world).call();
-        if let Err(error) = failed {
-            // A write that fails may have written some of it.
-            if error.kind() != io::ErrorKind::StorageFull {
-                lock(&self.content).unsynced.push((offset, bytes));
-            }
-            return Err(error);
+        let mut bytes: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
+        let (was_dead, called) = {
+            let mut world = lock(&self.world);
+            (world.dead, world.call())
+        };
+        if was_dead {
+            return called;
         }
-        let mut content = lock(&self.content);
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        if content.now.len() < start + bytes.len() {
-            content.now.resize(start + bytes.len(), 0);
+        if let Err(error) = &called
+            && error.kind() == io::ErrorKind::StorageFull
+        {
+            bytes.truncate(bytes.len() / 2);
         }
-        content.now[start..start + bytes.len()].copy_from_slice(&bytes);
-        content.unsynced.push((offset, bytes));
-        Ok(())
+        // A write that fails may have written some of it: a power cut decides how much.
+        lock(&self.content).change(Change::Write(place(offset), bytes));
+        called
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if lock(&self.world).unreadable {
+            return Err(io::Error::other("injected i/o error"));
+        }
         let content = lock(&self.content);
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.now.len());
+        let start = place(offset).min(content.now.len());
         let count = buffer.len().min(content.now.len() - start);
         buffer[..count].copy_from_slice(&content.now[start..start + count]);
         Ok(count)
@@ -219,9 +306,16 @@ impl StorageFile for MemoryFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         lock(&self.world).call()?;
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        lock(&self.content).change(Change::Length(place(len)));
+        Ok(())
+    }
+
+    fn reserve(&self, size: u64) -> io::Result<()> {
+        lock(&self.world).call()?;
         let mut content = lock(&self.content);
-        content.now.resize(len, 0);
+        if content.now.len() < place(size) {
+            content.change(Change::Length(place(size)));
+        }
         Ok(())
     }
 }

@@ -11,17 +11,23 @@ pub(super) fn writer<'a>(array: &'a dyn Array) -> Writer<'a> {
         DataType::List(_) => {
             let list = array.as_list::<i32>();
             let offsets = list.value_offsets();
-            elements(list.values().as_ref(), move |row| (offsets[row] as usize, offsets[row + 1] as usize))
+            elements(list.values().as_ref(), move |row| {
+                (offsets[row] as usize, offsets[row + 1] as usize)
+            })
         }
         DataType::LargeList(_) => {
             let list = array.as_list::<i64>();
             let offsets = list.value_offsets();
-            elements(list.values().as_ref(), move |row| (offsets[row] as usize, offsets[row + 1] as usize))
+            elements(list.values().as_ref(), move |row| {
+                (offsets[row] as usize, offsets[row + 1] as usize)
+            })
         }
         DataType::FixedSizeList(_, size) => {
             let list = array.as_fixed_size_list();
             let size = usize::try_from(*size).unwrap_or(0);
-            elements(list.values().as_ref(), move |row| (row * size, (row + 1) * size))
+            elements(list.values().as_ref(), move |row| {
+                (row * size, (row + 1) * size)
+            })
         }
         DataType::Map(..) => map(array),
         DataType::Struct(_) => object(array),
@@ -29,10 +35,7 @@ pub(super) fn writer<'a>(array: &'a dyn Array) -> Writer<'a> {
     }
 }
 
-fn elements<'a>(
-    values: &'a dyn Array,
-    range: impl Fn(usize) -> (usize, usize) + 'a,
-) -> Writer<'a> {
+fn elements<'a>(values: &'a dyn Array, range: impl Fn(usize) -> (usize, usize) + 'a) -> Writer<'a> {
     let write = value_writer(values, false);
     Box::new(move |row, out| {
         let (start, end) = range(row);

@@ -2,7 +2,8 @@
 
 use arrow::array::timezone::Tz;
 use arrow::array::types::{
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
 };
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimeUnit;
@@ -14,16 +15,25 @@ use super::Writer;
 pub(super) fn writer<'a>(array: &'a dyn Array, unit: TimeUnit, zone: Option<&str>) -> Writer<'a> {
     let (values, per_second): (&[i64], i64) = match unit {
         TimeUnit::Second => (array.as_primitive::<TimestampSecondType>().values(), 1),
-        TimeUnit::Millisecond => (array.as_primitive::<TimestampMillisecondType>().values(), 1_000),
-        TimeUnit::Microsecond => {
-            (array.as_primitive::<TimestampMicrosecondType>().values(), 1_000_000)
-        }
-        TimeUnit::Nanosecond => {
-            (array.as_primitive::<TimestampNanosecondType>().values(), 1_000_000_000)
-        }
+        TimeUnit::Millisecond => (
+            array.as_primitive::<TimestampMillisecondType>().values(),
+            1_000,
+        ),
+        TimeUnit::Microsecond => (
+            array.as_primitive::<TimestampMicrosecondType>().values(),
+            1_000_000,
+        ),
+        TimeUnit::Nanosecond => (
+            array.as_primitive::<TimestampNanosecondType>().values(),
+            1_000_000_000,
+        ),
     };
     let utc = matches!(zone, None | Some("UTC" | "Z" | "+00:00" | "+00"));
-    let zone: Option<Tz> = if utc { None } else { zone.and_then(|zone| zone.parse().ok()) };
+    let zone: Option<Tz> = if utc {
+        None
+    } else {
+        zone.and_then(|zone| zone.parse().ok())
+    };
     Box::new(move |row, out| {
         let value = values[row];
         let nanos = value.rem_euclid(per_second) * (1_000_000_000 / per_second);
@@ -34,10 +44,18 @@ pub(super) fn writer<'a>(array: &'a dyn Array, unit: TimeUnit, zone: Option<&str
         match &zone {
             None => put(time.naive_utc(), None, out),
             Some(zone) => {
-                let offset =
-                    zone.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc();
-                let local = time.naive_utc().checked_add_signed(Duration::seconds(offset.into()));
-                put(local.ok_or_else(|| OUT_OF_RANGE.to_owned())?, Some(offset), out)
+                let offset = zone
+                    .offset_from_utc_datetime(&time.naive_utc())
+                    .fix()
+                    .local_minus_utc();
+                let local = time
+                    .naive_utc()
+                    .checked_add_signed(Duration::seconds(offset.into()));
+                put(
+                    local.ok_or_else(|| OUT_OF_RANGE.to_owned())?,
+                    Some(offset),
+                    out,
+                )
             }
         }
     })

@@ -19,7 +19,9 @@ pub(super) fn from_bytes<'a>(
     cells: &mut [Option<Cell<'a>>],
 ) -> Result<(), Refusal> {
     let mut json = serde_json::Deserializer::from_slice(payload);
-    let row = Row { scan, cells }.deserialize(&mut json).and_then(|row| json.end().map(|()| row));
+    let row = Row { scan, cells }
+        .deserialize(&mut json)
+        .and_then(|row| json.end().map(|()| row));
     match row {
         Err(error) => Err(no_json(payload, &error)),
         Ok(refusal) => refusal.map_or(Ok(()), Err),
@@ -32,9 +34,17 @@ fn no_json(payload: &[u8], error: &serde_json::Error) -> Refusal {
     } else {
         let text = error.to_string();
         let why = text.split(" at line ").next().unwrap_or_default();
-        format!("payload is not JSON: {why} at line {} column {}", error.line(), error.column())
+        format!(
+            "payload is not JSON: {why} at line {} column {}",
+            error.line(),
+            error.column()
+        )
     };
-    Refusal { code: "bad_json", reason, path: None }
+    Refusal {
+        code: "bad_json",
+        reason,
+        path: None,
+    }
 }
 
 /// Reads an object. A value of the wrong type does not end the reading, for bytes behind it may be no JSON at all, and
@@ -94,7 +104,9 @@ impl<'de> Visitor<'de> for Row<'_, 'de> {
                 continue;
             };
             let source = &self.scan.sources[column];
-            let Origin::Member(kind) = source.origin else { continue };
+            let Origin::Member(kind) = source.origin else {
+                continue;
+            };
             match map.next_value_seed(Member(kind))? {
                 Ok(cell) => self.cells[column] = Some(cell),
                 Err(found) => {
@@ -138,7 +150,11 @@ impl<'de> DeserializeSeed<'de> for Member {
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
         if self.0 == ColumnKind::Json {
             let raw = <&RawValue>::deserialize(from)?.get();
-            return Ok(Ok(if raw == "null" { Cell::Null } else { Cell::Text(one_line(raw)) }));
+            return Ok(Ok(if raw == "null" {
+                Cell::Null
+            } else {
+                Cell::Text(one_line(raw))
+            }));
         }
         cell::read(from).map(|value| value.fit(self.0))
     }

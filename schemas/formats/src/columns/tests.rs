@@ -4,10 +4,17 @@ use super::columns_of_json_schema;
 use crate::{Column, SchemaError};
 
 fn words(schema: serde_json::Value) -> Vec<String> {
-    let show = |Column { name, kind, nullable }| {
-        format!("{name} {kind}{}", if nullable { " null" } else { "" })
-    };
-    columns_of_json_schema(&schema).expect("an object").into_iter().map(show).collect()
+    let show =
+        |Column {
+             name,
+             kind,
+             nullable,
+         }| { format!("{name} {kind}{}", if nullable { " null" } else { "" }) };
+    columns_of_json_schema(&schema)
+        .expect("an object")
+        .into_iter()
+        .map(show)
+        .collect()
 }
 
 #[test]
@@ -62,8 +69,16 @@ fn references_that_run_in_a_circle_end() {
 
 #[test]
 fn what_is_no_object_has_no_columns() {
-    for schema in [json!({ "type": "array" }), json!(true), json!({ "type": "string", "properties": {} })] {
-        assert_eq!(columns_of_json_schema(&schema), Err(SchemaError::NotAnObject), "{schema}");
+    for schema in [
+        json!({ "type": "array" }),
+        json!(true),
+        json!({ "type": "string", "properties": {} }),
+    ] {
+        assert_eq!(
+            columns_of_json_schema(&schema),
+            Err(SchemaError::NotAnObject),
+            "{schema}"
+        );
     }
     assert!(words(json!({ "type": "object" })).is_empty());
 }

@@ -10,21 +10,54 @@ const TEXT: &str = r#"{ "type": "object" }"#;
 #[test]
 fn the_same_schema_keeps_its_number_everywhere() {
     let mut registry = Registry::default();
-    let first = registry.register("flight", "json", TEXT, "backward").expect("valid");
+    let first = registry
+        .register("flight", "json", TEXT, "backward")
+        .expect("valid");
     assert_eq!((first.id, first.version, first.created), (1, 1, true));
-    let again = registry.register("flight", "json", "{\"type\":\n\"object\"}", "").expect("valid");
+    let again = registry
+        .register("flight", "json", "{\"type\":\n\"object\"}", "")
+        .expect("valid");
     assert_eq!((again.id, again.version, again.created), (1, 1, false));
-    let other = registry.register("weather", "json", TEXT, "").expect("valid");
+    let other = registry
+        .register("weather", "json", TEXT, "")
+        .expect("valid");
     assert_eq!((other.id, other.version, other.created), (1, 1, true));
-    let next = registry.register("flight", "json", "{}", "full").expect("valid");
+    let next = registry
+        .register("flight", "json", "{}", "full")
+        .expect("valid");
     assert_eq!((next.id, next.version, next.created), (2, 2, true));
-    assert_eq!(registry.get("flight", Version::Latest).expect("there").text, "{}");
-    assert_eq!(registry.get("flight", Version::Number(1)).expect("there").text, TEXT);
-    assert_eq!(registry.get("flight", Version::Latest).expect("there").compatibility.as_str(), "full");
-    let names: Vec<_> = registry.list().into_iter().map(|s| (s.name, s.latest, s.versions)).collect();
-    assert_eq!(names, [("flight".to_owned(), 2, 2), ("weather".to_owned(), 1, 1)]);
+    assert_eq!(
+        registry.get("flight", Version::Latest).expect("there").text,
+        "{}"
+    );
+    assert_eq!(
+        registry
+            .get("flight", Version::Number(1))
+            .expect("there")
+            .text,
+        TEXT
+    );
+    assert_eq!(
+        registry
+            .get("flight", Version::Latest)
+            .expect("there")
+            .compatibility
+            .as_str(),
+        "full"
+    );
+    let names: Vec<_> = registry
+        .list()
+        .into_iter()
+        .map(|s| (s.name, s.latest, s.versions))
+        .collect();
+    assert_eq!(
+        names,
+        [("flight".to_owned(), 2, 2), ("weather".to_owned(), 1, 1)]
+    );
     assert_eq!(registry.delete("flight"), Ok(2));
-    let back = registry.register("flight", "json", "{}", "").expect("valid");
+    let back = registry
+        .register("flight", "json", "{}", "")
+        .expect("valid");
     assert_eq!((back.id, back.version), (2, 1));
     assert_eq!(registry.by_id(1).expect("kept").text, TEXT);
 }
@@ -32,40 +65,87 @@ fn the_same_schema_keeps_its_number_everywhere() {
 #[test]
 fn what_is_refused_changes_nothing_and_says_why() {
     let mut registry = Registry::default();
-    registry.register("flight", "json", TEXT, "none").expect("valid");
+    registry
+        .register("flight", "json", TEXT, "none")
+        .expect("valid");
     let before = registry.clone();
     let mut error = |subject: &str, format: &str, text: &str, level: &str| {
-        registry.register(subject, format, text, level).expect_err("refused").to_string()
+        registry
+            .register(subject, format, text, level)
+            .expect_err("refused")
+            .to_string()
     };
     let text = error("a.b", "json", TEXT, "none");
     assert!(text.contains("`a.b`") && text.contains("dots"), "{text}");
     let text = error("flight", "avro", TEXT, "none");
-    assert_eq!(text, "schema format `avro` is not supported yet; use `json`");
+    assert_eq!(
+        text,
+        "schema format `avro` is not supported yet; use `json`"
+    );
     let text = error("flight", "json", "{", "none");
-    assert!(text.contains("not JSON") && text.contains("line 1"), "{text}");
+    assert!(
+        text.contains("not JSON") && text.contains("line 1"),
+        "{text}"
+    );
     let text = error("flight", "json", TEXT, "sideways");
-    assert!(text.contains("`sideways`") && text.contains("`full_transitive`"), "{text}");
+    assert!(
+        text.contains("`sideways`") && text.contains("`full_transitive`"),
+        "{text}"
+    );
     assert_eq!(registry, before);
-    assert!(registry.preview("new", "json", TEXT, "").is_ok_and(|new| new.created));
+    assert!(
+        registry
+            .preview("new", "json", TEXT, "")
+            .is_ok_and(|new| new.created)
+    );
     assert_eq!(registry, before);
 }
 
 #[test]
 fn what_is_missing_names_its_neighbour() {
     let mut registry = Registry::default();
-    let error = registry.get("flight", Version::Latest).expect_err("empty").to_string();
-    assert_eq!(error, "schema `flight` not found; `get schemas` lists what there is");
-    registry.register("flight", "json", TEXT, "").expect("valid");
-    registry.register("weather", "json", TEXT, "").expect("valid");
-    let error = registry.get("fligth", Version::Latest).expect_err("missing").to_string();
+    let error = registry
+        .get("flight", Version::Latest)
+        .expect_err("empty")
+        .to_string();
+    assert_eq!(
+        error,
+        "schema `flight` not found; `get schemas` lists what there is"
+    );
+    registry
+        .register("flight", "json", TEXT, "")
+        .expect("valid");
+    registry
+        .register("weather", "json", TEXT, "")
+        .expect("valid");
+    let error = registry
+        .get("fligth", Version::Latest)
+        .expect_err("missing")
+        .to_string();
     assert_eq!(error, "schema `fligth` not found; did you mean `flight`?");
     assert_eq!(
         registry.get("flight", Version::Number(7)),
-        Err(RegistryError::Version { subject: "flight".to_owned(), version: 7, latest: 1 })
+        Err(RegistryError::Version {
+            subject: "flight".to_owned(),
+            version: 7,
+            latest: 1
+        })
     );
-    assert!(matches!(registry.delete("planes"), Err(RegistryError::Subject { nearest: None, .. })));
-    assert!(matches!(registry.by_id(9), Err(RegistryError::Id { id: 9, last: 1 })));
-    assert!(registry.versions("wether").expect_err("missing").to_string().contains("`weather`"));
+    assert!(matches!(
+        registry.delete("planes"),
+        Err(RegistryError::Subject { nearest: None, .. })
+    ));
+    assert!(matches!(
+        registry.by_id(9),
+        Err(RegistryError::Id { id: 9, last: 1 })
+    ));
+    assert!(
+        registry
+            .versions("wether")
+            .expect_err("missing")
+            .to_string()
+            .contains("`weather`")
+    );
 }
 
 #[test]
@@ -74,7 +154,12 @@ fn version_words() {
     assert_eq!("3".parse(), Ok(Version::Number(3)));
     for word in ["0", "-1", "new", ""] {
         let error = word.parse::<Version>().expect_err("no version");
-        assert_eq!(error, RegistryError::VersionWord { word: word.to_owned() });
+        assert_eq!(
+            error,
+            RegistryError::VersionWord {
+                word: word.to_owned()
+            }
+        );
     }
 }
 
@@ -82,19 +167,33 @@ fn version_words() {
 #[test]
 fn golden_bytes() {
     let mut registry = Registry::default();
-    registry.register("flight", "json", "{}", "full_transitive").expect("valid");
+    registry
+        .register("flight", "json", "{}", "full_transitive")
+        .expect("valid");
     let golden = r#"{"layout":1,"schemas":{"1":{"format":"json","text":"{}"}},"subjects":{"flight":{"format":"json","compatibility":"full_transitive","versions":{"1":1}}}}"#;
     assert_eq!(String::from_utf8(registry.encode()).expect("text"), golden);
-    assert_eq!(Registry::decode(golden.as_bytes()).expect("reads"), registry);
+    assert_eq!(
+        Registry::decode(golden.as_bytes()).expect("reads"),
+        registry
+    );
 }
 
 #[test]
 fn damage_and_newer_layouts_are_told_apart() {
     let newer = Registry::decode(br#"{"layout":9,"schemas":{},"subjects":{}}"#);
-    assert!(matches!(newer, Err(DecodeError::Newer { found: 9, known: 1 })), "{newer:?}");
-    assert!(matches!(Registry::decode(b"{\"layout\":"), Err(DecodeError::Damaged(_))));
+    assert!(
+        matches!(newer, Err(DecodeError::Newer { found: 9, known: 1 })),
+        "{newer:?}"
+    );
+    assert!(matches!(
+        Registry::decode(b"{\"layout\":"),
+        Err(DecodeError::Damaged(_))
+    ));
     let dangling = br#"{"layout":1,"schemas":{},"subjects":{"a":{"format":"json","compatibility":"none","versions":{"1":4}}}}"#;
-    assert!(matches!(Registry::decode(dangling), Err(DecodeError::Dangling { id: 4, .. })));
+    assert!(matches!(
+        Registry::decode(dangling),
+        Err(DecodeError::Dangling { id: 4, .. })
+    ));
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,289 @@
+//! Random histories with a fault at some storage call, a restart, and what must hold then: every acknowledged frame is
+//! there, in order; nothing is that was refused; what was neither may be, as a prefix of what was tried.
+
+use bytes::Bytes;
+
+use super::{Chance, Rig, frame};
+use crate::{
+    AppendError, Checkpoint, CheckpointError, Fault, MemoryStorage, Position, read_checkpoint,
+    write_checkpoint,
+};
+
+const SEEDS: u64 = 500;
+
+/// What must be in the log: the entry with index n is at n - 1.
+#[derive(Debug, Default)]
+struct Model {
+    log: Vec<(Position, Bytes)>,
+    /// Bodies whose fate is unknown, in order.
+    unknown: Vec<Bytes>,
+    /// Files that were removed have a lower number.
+    oldest: u32,
+}
+
+/// One life of a journal: batches until a fault kills it, or until it is stopped between two of them.
+fn live(
+    rig: &mut Rig,
+    storage: &MemoryStorage,
+    model: &mut Model,
+    chance: &mut Chance,
+) -> Result<(), String> {
+    for _ in 0..=chance.below(8) {
+        if chance.one_in(6) {
+            rig.journal().rotate();
+        }
+        let frames: Vec<_> = (0..=chance.below(5))
+            .map(|_| {
+                let large = if chance.one_in(20) { 700 } else { 60 };
+                let mut frame = frame(chance.bytes(20), chance.bytes(large));
+                frame.durable = !chance.one_in(10);
+                frame
+            })
+            .collect();
+        let bodies: Vec<Bytes> = frames
+            .iter()
+            .map(|frame| Bytes::from([&frame.head[..], &frame.body[..]].concat()))
+            .collect();
+        for (body, done) in bodies.into_iter().zip(rig.writer.commit(frames)) {
+            match done.result {
+                Ok(()) if done.index == 0 => {}
+                Ok(()) => {
+                    model.log.push((done.position, body.clone()));
+                    if done.body != body || done.index != model.log.len() as u64 {
+                        return Err(format!("frame {} was handed on as another one", done.index));
+                    }
+                }
+                Err(AppendError::Full(_)) => {}
+                Err(_) => model.unknown.push(body),
+            }
+        }
+        if !model.unknown.is_empty() {
+            return Ok(());
+        }
+        if chance.one_in(3) && !checkpoint(rig, storage, model, chance) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Writes a checkpoint and sometimes removes what the one before it does not need; `false` when the storage failed.
+fn checkpoint(rig: &Rig, storage: &MemoryStorage, model: &mut Model, chance: &mut Chance) -> bool {
+    let Some(position) = model.log.last().map(|(position, _)| *position) else {
+        return true;
+    };
+    let before = read_checkpoint(storage).ok().flatten();
+    let index = model.log.len() as u64;
+    let bytes = index.to_le_bytes().to_vec();
+    if write_checkpoint(
+        storage,
+        &Checkpoint {
+            position,
+            index,
+            bytes,
+        },
+    )
+    .is_err()
+    {
+        return false;
+    }
+    let Some(before) = before else { return true };
+    if chance.one_in(2) {
+        for file in rig
+            .journal()
+            .files()
+            .iter()
+            .filter(|file| file.id < before.position.file)
+        {
+            // One that cannot be removed for certain may be gone all the same.
+            model.oldest = model.oldest.max(file.id + 1);
+            if rig.journal().remove(file.id).is_err() {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// What a power cut leaves of what was not synced.
+fn cut(storage: &MemoryStorage, chance: &mut Chance) -> MemoryStorage {
+    let how = chance.below(4);
+    let names = chance.one_in(2);
+    let mut chance = Chance(chance.next());
+    let torn_at = chance.below(400);
+    let salt = chance.next();
+    let keep = move |_: &str, change: usize, byte: usize| match how {
+        0 => false,
+        1 => true,
+        // Torn at a byte.
+        2 => (byte as u64) < torn_at,
+        // Blocks reach the disk in any order.
+        _ => Chance(salt ^ ((change as u64) << 32) ^ (byte as u64 / 16)).one_in(2),
+    };
+    if names {
+        storage.restart_with_names(keep)
+    } else {
+        storage.restart(keep)
+    }
+}
+
+/// Opens after a restart, once more after each fault that hits the opening itself.
+fn reopen(
+    storage: &mut MemoryStorage,
+    model: &mut Model,
+    chance: &mut Chance,
+) -> Result<Rig, String> {
+    for attempt in 0.. {
+        if chance.one_in(4) && attempt < 3 {
+            storage.fail_at(storage.calls() + 1 + chance.below(4), Fault::PowerCut);
+        }
+        let after = match read_checkpoint(storage) {
+            Ok(checkpoint) => checkpoint.map(|checkpoint| (checkpoint.position, checkpoint.index)),
+            Err(CheckpointError::Io(_)) => None,
+            Err(error) => return Err(error.to_string()),
+        };
+        match Rig::open(storage, after) {
+            Ok((rig, replayed)) => {
+                let from = after.map_or(0, |(_, index)| index);
+                model.compare(from, &replayed)?;
+                model.read_back(&rig)?;
+                return Ok(rig);
+            }
+            Err(error) if attempt > 3 => return Err(error.to_string()),
+            Err(crate::OpenError::File { .. }) => *storage = cut(storage, chance),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    unreachable!("the loop has no end")
+}
+
+impl Model {
+    fn compare(&mut self, from: u64, replayed: &[crate::Replayed]) -> Result<(), String> {
+        let known = self.log.len() as u64;
+        if known < from {
+            return Err(format!(
+                "the checkpoint is at {from}, acknowledged were {known}"
+            ));
+        }
+        let end = from + replayed.len() as u64;
+        if end < known {
+            return Err(format!("{known} were acknowledged and {end} are there"));
+        }
+        if end - known > self.unknown.len() as u64 {
+            return Err(format!(
+                "{end} are there, tried were {}",
+                known as usize + self.unknown.len()
+            ));
+        }
+        let unknown = std::mem::take(&mut self.unknown);
+        for (number, frame) in replayed.iter().enumerate() {
+            let index = from + number as u64 + 1;
+            let expected = match self.log.get(index as usize - 1) {
+                Some((position, body)) if *position == frame.position => body,
+                Some(_) => return Err(format!("frame {index} moved")),
+                None => &unknown[(index - known) as usize - 1],
+            };
+            if frame.index != index || frame.body != *expected {
+                return Err(format!("frame {index} is not what was appended"));
+            }
+            if index > known {
+                self.log.push((frame.position, frame.body.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_back(&self, rig: &Rig) -> Result<(), String> {
+        for (position, body) in self
+            .log
+            .iter()
+            .filter(|(position, _)| position.file >= self.oldest)
+        {
+            match rig.journal().read(*position) {
+                Ok(read) if read == *body => {}
+                other => return Err(format!("{position:?} reads as {other:?}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn history(seed: u64, skip_sync: bool) -> Result<(), String> {
+    let mut chance = Chance(seed);
+    let mut storage = MemoryStorage::new();
+    let mut model = Model::default();
+    for _ in 0..5 {
+        let mut rig = reopen(&mut storage, &mut model, &mut chance)?;
+        rig.writer.skip_sync = skip_sync;
+        let fault = match chance.below(6) {
+            0..=2 => Fault::PowerCut,
+            3 | 4 => Fault::Full,
+            _ => Fault::Error,
+        };
+        for _ in 0..=chance.below(3) {
+            storage.fail_at(storage.calls() + 1 + chance.below(20), fault);
+        }
+        live(&mut rig, &storage, &mut model, &mut chance)?;
+        storage = cut(&storage, &mut chance);
+    }
+    reopen(&mut storage, &mut model, &mut chance).map(|_| ())
+}
+
+#[test]
+fn acknowledged_frames_survive_and_no_others_appear() {
+    for seed in 0..SEEDS {
+        if let Err(what) = history(seed, false) {
+            panic!("seed {seed}: {what}");
+        }
+    }
+}
+
+/// The checker is checked: a journal that acknowledges before it syncs is found out.
+#[test]
+fn an_acknowledgement_before_the_sync_is_caught() {
+    let caught = (0..20).filter(|seed| history(*seed, true).is_err()).count();
+    assert!(caught > 10, "caught in {caught} of 20 histories");
+}
+
+#[test]
+fn a_power_cut_at_every_call_of_one_history() {
+    for call in 1.. {
+        let storage = MemoryStorage::new();
+        let mut model = Model::default();
+        let (mut rig, _) = Rig::open(&storage, None).expect("opens");
+        let start = storage.calls();
+        storage.fail_at(start + call, Fault::PowerCut);
+        for number in 0..12_u8 {
+            let bodies = [vec![number; 40], vec![number; 90]];
+            let frames = bodies
+                .iter()
+                .map(|body| frame(Vec::new(), body.clone()))
+                .collect();
+            for (body, done) in bodies.into_iter().zip(rig.writer.commit(frames)) {
+                match done.result {
+                    Ok(()) => model.log.push((done.position, body.into())),
+                    Err(_) => model.unknown.push(body.into()),
+                }
+            }
+        }
+        let done = model.unknown.is_empty();
+        for torn_at in [0, 30, 60, 96, 97, 200, usize::MAX] {
+            let mut after = storage.restart_with_names(|_, _, byte| byte < torn_at);
+            let mut model = Model {
+                log: model.log.clone(),
+                unknown: model.unknown.clone(),
+                oldest: 0,
+            };
+            let checked = reopen(&mut after, &mut model, &mut Chance(1));
+            assert!(
+                checked.is_ok(),
+                "call {call}, torn at {torn_at}: {:?}",
+                checked.err()
+            );
+        }
+        if done {
+            assert!(call > 30, "{call} calls");
+            return;
+        }
+    }
+}

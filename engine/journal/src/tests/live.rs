@@ -1,0 +1,232 @@
+//! The journal with its thread running.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, mpsc::SyncSender};
+
+use bytes::Bytes;
+
+use super::{FILE_SIZE, options};
+use crate::{AppendError, Committed, Fault, Frame, Journal, MemoryStorage, Options, Position};
+
+type Told = Receiver<Vec<Committed<u64>>>;
+
+fn open(storage: &MemoryStorage, options: &Options) -> (Journal<u64>, Told) {
+    let (tell, told): (SyncSender<_>, _) = sync_channel(1024);
+    let sink = move |batch| tell.send(batch).expect("the test waits");
+    let journal = Journal::open(
+        options,
+        Arc::new(storage.clone()),
+        None,
+        &mut |_| Ok(()),
+        sink,
+    )
+    .expect("opens");
+    (journal, told)
+}
+
+fn frame(ticket: u64, body: &'static [u8]) -> Frame<u64> {
+    let (head, body) = (Bytes::from_static(b"h"), Bytes::from_static(body));
+    Frame {
+        group: 1,
+        term: 1,
+        stream: 1,
+        count: 1,
+        head,
+        body,
+        durable: true,
+        ticket,
+    }
+}
+
+fn wait(told: &Told, count: usize) -> Vec<Committed<u64>> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        all.extend(told.recv().expect("the journal lives"));
+    }
+    all
+}
+
+#[test]
+fn completions_come_in_the_order_of_appends() {
+    let (journal, told) = open(&MemoryStorage::new(), &options());
+    for ticket in 0..500 {
+        journal
+            .append(Frame {
+                durable: ticket % 3 != 0,
+                ..frame(ticket, b"body")
+            })
+            .expect("queued");
+    }
+    let done = wait(&told, 500);
+    let tickets: Vec<u64> = done.iter().map(|done| done.ticket).collect();
+    assert_eq!(tickets, (0..500).collect::<Vec<_>>());
+    for done in &done {
+        assert_eq!(done.position.file == u32::MAX, done.ticket % 3 == 0);
+        assert_eq!(done.body, &b"hbody"[..]);
+    }
+    journal.close();
+}
+
+#[test]
+fn what_is_not_durable_is_not_written() {
+    let storage = MemoryStorage::new();
+    let (journal, told) = open(&storage, &options());
+    let calls = storage.calls();
+    journal.rotate();
+    journal
+        .append(Frame {
+            durable: false,
+            ..frame(1, b"body")
+        })
+        .expect("queued");
+    wait(&told, 1);
+    assert_eq!(storage.calls(), calls);
+    assert_eq!(journal.status().syncs, 0);
+    journal.append(frame(2, b"body")).expect("queued");
+    assert_eq!(wait(&told, 1)[0].position.file, 1);
+    journal.rotate();
+    journal.append(frame(3, b"body")).expect("queued");
+    assert_eq!(wait(&told, 1)[0].position.file, 2);
+    journal.close();
+}
+
+#[test]
+fn the_newest_bodies_are_read_from_memory() {
+    let storage = MemoryStorage::new();
+    let (journal, told) = open(
+        &storage,
+        &Options {
+            tail_cache_bytes: 1000,
+            ..options()
+        },
+    );
+    for ticket in 0..50 {
+        journal.append(frame(ticket, &[b'x'; 99])).expect("queued");
+    }
+    let places: Vec<Position> = wait(&told, 50).iter().map(|done| done.position).collect();
+    storage.fail_reads(true);
+    let cached = |place: &&Position| journal.read(**place).is_ok();
+    let from_memory = places.iter().rev().take_while(cached).count();
+    assert!((3..=10).contains(&from_memory), "{from_memory}");
+    assert!(
+        !places[..50 - from_memory]
+            .iter()
+            .any(|place| journal.read(*place).is_ok())
+    );
+    storage.fail_reads(false);
+    assert!(places.iter().all(|place| journal.read(*place).is_ok()));
+    journal.close();
+}
+
+#[test]
+fn the_queue_is_bounded_by_bytes() {
+    let (tell, told) = sync_channel(0);
+    let sink = move |batch: Vec<Committed<u64>>| tell.send(batch).expect("the test waits");
+    let limited = Options {
+        max_queued_bytes: 1000,
+        ..options()
+    };
+    let storage = Arc::new(MemoryStorage::new());
+    let journal = Journal::open(&limited, storage, None, &mut |_| Ok(()), sink).expect("opens");
+    let mut queued = 0;
+    // Nobody takes completions yet, so what is being written counts as well.
+    let (error, back) = loop {
+        match journal.append(frame(queued, &[b'x'; 99])) {
+            Ok(()) => queued += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(error, AppendError::Busy));
+    assert_eq!((back.ticket, queued), (10, 10));
+    while queued > 0 {
+        queued -= told.recv().expect("the journal lives").len() as u64;
+    }
+    drop(told);
+    drop(journal);
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
+    let storage = MemoryStorage::new();
+    let (journal, told) = open(&storage, &options());
+    let mut acknowledged = 0;
+    for ticket in 0..40 {
+        if ticket % 4 == 1 {
+            storage.fail_at(storage.calls() + 1, Fault::Full);
+        }
+        journal.append(frame(ticket, &[b'x'; 99])).expect("queued");
+        match &wait(&told, 1)[0].result {
+            Ok(()) => acknowledged += 1,
+            Err(error) => assert!(
+                matches!(error, AppendError::Full(_)) && ticket % 4 == 1,
+                "{error}"
+            ),
+        }
+    }
+    assert_eq!(acknowledged, 30);
+    journal.close();
+    let mut there = 0;
+    let count = &mut |_| {
+        there += 1;
+        Ok(())
+    };
+    let after = Arc::new(storage.restart(|_, _, _| true));
+    Journal::<()>::open(&options(), after, None, count, |_| {})
+        .expect("opens")
+        .close();
+    assert_eq!(there, 30);
+}
+
+#[test]
+fn a_failed_sync_ends_all_acknowledgements() {
+    let storage = MemoryStorage::new();
+    let (journal, told) = open(&storage, &options());
+    journal.append(frame(1, b"good")).expect("queued");
+    let good = wait(&told, 1).remove(0);
+    storage.fail_at(storage.calls() + 2, Fault::Error);
+    for ticket in 2..5 {
+        journal.append(frame(ticket, b"bad")).expect("queued");
+        assert!(matches!(
+            wait(&told, 1)[0].result,
+            Err(AppendError::Failed(_))
+        ));
+    }
+    assert!(journal.status().failed.is_some());
+    assert_eq!(
+        journal.read(good.position).expect("readable"),
+        &b"hgood"[..]
+    );
+    journal.close();
+    assert!(matches!(
+        journal.append(frame(9, b"late")),
+        Err((AppendError::Closed, _))
+    ));
+}
+
+#[test]
+fn dead_files_can_be_removed_but_not_the_newest() {
+    let storage = MemoryStorage::new();
+    let (journal, told) = open(&storage, &options());
+    for ticket in 0..20 {
+        journal.append(frame(ticket, &[b'x'; 99])).expect("queued");
+    }
+    wait(&told, 20);
+    let files = journal.files();
+    assert!(files.len() > 3 && files.iter().all(|file| file.bytes <= FILE_SIZE));
+    for file in &files {
+        journal.remove(file.id).expect("removed or kept");
+    }
+    assert_eq!(journal.files(), files[files.len() - 1..]);
+    journal.close();
+}
+
+#[test]
+fn a_sink_that_panics_leaves_nobody_waiting() {
+    let storage = Arc::new(MemoryStorage::new());
+    let sink = |_: Vec<Committed<u64>>| panic!("on purpose");
+    let journal = Journal::open(&options(), storage, None, &mut |_| Ok(()), sink).expect("opens");
+    journal.append(frame(1, b"body")).expect("queued");
+    journal.close();
+    assert!(journal.append(frame(2, b"body")).is_err());
+    assert!(journal.status().failed.is_some());
+}

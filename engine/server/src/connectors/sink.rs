@@ -1,0 +1,179 @@
+//! The broker's side of a sink: a feed with a durable cursor, and the station's dead letters.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use millstream_cluster::Node;
+use millstream_connector_api::{BoxFuture, ConnectorError, SinkFeed, SinkRecord};
+use millstream_jetstream::{Feed, FeedError, JetStream, StoredRecord};
+use tokio::sync::OnceCell;
+
+/// Where one sink's records come from.
+pub(super) struct Outlet {
+    jetstream: JetStream,
+    node: Arc<Node>,
+    station: String,
+    cursor: String,
+    /// Opened by the first call, so that what goes wrong shows in the sink's status and is tried again.
+    feed: OnceCell<Feed>,
+    hand: Mutex<Hand>,
+}
+
+#[derive(Default)]
+struct Hand {
+    /// Taken from the feed and more than the caller had room for.
+    waiting: VecDeque<SinkRecord>,
+    /// A dead letter over which the cursor has not moved yet: it is not written twice when only the move is repeated.
+    buried: Option<u64>,
+}
+
+impl Outlet {
+    pub(super) fn new(name: &str, station: &str, jetstream: JetStream, node: Arc<Node>) -> Self {
+        let cursor = format!("sink-{name}");
+        let (feed, hand) = (OnceCell::new(), Mutex::default());
+        Self { jetstream, node, station: station.to_owned(), cursor, feed, hand }
+    }
+
+    async fn feed(&self) -> Result<&Feed, ConnectorError> {
+        let opened = self.feed.get_or_try_init(|| self.jetstream.feed(&self.station, &self.cursor)).await;
+        opened.map_err(|error| connector_error(&error))
+    }
+
+    fn hand(&self) -> MutexGuard<'_, Hand> {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn bury(&self, record: &SinkRecord, code: &str, reason: &str) -> Result<(), ConnectorError> {
+        let feed = self.feed().await?;
+        let written = self.hand().buried == Some(record.seq);
+        if !written {
+            let letters = format!("{}-dead-letters", self.station);
+            if self.node.stream(&letters).is_none() {
+                let station = &self.station;
+                return Err(ConnectorError::retryable(format!(
+                    "there is no stream `{letters}` for the record the destination refused: apply station `{station}` again"
+                )));
+            }
+            feed.dead_letter(record.seq, code, reason).await.map_err(|error| connector_error(&error))?;
+            self.hand().buried = Some(record.seq);
+        }
+        feed.accepted(&[record.seq]).await.map_err(|error| connector_error(&error))?;
+        self.hand().buried = None;
+        Ok(())
+    }
+}
+
+impl Hand {
+    /// As many as fit, at least one when there is one.
+    fn take(&mut self, max: usize, max_bytes: usize) -> Vec<SinkRecord> {
+        let mut bytes = 0;
+        let mut fits = 0;
+        for record in self.waiting.iter().take(max) {
+            bytes += record.weight();
+            if fits > 0 && bytes > max_bytes {
+                break;
+            }
+            fits += 1;
+        }
+        self.waiting.drain(..fits).collect()
+    }
+}
+
+fn sink_record((stored, deliveries): (StoredRecord, u64)) -> SinkRecord {
+    let message = stored.message();
+    SinkRecord {
+        seq: stored.seq,
+        time: stored.time,
+        subject: message.subject,
+        headers: message.headers,
+        payload: message.payload,
+        deliveries: u32::try_from(deliveries).unwrap_or(u32::MAX),
+    }
+}
+
+fn connector_error(error: &FeedError) -> ConnectorError {
+    match error {
+        FeedError::NoStation(station) => {
+            ConnectorError::fatal(format!("there is no station `{station}`: apply it and the sink"))
+        }
+        FeedError::Deleted(_) => {
+            ConnectorError::fatal(format!("{error}: apply the sink again to begin with the station's first record"))
+        }
+        FeedError::Cursor { .. } | FeedError::Fetch(_) | FeedError::Log(_) => ConnectorError::retryable(error.to_string()),
+    }
+}
+
+impl SinkFeed for Outlet {
+    fn next(&self, max: usize, max_bytes: usize) -> BoxFuture<'_, Result<Vec<SinkRecord>, ConnectorError>> {
+        Box::pin(async move {
+            let left = self.hand().take(max, max_bytes);
+            if !left.is_empty() {
+                return Ok(left);
+            }
+            let feed = self.feed().await?;
+            let found = feed.next(max, max_bytes).await.map_err(|error| connector_error(&error))?;
+            // No await from here on: what was taken from the feed is given or waits in the hand.
+            let mut hand = self.hand();
+            hand.waiting.extend(found.into_iter().map(sink_record));
+            Ok(hand.take(max, max_bytes))
+        })
+    }
+
+    fn accepted<'a>(&'a self, seqs: &'a [u64]) -> BoxFuture<'a, Result<(), ConnectorError>> {
+        Box::pin(async move {
+            let feed = self.feed().await?;
+            feed.accepted(seqs).await.map_err(|error| connector_error(&error))
+        })
+    }
+
+    fn dead_letter<'a>(
+        &'a self,
+        record: &'a SinkRecord,
+        code: &'a str,
+        reason: &'a str,
+    ) -> BoxFuture<'a, Result<(), ConnectorError>> {
+        Box::pin(self.bury(record, code, reason))
+    }
+
+    fn holding<'a>(&'a self, seqs: &'a [u64]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(feed) = self.feed.get() {
+                feed.holding(seqs);
+            }
+        })
+    }
+
+    fn behind(&self) -> Option<u64> {
+        self.feed.get()?.behind()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use millstream_connector_api::SinkRecord;
+    use millstream_types::Timestamp;
+
+    use super::Hand;
+
+    #[test]
+    fn a_batch_holds_its_limits_and_the_rest_comes_next() {
+        let mut hand = Hand::default();
+        for (seq, size) in [(1, 10), (2, 4), (3, 4), (4, 4), (5, 1)] {
+            hand.waiting.push_back(SinkRecord {
+                seq,
+                time: Timestamp(0),
+                subject: Bytes::new(),
+                headers: Bytes::new(),
+                payload: Bytes::from(vec![b'x'; size]),
+                deliveries: 1,
+            });
+        }
+        let mut seqs = |max, bytes| hand.take(max, bytes).iter().map(|record| record.seq).collect::<Vec<_>>();
+        assert_eq!(seqs(9, 8), [1], "the first goes though it is larger");
+        assert_eq!(seqs(9, 8), [2, 3]);
+        assert_eq!(seqs(1, 8), [4]);
+        assert_eq!(seqs(9, 8), [5]);
+        assert_eq!(seqs(9, 8), []);
+    }
+}

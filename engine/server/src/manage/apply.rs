@@ -1,0 +1,439 @@
+//! `apply`: all files are read, everything in them is checked against each other and against what is there, and either
+//! all of it is committed in one log entry or nothing.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use millstream_admin::{ApplyRequest, Failure, FailureCode};
+use millstream_cluster::{Catalog, CatalogChange, CatalogCommand, Command, Kind, Outcome};
+use millstream_schema_formats::JsonSchema;
+use millstream_spec::{Document, Problem, SchemaText, SourceFile, Spec, parse};
+use millstream_types::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Manager, refused, streams};
+use crate::blobs::digest;
+use crate::compile::CompileProblem;
+
+/// One line of the answer, and what it takes to make it true.
+struct Change {
+    kind: Kind,
+    name: String,
+    action: &'static str,
+    diff: Vec<String>,
+    change: Option<CatalogChange>,
+}
+
+/// Files sent along, decoded.
+struct Attached(BTreeMap<String, Vec<u8>>);
+
+impl Attached {
+    fn read(request: &ApplyRequest) -> Result<Self, Failure> {
+        let mut files = BTreeMap::new();
+        for (path, text) in &request.attachments {
+            let bytes = STANDARD.decode(text).map_err(|error| {
+                Failure::new(
+                    FailureCode::BadRequest,
+                    format!("attachment `{path}` is not base64: {error}"),
+                    "send the file's bytes in base64",
+                )
+            })?;
+            files.insert(path.clone(), bytes);
+        }
+        Ok(Self(files))
+    }
+
+    fn of(&self, document: &Document) -> Result<Option<&[u8]>, Problem> {
+        let Some(attachment) = document.attachment() else { return Ok(None) };
+        let found = self.0.get(&attachment.key).or_else(|| self.0.get(&attachment.path));
+        found.map(|bytes| Some(bytes.as_slice())).ok_or_else(|| {
+            attachment
+                .at
+                .problem(format!("file `{}` was not sent along", attachment.path))
+                .with_hint("check that it exists beside the station file")
+        })
+    }
+}
+
+impl Manager {
+    pub(super) async fn apply(&self, request: ApplyRequest) -> Result<Value, Failure> {
+        let _one_at_a_time = self.apply.lock().await;
+        self.jetstream()?;
+        let attached = Attached::read(&request)?;
+        let files: Vec<SourceFile> = request
+            .files
+            .iter()
+            .map(|file| SourceFile { name: file.name.clone(), text: file.text.clone() })
+            .collect();
+        let parsed = parse(&files, &|name| request.variables.get(name).cloned());
+        let old = self.node.catalog().clone();
+        let mut problems = parsed.problems.clone();
+        problems.extend(parsed.check_references(&|kind| names(&old, kind)));
+        let mut documents: Vec<&Document> = parsed.documents.iter().collect();
+        documents.sort_by_key(|document| document.spec.kind());
+        let mut changes = Vec::new();
+        for document in &documents {
+            match self.change(&old, document, &attached) {
+                Ok(change) => changes.push(change),
+                Err(found) => problems.extend(found),
+            }
+        }
+        let time = Timestamp::now();
+        let command = CatalogCommand {
+            time: time.0,
+            changes: changes.iter().filter_map(|change| change.change.clone()).collect(),
+        };
+        let mut commands = Vec::new();
+        if problems.is_empty() {
+            let mut new = old.clone();
+            if let Err(error) = new.apply(command.clone()) {
+                return Err(Failure::new(FailureCode::Refused, error.to_string(), "nothing was applied"));
+            }
+            problems.extend(self.compile_all(&new, &documents, &attached).await);
+            match self.stream_commands(&new, &documents, time) {
+                Ok(found) => commands = found,
+                Err(found) => problems.extend(found),
+            }
+        }
+        if !problems.is_empty() {
+            problems.sort();
+            problems.dedup();
+            let count = problems.len();
+            let noun = if count == 1 { "problem" } else { "problems" };
+            return Err(Failure::new(
+                FailureCode::Problems,
+                format!("{count} {noun}, nothing was applied"),
+                "mend what is listed and apply again",
+            )
+            .with_details(json!({ "problems": problems })));
+        }
+        if !request.dry_run {
+            self.commit(command, commands, &documents, &attached).await?;
+        }
+        let changes: Vec<Value> = changes
+            .iter()
+            .map(|change| {
+                json!({ "kind": change.kind, "name": change.name, "action": change.action, "diff": change.diff })
+            })
+            .collect();
+        Ok(json!({ "changes": changes, "problems": [], "dry_run": request.dry_run }))
+    }
+
+    fn change(&self, old: &Catalog, document: &Document, attached: &Attached) -> Result<Change, Vec<Problem>> {
+        let bytes = attached.of(document).map_err(|problem| vec![problem])?;
+        match &document.spec {
+            Spec::Schema(spec) => schema_change(old, document, spec, bytes),
+            Spec::Function(spec) => {
+                let bytes = bytes.unwrap_or_default();
+                let digest = digest(bytes);
+                let known = old.functions.get(&spec.name);
+                let before = known.map(|entry| json!({ "spec": entry.spec, "module": entry.digest }));
+                let after = json!({ "spec": spec, "module": digest });
+                let size = bytes.len() as u64;
+                let change = CatalogChange::PutFunction { spec: spec.clone(), digest, size };
+                Ok(compared(Kind::Function, &spec.name, before, &after, change))
+            }
+            Spec::Station(spec) => {
+                let before = old.stations.get(&spec.name).map(|entry| json!(entry.spec));
+                let change = CatalogChange::PutStation { spec: spec.clone() };
+                Ok(compared(Kind::Station, &spec.name, before, &json!(spec), change))
+            }
+            Spec::Source(spec) => {
+                self.check_connector(document, &spec.connector, &spec.config)?;
+                let before = old.sources.get(&spec.name).map(|entry| json!(entry.spec));
+                let change = CatalogChange::PutSource { spec: spec.clone() };
+                Ok(hidden(compared(Kind::Source, &spec.name, before, &json!(spec), change)))
+            }
+            Spec::Sink(spec) => {
+                self.check_connector(document, &spec.connector, &spec.config)?;
+                let before = old.sinks.get(&spec.name).map(|entry| json!(entry.spec));
+                let change = CatalogChange::PutSink { spec: spec.clone() };
+                Ok(hidden(compared(Kind::Sink, &spec.name, before, &json!(spec), change)))
+            }
+        }
+    }
+
+    fn check_connector(
+        &self,
+        document: &Document,
+        connector: &str,
+        config: &millstream_spec::ConnectorConfig,
+    ) -> Result<(), Vec<Problem>> {
+        use millstream_connector_api::Kind as Direction;
+        let direction =
+            if document.spec.kind() == Kind::Source { Direction::Source } else { Direction::Sink };
+        let Some(connectors) = &self.connectors else { return Ok(()) };
+        let catalog = connectors.catalog();
+        if catalog.find(direction, connector).is_none() {
+            let near = millstream_connector_api::nearest(connector, catalog.names(direction));
+            let known: Vec<_> = catalog.names(direction).collect();
+            let problem = document.problem(
+                "connector",
+                format!("there is no {} connector `{connector}`, only {}", document.spec.kind(), known.join(", ")),
+            );
+            return Err(vec![problem.with_nearest(near)]);
+        }
+        catalog.validate(direction, connector, config).map(|_| ()).map_err(|problems| {
+            let one = |problem: millstream_connector_api::Problem| {
+                let path = format!("config.{}", problem.option);
+                let place = document.problem(&path, problem.message);
+                if problem.hint.is_empty() { place } else { place.with_hint(problem.hint) }
+            };
+            problems.into_iter().map(one).collect()
+        })
+    }
+
+    /// Compiles every station that is declared or that uses something declared, against the catalog as it would be.
+    async fn compile_all(
+        &self,
+        new: &Catalog,
+        documents: &[&Document],
+        attached: &Attached,
+    ) -> Vec<Problem> {
+        let mut modules: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for document in documents {
+            if let (Spec::Function(_), Ok(Some(bytes))) = (&document.spec, attached.of(document)) {
+                modules.insert(digest(bytes), bytes.to_vec());
+            }
+        }
+        let compiler = std::sync::Arc::clone(&self.compiler);
+        let blobs = self.blobs.clone();
+        let catalog = new.clone();
+        // Compiling WASM takes its time; the workers that carry data go on.
+        let compiled = tokio::task::spawn_blocking(move || {
+            let bytes = |name: &str| modules.get(name).map_or_else(|| blobs.get(name), |bytes| Ok(bytes.clone()));
+            let functions: Vec<_> = catalog
+                .functions
+                .values()
+                .filter(|entry| modules.contains_key(&entry.digest))
+                .map(|entry| (entry.spec.name.clone(), compiler.function(entry, &bytes)))
+                .collect();
+            let broken: Vec<(Kind, String, CompileProblem)> = functions
+                .iter()
+                .filter_map(|(name, result)| {
+                    let message = result.as_ref().err()?.clone();
+                    let path = "component".to_owned();
+                    Some((Kind::Function, name.clone(), CompileProblem { path, message, hint: None, place: None }))
+                })
+                .collect();
+            if !broken.is_empty() {
+                return broken;
+            }
+            let stations = catalog.stations.values();
+            stations
+                .filter_map(|entry| {
+                    let problem = compiler.plan(&catalog, entry, &bytes).err()?;
+                    Some((Kind::Station, entry.spec.name.clone(), problem))
+                })
+                .collect()
+        })
+        .await;
+        match compiled {
+            Ok(found) => found.into_iter().map(|found| place(documents, found)).collect(),
+            Err(error) => vec![nowhere(documents, &format!("compiling failed: {error}"))],
+        }
+    }
+
+    fn stream_commands(
+        &self,
+        new: &Catalog,
+        documents: &[&Document],
+        time: Timestamp,
+    ) -> Result<Vec<Command>, Vec<Problem>> {
+        let mut commands = Vec::new();
+        let mut problems = Vec::new();
+        let mut id = self.node.next_stream_id();
+        for document in documents {
+            let Spec::Station(spec) = &document.spec else { continue };
+            for cell in self.node.streams() {
+                let own = cell.name == spec.name;
+                let stream = cell.lock();
+                // A station in the same request may give a subject up that another takes; its own check is at apply.
+                let moved = new.stations.get(&cell.name).is_some_and(|entry| entry.spec.subjects != stream.config.subjects);
+                if !own && !moved && stream.overlaps(&spec.subjects) {
+                    problems.push(document.problem(
+                        "subjects",
+                        format!("subjects overlap with those of stream `{}`: {:?}", cell.name, stream.config.subjects),
+                    ));
+                }
+            }
+            let configs = [streams::station(spec), streams::dead_letters(&spec.name, &spec.dead_letters)];
+            for config in configs {
+                match config.and_then(|config| streams::command(&self.node, id, config, time)) {
+                    Ok(Some(command)) => {
+                        id += 1;
+                        commands.push(command);
+                    }
+                    Ok(None) => {}
+                    Err(error) => problems.push(document.problem("name", error.to_string())),
+                }
+            }
+        }
+        if problems.is_empty() { Ok(commands) } else { Err(problems) }
+    }
+
+    async fn commit(
+        &self,
+        command: CatalogCommand,
+        streams: Vec<Command>,
+        documents: &[&Document],
+        attached: &Attached,
+    ) -> Result<(), Failure> {
+        if command.changes.is_empty() && streams.is_empty() {
+            return Ok(());
+        }
+        for document in documents {
+            if let (Spec::Function(_), Ok(Some(bytes))) = (&document.spec, attached.of(document)) {
+                self.blobs.put(bytes).map_err(|error| {
+                    Failure::new(FailureCode::Unavailable, format!("{error:#}"), "nothing was applied")
+                })?;
+            }
+        }
+        // The catalog first: a stream that appears finds its declaration, and never takes a message unchecked.
+        let mut commands = vec![Command::Catalog(command)];
+        commands.extend(streams);
+        let jetstream = self.jetstream()?;
+        let outcome =
+            jetstream.propose(&Command::Several(commands)).await.map_err(|error| refused(&error))?;
+        if let Outcome::Several(outcomes) = outcome {
+            for outcome in outcomes {
+                if let Outcome::Refused(error) = outcome {
+                    return Err(refused(&error));
+                }
+            }
+        }
+        let own = jetstream.clone();
+        let swapped = tokio::task::spawn_blocking(move || own.refresh_plans()).await;
+        if let Err(error) = swapped {
+            tracing::error!(target: "nats", "plans were not swapped: {error}");
+        }
+        self.connectors()?.sync().await;
+        Ok(())
+    }
+}
+
+pub(super) fn names(catalog: &Catalog, kind: Kind) -> Vec<String> {
+    match kind {
+        Kind::Schema => catalog.schemas.list().into_iter().map(|subject| subject.name).collect(),
+        Kind::Function => catalog.functions.keys().cloned().collect(),
+        Kind::Station => catalog.stations.keys().cloned().collect(),
+        Kind::Source => catalog.sources.keys().cloned().collect(),
+        Kind::Sink => catalog.sinks.keys().cloned().collect(),
+    }
+}
+
+fn schema_change(
+    old: &Catalog,
+    document: &Document,
+    spec: &millstream_spec::SchemaSpec,
+    bytes: Option<&[u8]>,
+) -> Result<Change, Vec<Problem>> {
+    let (path, text) = match &spec.text {
+        SchemaText::Inline(text) => ("schema", text.clone()),
+        SchemaText::File(file) => match std::str::from_utf8(bytes.unwrap_or_default()) {
+            Ok(text) => ("file", text.to_owned()),
+            Err(error) => {
+                return Err(vec![document.problem("file", format!("`{file}` is not text: {error}"))]);
+            }
+        },
+    };
+    let file = match &spec.text {
+        SchemaText::File(file) => format!("`{file}`: "),
+        SchemaText::Inline(_) => String::new(),
+    };
+    let wrong = |reason: String| vec![document.problem(path, format!("{file}{reason}"))];
+    JsonSchema::compile(&text).map_err(|error| wrong(error.to_string()))?;
+    let compatibility = serde_json::to_value(spec.compatibility).ok();
+    let compatibility = compatibility.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    let preview = old
+        .schemas
+        .preview(&spec.name, "json", &text, &compatibility)
+        .map_err(|error| wrong(error.to_string()))?;
+    let level = old.schemas.list().into_iter().find(|subject| subject.name == spec.name);
+    let same_level = level.as_ref().is_some_and(|subject| {
+        subject.compatibility.to_string().eq_ignore_ascii_case(&compatibility)
+    });
+    let action = match (level.is_some(), preview.created) {
+        (false, _) => "created",
+        (true, false) if same_level => "unchanged",
+        (true, _) => "changed",
+    };
+    let diff = if action == "changed" { vec![format!("version {}", preview.version)] } else { Vec::new() };
+    let change = CatalogChange::PutSchema {
+        name: spec.name.clone(),
+        format: "json".to_owned(),
+        text,
+        compatibility,
+    };
+    let change = (action != "unchanged").then_some(change);
+    Ok(Change { kind: Kind::Schema, name: spec.name.clone(), action, diff, change })
+}
+
+fn compared(kind: Kind, name: &str, before: Option<Value>, after: &Value, change: CatalogChange) -> Change {
+    let name = name.to_owned();
+    match before {
+        None => Change { kind, name, action: "created", diff: Vec::new(), change: Some(change) },
+        Some(before) if before == *after => {
+            Change { kind, name, action: "unchanged", diff: Vec::new(), change: None }
+        }
+        Some(before) => {
+            let mut diff = Vec::new();
+            difference("", &before, after, &mut diff);
+            Change { kind, name, action: "changed", diff, change: Some(change) }
+        }
+    }
+}
+
+/// Connectors' values may be secrets: only the names of what changed are shown.
+fn hidden(mut change: Change) -> Change {
+    for line in &mut change.diff {
+        if let Some((name, _)) = line.split_once(": ") {
+            *line = name.to_owned();
+        }
+    }
+    change
+}
+
+/// `path: before -> after` for every leaf that differs.
+fn difference(path: &str, before: &Value, after: &Value, lines: &mut Vec<String>) {
+    match (before, after) {
+        (Value::Object(old), Value::Object(new)) => {
+            let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for key in keys {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or(Value::Null);
+                difference(&path, &of(old), &of(new), lines);
+            }
+        }
+        _ if before != after => lines.push(format!("{path}: {before} -> {after}")),
+        _ => {}
+    }
+}
+
+/// A problem of a station or function, at its place in the files; or, when it is not in them, at what broke it.
+fn place(documents: &[&Document], (kind, name, problem): (Kind, String, CompileProblem)) -> Problem {
+    let own = documents.iter().find(|document| document.spec.kind() == kind && document.spec.name() == name);
+    let found = match (own, problem.place) {
+        (Some(document), Some((line, column))) => {
+            document.text_at(&problem.path, line, column).problem(problem.message)
+        }
+        (Some(document), None) => {
+            let file = document.attachment().map(|attachment| format!("`{}`: ", attachment.path));
+            let file = if problem.path == "component" { file.unwrap_or_default() } else { String::new() };
+            document.problem(&problem.path, format!("{file}{}", problem.message))
+        }
+        (None, _) => nowhere(documents, &format!("{kind} `{name}` would break: {}", problem.message)),
+    };
+    match problem.hint {
+        Some(hint) => found.with_hint(hint),
+        None => found,
+    }
+}
+
+fn nowhere(documents: &[&Document], message: &str) -> Problem {
+    match documents.first() {
+        Some(document) => document.problem("name", message),
+        None => Problem { file: String::new(), line: 0, column: 0, message: message.to_owned(), hint: None },
+    }
+}

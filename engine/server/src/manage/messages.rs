@@ -1,0 +1,161 @@
+//! `publish` and `tail`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use millstream_admin::{Failure, FailureCode, MessagesRequest, PublishRequest, Reply};
+use millstream_jetstream::{IngestRecord, Reader, RecordEnd, StoredRecord};
+use millstream_types::{HeaderBlock, HeadersBuilder, Message, check_subject};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use super::{Manager, not_found, refused};
+
+/// Messages read from the log at once.
+const PAGE: usize = 256;
+/// Messages listed when no limit is given and nothing is followed.
+const DEFAULT_LIMIT: u64 = 100;
+
+impl Manager {
+    pub(super) async fn publish(&self, request: PublishRequest) -> Result<Value, Failure> {
+        let bad = |error: String, hint: &'static str| Failure::new(FailureCode::BadRequest, error, hint);
+        check_subject(request.subject.as_bytes())
+            .map_err(|error| bad(error.to_string(), "name a literal subject, such as `flights.UA`"))?;
+        let payload = match (request.payload, request.payload_base64) {
+            (Some(text), None) => Bytes::from(text),
+            (None, Some(text)) => STANDARD
+                .decode(text)
+                .map_err(|error| bad(format!("payload is not base64: {error}"), "encode the bytes in base64"))?
+                .into(),
+            (None, None) => Bytes::new(),
+            (Some(_), Some(_)) => {
+                return Err(bad("two payloads are given".to_owned(), "give `payload` or `payload_base64`"));
+            }
+        };
+        let mut headers = HeadersBuilder::new();
+        for (name, value) in &request.headers {
+            headers.push(name, value);
+        }
+        let message = Message {
+            subject: Bytes::from(request.subject.clone()),
+            reply: None,
+            headers: headers.build(),
+            payload,
+        };
+        let ends = self
+            .jetstream()?
+            .ingest()
+            .commit(vec![IngestRecord::from(message)], None)
+            .await
+            .map_err(|error| {
+                Failure::new(FailureCode::Unavailable, error.to_string(), "nothing was stored; try again")
+            })?;
+        match ends.into_iter().next() {
+            Some(RecordEnd::Stored { stream, seq }) => Ok(json!({ "stream": stream, "seq": seq })),
+            Some(RecordEnd::Duplicate { stream, seq }) => {
+                Ok(json!({ "stream": stream, "seq": seq, "duplicate": true }))
+            }
+            Some(RecordEnd::Dropped) => Ok(json!({ "stream": null, "seq": 0, "dropped": true })),
+            Some(RecordEnd::Rejected { stage, code, reason }) => Err(Failure::new(
+                FailureCode::Refused,
+                format!("rejected by {stage}: {reason} ({code})"),
+                "mend the message, or look at the station's dead letters",
+            )
+            .with_details(json!({ "stage": stage, "reason_code": code }))),
+            Some(RecordEnd::Refused(error)) => Err(refused(&error)),
+            Some(RecordEnd::NoStation) | None => Err(Failure::new(
+                FailureCode::NotFound,
+                format!("no station stores `{}`", request.subject),
+                "apply a station with that subject, or publish with a NATS client for live subscribers only",
+            )),
+        }
+    }
+
+    pub(super) fn messages(&self, station: &str, request: &MessagesRequest) -> Result<Reply, Failure> {
+        let Some(cell) = self.node.stream(station) else {
+            let names: Vec<String> = self.node.streams().iter().map(|cell| cell.name.clone()).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            return Err(not_found(millstream_cluster::Kind::Station, station, &names));
+        };
+        let first = cell.lock().first_seq();
+        let from = request.from_seq.unwrap_or(first).max(first);
+        let limit = request.limit.unwrap_or(if request.follow { u64::MAX } else { DEFAULT_LIMIT });
+        let reader = self.jetstream()?.reader();
+        let (lines, receiver) = mpsc::channel(PAGE);
+        tokio::spawn(list(reader, station.to_owned(), from, limit, request.follow, lines));
+        Ok(Reply::Lines(receiver))
+    }
+}
+
+/// Sends messages until the limit, the end of the station, or the listener's end.
+async fn list(
+    reader: Reader,
+    station: String,
+    mut from: u64,
+    mut left: u64,
+    follow: bool,
+    lines: mpsc::Sender<Bytes>,
+) {
+    while left > 0 {
+        let page = PAGE.min(usize::try_from(left).unwrap_or(PAGE));
+        let found = match reader.range(&station, from, page) {
+            Ok(found) => found,
+            Err(error) => {
+                let line = format!("{}\n", json!({ "error": error.to_string() }));
+                // Whether anybody still listens no longer matters.
+                let _gone = lines.send(line.into()).await;
+                return;
+            }
+        };
+        for record in &found {
+            let line = format!("{}\n", shown(record));
+            if lines.send(line.into()).await.is_err() {
+                return;
+            }
+            from = record.seq + 1;
+            left -= 1;
+        }
+        if found.is_empty() {
+            if !follow {
+                return;
+            }
+            tokio::select! {
+                () = reader.changed(&station, from - 1) => {}
+                () = lines.closed() => return,
+            }
+        }
+    }
+}
+
+/// A message as JSON: its payload as JSON where it is JSON, as text where it is text, else in base64.
+pub(super) fn shown(record: &StoredRecord) -> Value {
+    let view = record.view();
+    let mut value = Map::new();
+    value.insert("seq".to_owned(), record.seq.into());
+    value.insert("time".to_owned(), record.time.to_rfc3339().into());
+    value.insert("subject".to_owned(), String::from_utf8_lossy(view.subject).into_owned().into());
+    value.insert("headers".to_owned(), headers_of(view.headers));
+    put_payload(&mut value, view.payload);
+    value.into()
+}
+
+pub(super) fn headers_of(raw: &[u8]) -> Value {
+    let mut headers = Map::new();
+    for (name, value) in HeaderBlock::new(raw).iter() {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        headers.entry(text(name)).or_insert_with(|| text(value).into());
+    }
+    headers.into()
+}
+
+pub(super) fn put_payload(value: &mut Map<String, Value>, payload: &[u8]) {
+    match std::str::from_utf8(payload) {
+        Ok(text) => {
+            let json = serde_json::from_str(text).unwrap_or_else(|_| text.into());
+            value.insert("payload".to_owned(), json);
+        }
+        Err(_) => {
+            value.insert("payload_base64".to_owned(), STANDARD.encode(payload).into());
+        }
+    }
+}

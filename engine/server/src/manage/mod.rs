@@ -1,0 +1,188 @@
+//! The management operations, behind HTTP and NATS alike.
+
+mod apply;
+mod describe;
+mod letters;
+mod messages;
+mod remove;
+mod streams;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_admin::{
+    BoxFuture, Failure, FailureCode, Management, MonitorQuery, Operation, Reply, operation_of,
+};
+use millstream_broker::{Broker, Collector, Handler, Origin, Published};
+use millstream_cluster::{Kind, Node};
+use millstream_consensus::Group;
+use millstream_jetstream::JetStream;
+use millstream_streams::ApiError;
+use millstream_types::Timestamp;
+use serde_json::Value;
+
+use crate::blobs::Blobs;
+use crate::compile::Compiler;
+use crate::connectors::Connectors;
+use crate::metrics::Metrics;
+use crate::monitor;
+
+/// Everything the operations work on.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    pub(crate) broker: Broker,
+    pub(crate) group: Group<Node>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) jetstream: Option<JetStream>,
+    pub(crate) connectors: Option<Arc<Connectors>>,
+    pub(crate) compiler: Arc<Compiler>,
+    pub(crate) blobs: Blobs,
+    pub(crate) metrics: Metrics,
+    pub(crate) store: PathBuf,
+    pub(crate) started: Timestamp,
+    /// One apply or delete at a time: what is checked must still hold when it is proposed.
+    pub(crate) apply: tokio::sync::Mutex<()>,
+}
+
+impl Manager {
+    fn jetstream(&self) -> Result<&JetStream, Failure> {
+        self.jetstream.as_ref().ok_or_else(|| {
+            Failure::new(FailureCode::Unavailable, "JetStream is off", "start the server with `-js`")
+        })
+    }
+
+    fn connectors(&self) -> Result<&Arc<Connectors>, Failure> {
+        self.connectors.as_ref().ok_or_else(|| {
+            Failure::new(FailureCode::Unavailable, "JetStream is off", "start the server with `-js`")
+        })
+    }
+
+    async fn operate(&self, operation: Operation) -> Result<Reply, Failure> {
+        let value = match operation {
+            Operation::Apply(request) => self.apply(request).await?,
+            Operation::List { kind } => self.list(parse_kind(&kind)?)?,
+            Operation::Describe { kind, name } => self.describe(parse_kind(&kind)?, &name)?,
+            Operation::Delete { kind, name } => self.delete(parse_kind(&kind)?, &name).await?,
+            Operation::Publish(request) => self.publish(request).await?,
+            Operation::Messages { station, request } => return self.messages(&station, &request),
+            Operation::DeadLetters { station, limit } => self.dead_letters(&station, limit)?,
+            Operation::DeadLetter { station, id } => self.dead_letter(&station, id)?,
+            Operation::Resend { station, id } => self.resend(&station, id).await?,
+            Operation::DropLetter { station, id } => self.drop_letter(&station, id).await?,
+            Operation::Status => self.status(),
+        };
+        Ok(Reply::Value(value))
+    }
+}
+
+fn parse_kind(word: &str) -> Result<Kind, Failure> {
+    Kind::parse(word).ok_or_else(|| {
+        Failure::new(
+            FailureCode::NotFound,
+            format!("there is no kind `{word}`"),
+            "use station, schema, function, source or sink",
+        )
+    })
+}
+
+/// Which way a connector of this kind moves records.
+pub(crate) fn direction(kind: Kind) -> millstream_connector_api::Kind {
+    match kind {
+        Kind::Source => millstream_connector_api::Kind::Source,
+        _ => millstream_connector_api::Kind::Sink,
+    }
+}
+
+/// A refusal by the streams' rules.
+fn refused(error: &ApiError) -> Failure {
+    let code = match error.code {
+        404 => FailureCode::NotFound,
+        503 | 500 => FailureCode::Unavailable,
+        _ => FailureCode::Refused,
+    };
+    Failure::new(code, error.to_string(), "see the message; nothing was changed")
+}
+
+fn not_found(kind: Kind, name: &str, known: &[&str]) -> Failure {
+    let near = millstream_spec::nearest(name, known.iter().copied());
+    let hint = near.map_or_else(
+        || format!("`millstream get {}` lists what there is", kind.plural()),
+        |near| format!("did you mean `{near}`?"),
+    );
+    Failure::new(FailureCode::NotFound, format!("there is no {kind} `{name}`"), hint)
+}
+
+impl Management for Manager {
+    fn call(&self, operation: Operation) -> BoxFuture<'_, Result<Reply, Failure>> {
+        Box::pin(self.operate(operation))
+    }
+
+    fn monitor(&self, page: &str, query: &MonitorQuery) -> Option<(u16, Value)> {
+        monitor::page(self, page, query)
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text(self)
+    }
+}
+
+/// Requests under `$MS.API.>`.
+#[derive(Debug)]
+pub(crate) struct NatsDoor {
+    queue: tokio::sync::mpsc::Sender<(String, Bytes, Bytes)>,
+}
+
+/// Requests that may wait.
+const QUEUE: usize = 1024;
+
+impl NatsDoor {
+    pub(crate) fn start(manager: Arc<Manager>) -> Self {
+        let (queue, mut requests) = tokio::sync::mpsc::channel::<(String, Bytes, Bytes)>(QUEUE);
+        let mut publisher = manager.broker.publisher();
+        tokio::spawn(async move {
+            while let Some((subject, reply, payload)) = requests.recv().await {
+                let answer = match operation_of(&subject, &payload) {
+                    Ok(operation) => manager.operate(operation).await,
+                    Err(failure) => Err(failure),
+                };
+                let body = match answer {
+                    Ok(Reply::Value(value)) => value,
+                    Ok(Reply::Lines(mut lines)) => {
+                        // A request has one answer: the lines that are there, as a list.
+                        let mut items = Vec::new();
+                        while let Some(line) = lines.recv().await {
+                            items.extend(serde_json::from_slice::<Value>(&line).ok());
+                        }
+                        serde_json::json!({ "items": items })
+                    }
+                    Err(failure) => failure.body(),
+                };
+                publisher.send(&reply, None, &[], body.to_string().as_bytes());
+                publisher.flush();
+            }
+        });
+        Self { queue }
+    }
+}
+
+impl Handler for NatsDoor {
+    fn collector(&self, _origin: &Arc<Origin>) -> Box<dyn Collector> {
+        Box::new(Gather(self.queue.clone()))
+    }
+}
+
+struct Gather(tokio::sync::mpsc::Sender<(String, Bytes, Bytes)>);
+
+impl Collector for Gather {
+    fn push(&mut self, message: &Published<'_>) {
+        let Some(reply) = message.reply else { return };
+        let subject = String::from_utf8_lossy(message.subject).into_owned();
+        let request = (subject, Bytes::copy_from_slice(reply), Bytes::copy_from_slice(message.payload));
+        if self.0.try_send(request).is_err() {
+            tracing::warn!(target: "nats", "management request limit of {QUEUE} reached, request dropped");
+        }
+    }
+
+    fn flush(&mut self) {}
+}

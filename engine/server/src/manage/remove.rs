@@ -1,0 +1,52 @@
+//! `delete`: refused while something uses it.
+
+use millstream_admin::{Failure, FailureCode};
+use millstream_cluster::{CatalogChange, CatalogCommand, Command, Kind, Outcome};
+use millstream_streams::Command as StreamCommand;
+use millstream_types::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Manager, not_found, refused, streams};
+
+impl Manager {
+    pub(super) async fn delete(&self, kind: Kind, name: &str) -> Result<Value, Failure> {
+        let _one_at_a_time = self.apply.lock().await;
+        let jetstream = self.jetstream()?;
+        let (known, users) = {
+            let catalog = self.node.catalog();
+            (super::apply::names(&catalog, kind), catalog.users_of(kind, name))
+        };
+        if !known.iter().any(|known| known == name) {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            return Err(not_found(kind, name, &known));
+        }
+        if !users.is_empty() {
+            return Err(Failure::new(
+                FailureCode::Conflict,
+                format!("{kind} `{name}` is used by {}", users.join(", ")),
+                "change or delete those first",
+            ));
+        }
+        let change = CatalogChange::Delete { kind, name: name.to_owned() };
+        let catalog = CatalogCommand { time: Timestamp::now().0, changes: vec![change] };
+        let mut commands = vec![Command::Catalog(catalog)];
+        if kind == Kind::Station {
+            for stream in [name.to_owned(), streams::letters_name(name)] {
+                if let Some(cell) = self.node.stream(&stream) {
+                    commands.push(Command::Stream(StreamCommand::DeleteStream { id: cell.id }));
+                }
+            }
+        }
+        let outcome =
+            jetstream.propose(&Command::Several(commands)).await.map_err(|error| refused(&error))?;
+        if let Outcome::Several(outcomes) = outcome {
+            for outcome in outcomes {
+                if let Outcome::Refused(error) = outcome {
+                    return Err(refused(&error));
+                }
+            }
+        }
+        self.connectors()?.sync().await;
+        Ok(json!({ "changes": [{ "kind": kind, "name": name, "action": "deleted", "diff": [] }] }))
+    }
+}

@@ -1,0 +1,260 @@
+//! A whole server: what is started, in which order, and how it stops.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use millstream_access::{Authenticator, User};
+use millstream_admin::{Admin, Management};
+use millstream_broker::{Attachment, Broker};
+use millstream_cluster::Node;
+use millstream_config::{Authorization, Config};
+use millstream_consensus::Group;
+use millstream_jetstream::JetStream;
+use millstream_journal::{DiskStorage, MemoryStorage, Storage};
+use millstream_pipeline::PipelineMetrics;
+use tracing::info;
+
+use crate::blobs::Blobs;
+use crate::compile::Compiler;
+use crate::connectors::Connectors;
+use crate::manage::{Manager, NatsDoor};
+use crate::metrics::Metrics;
+
+/// The nats-server version whose behaviour clients may expect.
+pub(crate) const NATS_VERSION: &str = "2.14.3";
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Running {
+    broker: Broker,
+    group: Group<Node>,
+    node: Arc<Node>,
+    jetstream: Option<JetStream>,
+    connectors: Option<Arc<Connectors>>,
+    manager: Arc<Manager>,
+    admin: Option<Admin>,
+    nats_door: Option<Attachment>,
+    /// The store of a server without JetStream lives here and goes with it.
+    _scratch: Option<tempfile::TempDir>,
+}
+
+impl Running {
+    /// Starts everything. What fails is said with what to do, and nothing is left running.
+    pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
+        let (storage, store, scratch) = open_store(config)?;
+        let node = Arc::new(Node::default());
+        let group = open_group(config, storage, Arc::clone(&node)).await?;
+        let broker = Broker::start(broker_options(config).await?).await?;
+        let pipelines = PipelineMetrics::default();
+        let blobs = Blobs::open(&store)?;
+        let compiler = Arc::new(Compiler::new(blobs.clone(), pipelines.clone())?);
+        let (jetstream, connectors) = if config.jetstream.is_some() {
+            let limits = config.jetstream.as_ref();
+            let plans = Arc::clone(&compiler);
+            let options = millstream_jetstream::Options {
+                broker: broker.clone(),
+                group: group.clone(),
+                node: Arc::clone(&node),
+                plans,
+                max_storage: limits.and_then(|limits| limits.max_file).unwrap_or(0),
+                max_memory: limits.and_then(|limits| limits.max_memory).unwrap_or(0),
+            };
+            // Compiling recovered stations may take seconds; the runtime's workers go on serving meanwhile.
+            let jetstream = tokio::task::spawn_blocking(move || JetStream::start(options)).await??;
+            let allow = config.millstream.allow_private_addresses;
+            let connectors = Connectors::new(jetstream.clone(), Arc::clone(&node), allow);
+            connectors.sync().await;
+            (Some(jetstream), Some(connectors))
+        } else {
+            (None, None)
+        };
+        let metrics = Metrics::new(&pipelines);
+        let manager = Arc::new(Manager {
+            broker: broker.clone(),
+            group: group.clone(),
+            node: Arc::clone(&node),
+            jetstream: jetstream.clone(),
+            connectors: connectors.clone(),
+            compiler,
+            blobs,
+            metrics,
+            store,
+            started: millstream_types::Timestamp::now(),
+            apply: tokio::sync::Mutex::new(()),
+        });
+        let mut running = Self {
+            broker,
+            group,
+            node,
+            jetstream,
+            connectors,
+            manager,
+            admin: None,
+            nats_door: None,
+            _scratch: scratch,
+        };
+        running.open_doors(config).await?;
+        info!(target: "nats", "Server is ready");
+        Ok(running)
+    }
+
+    async fn open_doors(&mut self, config: &Config) -> anyhow::Result<()> {
+        if let Some(http) = &config.http {
+            let listen = resolve(&http.host, http.port).await?;
+            let options = millstream_admin::Options { listen };
+            self.admin = Some(Admin::start(options, self.management()).await?);
+        }
+        let door = NatsDoor::start(Arc::clone(&self.manager));
+        self.nats_door = Some(self.broker.attach("$MS.API.>", Arc::new(door))?);
+        Ok(())
+    }
+
+    /// Where NATS clients connect.
+    pub(crate) fn nats_address(&self) -> SocketAddr {
+        self.broker.local_addr()
+    }
+
+    /// Where monitoring and management are served.
+    pub(crate) fn http_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// The operations of the management API.
+    pub(crate) fn management(&self) -> Arc<dyn Management> {
+        Arc::clone(&self.manager) as Arc<dyn Management>
+    }
+
+    /// The JetStream service; a server with it off has none.
+    pub(crate) fn jetstream(&self) -> Option<&JetStream> {
+        self.jetstream.as_ref()
+    }
+
+    /// The replicated state.
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// The sources and sinks; a server without JetStream has none.
+    pub(crate) fn connectors(&self) -> Option<&Arc<Connectors>> {
+        self.connectors.as_ref()
+    }
+
+    /// Stops: first what brings messages in, then the doors, then the log with a last checkpoint.
+    pub(crate) async fn stop(mut self) {
+        info!(target: "nats", "Initiating Shutdown...");
+        if let Some(connectors) = &self.connectors {
+            connectors.stop_all().await;
+        }
+        if let Some(admin) = &self.admin {
+            admin.stop();
+        }
+        self.nats_door = None;
+        self.broker.shutdown().await;
+        let group = self.group.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || group.shutdown()).await {
+            tracing::error!(target: "nats", "log was not closed cleanly: {error}");
+        }
+        info!(target: "nats", "Server Exiting..");
+    }
+}
+
+type Store = (Arc<dyn Storage>, PathBuf, Option<tempfile::TempDir>);
+
+/// The store folder; without JetStream nothing is stored, and the state lives in memory.
+fn open_store(config: &Config) -> anyhow::Result<Store> {
+    match &config.jetstream {
+        Some(jetstream) => {
+            let folder = jetstream.store_dir.clone();
+            let storage = DiskStorage::open(&folder.join("journal"))?;
+            Ok((Arc::new(storage), folder, None))
+        }
+        None => {
+            let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+            let folder = scratch.path().to_owned();
+            Ok((Arc::new(MemoryStorage::new()), folder, Some(scratch)))
+        }
+    }
+}
+
+async fn open_group(
+    config: &Config,
+    storage: Arc<dyn Storage>,
+    node: Arc<Node>,
+) -> anyhow::Result<Group<Node>> {
+    let mut journal = millstream_journal::Options::default();
+    if config.jetstream.is_none() {
+        journal.file_size = 1 << 20;
+    }
+    if let Some(size) = config.millstream.journal_file_size {
+        journal.file_size = size;
+    }
+    if let Some(cache) = config.millstream.journal_cache {
+        journal.tail_cache_bytes = usize::try_from(cache).unwrap_or(usize::MAX);
+    }
+    let options = millstream_consensus::Options { journal, storage };
+    let opened = tokio::task::spawn_blocking(move || Group::open(options, node)).await?;
+    Ok(opened?)
+}
+
+async fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    if host.is_empty() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
+    }
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let found = tokio::net::lookup_host((bare, port)).await;
+    match found.ok().and_then(|mut addresses| addresses.next()) {
+        Some(address) => Ok(address),
+        None => bail!("host `{host}` has no address; give an IP address or a known name with `-a`"),
+    }
+}
+
+async fn broker_options(config: &Config) -> anyhow::Result<millstream_broker::Options> {
+    let limits = &config.limits;
+    let listen = resolve(&config.host, config.port).await?;
+    let auth = match &config.authorization {
+        Authorization::None => Authenticator::none(),
+        Authorization::Token(token) => Authenticator::token(token.expose()),
+        Authorization::Users(users) => Authenticator::users(
+            users
+                .iter()
+                .map(|user| User { name: user.name.clone(), password: user.password.expose().to_owned() })
+                .collect(),
+        ),
+    };
+    Ok(millstream_broker::Options {
+        server_name: config.server_name.clone().unwrap_or_else(|| "millstream".to_owned()),
+        version: NATS_VERSION.to_owned(),
+        max_payload: limits.max_payload,
+        max_control_line: limits.max_control_line,
+        max_pending: limits.max_pending,
+        max_connections: limits.max_connections,
+        ping_interval: limits.ping_interval,
+        ping_max: limits.ping_max,
+        write_deadline: limits.write_deadline,
+        auth_timeout: limits.auth_timeout,
+        jetstream: config.jetstream.is_some(),
+        trace: config.logging.trace,
+        auth,
+        ..millstream_broker::Options::new(listen)
+    })
+}
+
+/// What is written to the ports file.
+pub(crate) fn ports(running: &Running) -> serde_json::Value {
+    let mut ports = serde_json::Map::new();
+    ports.insert("nats".to_owned(), serde_json::json!([format!("nats://{}", running.nats_address())]));
+    if let Some(http) = running.http_address() {
+        ports.insert("monitoring".to_owned(), serde_json::json!([format!("http://{http}")]));
+    }
+    ports.into()
+}
+
+/// Writes a small file whole: readers see it complete or not at all.
+pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    let draft = path.with_extension("new");
+    std::fs::write(&draft, text)
+        .and_then(|()| std::fs::rename(&draft, path))
+        .with_context(|| format!("cannot write `{}`; check that its folder exists and may be written to", path.display()))
+}
