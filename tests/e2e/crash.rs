@@ -42,14 +42,22 @@ async fn publish(server: String, publisher: usize, history: Shared, acked: Arc<A
                 history.attempted += 1;
                 history.attempted - 1
             });
-            match js.publish(format!("load.{publisher}"), format!("{publisher}:{counter}").into()).await {
+            match js
+                .publish(
+                    format!("load.{publisher}"),
+                    format!("{publisher}:{counter}").into(),
+                )
+                .await
+            {
                 Ok(ack) => window.push((counter, ack)),
                 Err(_) => return,
             }
         }
         for (counter, ack) in window {
             let Ok(ack) = ack.await else { return };
-            note(&history, |history| history.acknowledged.insert(counter, ack.sequence));
+            note(&history, |history| {
+                history.acknowledged.insert(counter, ack.sequence)
+            });
             acked.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -103,7 +111,11 @@ async fn check(path: &Path, histories: &[Shared]) {
     let total = stream.info().await.expect("info").state.messages;
     let ordered = jetstream::consumer::pull::OrderedConfig::default();
     let consumer = stream.create_consumer(ordered).await.expect("consumer");
-    let mut messages = consumer.messages().await.expect("messages").take(usize::try_from(total).expect("small"));
+    let mut messages = consumer
+        .messages()
+        .await
+        .expect("messages")
+        .take(usize::try_from(total).expect("small"));
     let mut stored: BTreeMap<(usize, u64), u64> = BTreeMap::new();
     let mut last: BTreeMap<usize, u64> = BTreeMap::new();
     while let Some(message) = messages.next().await {
@@ -111,16 +123,27 @@ async fn check(path: &Path, histories: &[Shared]) {
         let seq = message.info().expect("info").stream_sequence;
         let text = String::from_utf8(message.payload.to_vec()).expect("text");
         let (publisher, counter) = text.split_once(':').expect("publisher:counter");
-        let id: (usize, u64) = (publisher.parse().expect("number"), counter.parse().expect("number"));
+        let id: (usize, u64) = (
+            publisher.parse().expect("number"),
+            counter.parse().expect("number"),
+        );
         let attempted = note(&histories[id.0], |history| history.attempted);
         assert!(id.1 < attempted, "{text} was never published");
         assert_eq!(stored.insert(id, seq), None, "{text} is stored twice");
         let before = last.insert(id.0, id.1);
-        assert!(before.is_none_or(|before| before < id.1), "publisher {} is out of order at {seq}", id.0);
+        assert!(
+            before.is_none_or(|before| before < id.1),
+            "publisher {} is out of order at {seq}",
+            id.0
+        );
     }
     for (publisher, history) in histories.iter().enumerate() {
         for (counter, seq) in note(history, |history| history.acknowledged.clone()) {
-            assert_eq!(stored.get(&(publisher, counter)), Some(&seq), "{publisher}:{counter} was acknowledged as {seq}");
+            assert_eq!(
+                stored.get(&(publisher, counter)),
+                Some(&seq),
+                "{publisher}:{counter} was acknowledged as {seq}"
+            );
         }
     }
 }

@@ -104,6 +104,18 @@ fn it_leaves_nothing_behind() {
         "{}",
         text(&output)
     );
+    let broken = folder.path().join("broken");
+    std::fs::create_dir(&broken).expect("folder");
+    std::fs::write(broken.join("flights.yaml"), "kind: station\nnme: flights\n").expect("file");
+    std::fs::write(broken.join("flights.jsonl"), "{}\n").expect("file");
+    let output = run(&["--example", broken.to_str().expect("path")]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(
+        text(&output).contains("flights.yaml:2"),
+        "{}",
+        text(&output)
+    );
+    std::fs::remove_dir_all(&broken).expect("removed");
     assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0);
 }
 

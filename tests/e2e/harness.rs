@@ -17,7 +17,10 @@ pub fn binary() -> &'static Path {
 
 /// The repository.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace's root")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the workspace's root")
 }
 
 /// A running server; killed when dropped.
@@ -41,7 +44,11 @@ impl Server {
         let _absent = fs::remove_dir_all(&ports);
         fs::create_dir_all(&ports).expect("ports folder");
         let log = folder.join("server.log");
-        let output = fs::OpenOptions::new().create(true).append(true).open(&log).expect("log file");
+        let output = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("log file");
         let child = Command::new(binary())
             .args(["serve", "-p", "-1", "-m", "-1", "-js"])
             .arg("-sd")
@@ -54,13 +61,26 @@ impl Server {
             .stderr(output)
             .spawn()
             .expect("the server starts");
-        let mut server = Self { child, folder: folder.to_owned(), nats: String::new(), http: String::new(), log };
+        let mut server = Self {
+            child,
+            folder: folder.to_owned(),
+            nats: String::new(),
+            http: String::new(),
+            log,
+        };
         let file = ports.join(format!("millstream_{}.ports", server.child.id()));
         let text = server.wait_for("the ports file", || {
-            fs::read_to_string(&file).ok().filter(|text| text.ends_with("}\n") || text.ends_with('}'))
+            fs::read_to_string(&file)
+                .ok()
+                .filter(|text| text.ends_with("}\n") || text.ends_with('}'))
         });
         let urls: Value = serde_json::from_str(&text).expect("ports are JSON");
-        let first = |kind: &str| urls[kind][0].as_str().unwrap_or_else(|| panic!("{kind} in {urls}")).to_owned();
+        let first = |kind: &str| {
+            urls[kind][0]
+                .as_str()
+                .unwrap_or_else(|| panic!("{kind} in {urls}"))
+                .to_owned()
+        };
         server.nats = first("nats");
         server.http = first("monitoring");
         server
@@ -74,9 +94,16 @@ impl Server {
                 return value;
             }
             if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("server ended with {status} while waiting for {what}:\n{}", self.log());
+                panic!(
+                    "server ended with {status} while waiting for {what}:\n{}",
+                    self.log()
+                );
             }
-            assert!(since.elapsed() < PATIENCE, "no {what} after {PATIENCE:?}:\n{}", self.log());
+            assert!(
+                since.elapsed() < PATIENCE,
+                "no {what} after {PATIENCE:?}:\n{}",
+                self.log()
+            );
             std::thread::yield_now();
         }
     }
@@ -98,14 +125,21 @@ impl Server {
 
     /// SIGTERM, and its exit status.
     pub fn terminate(mut self) -> ExitStatus {
-        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().expect("kill runs");
+        let status = Command::new("kill")
+            .args(["-TERM", &self.pid().to_string()])
+            .status()
+            .expect("kill runs");
         assert!(status.success());
         let since = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
                 return status;
             }
-            assert!(since.elapsed() < PATIENCE, "SIGTERM did not end it:\n{}", self.log());
+            assert!(
+                since.elapsed() < PATIENCE,
+                "SIGTERM did not end it:\n{}",
+                self.log()
+            );
             std::thread::yield_now();
         }
     }
@@ -126,8 +160,14 @@ impl Server {
         let mut all = arguments.to_vec();
         all.extend(["--output", "json"]);
         let output = self.cli(&all);
-        assert!(output.status.success(), "{arguments:?}: {}\n{}", text(&output), self.log());
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)))
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}\n{}",
+            text(&output),
+            self.log()
+        );
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", text(&output)))
     }
 
     /// Writes a station file and applies it.
@@ -137,12 +177,21 @@ impl Server {
     }
 
     pub async fn client(&self) -> async_nats::Client {
-        async_nats::connect(&self.nats).await.unwrap_or_else(|error| panic!("{error}:\n{}", self.log()))
+        async_nats::connect(&self.nats)
+            .await
+            .unwrap_or_else(|error| panic!("{error}:\n{}", self.log()))
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let response = http().get(format!("{}{path}", self.http)).send().await.expect("an answer");
-        (response.status().as_u16(), response.text().await.expect("a body"))
+        let response = http()
+            .get(format!("{}{path}", self.http))
+            .send()
+            .await
+            .expect("an answer");
+        (
+            response.status().as_u16(),
+            response.text().await.expect("a body"),
+        )
     }
 }
 
@@ -156,7 +205,11 @@ impl Drop for Server {
 
 /// Everything a command printed.
 pub fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// An HTTP client.
@@ -168,7 +221,10 @@ pub fn http() -> reqwest::Client {
 
 /// A folder of the test's own.
 pub fn folder() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("millstream-e2e-").tempdir().expect("a temporary folder")
+    tempfile::Builder::new()
+        .prefix("millstream-e2e-")
+        .tempdir()
+        .expect("a temporary folder")
 }
 
 /// Waits for a condition asked of a server over the network.

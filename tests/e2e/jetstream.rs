@@ -12,7 +12,11 @@ async fn context(server: &Server) -> jetstream::Context {
 }
 
 fn config(name: &str) -> stream::Config {
-    stream::Config { name: name.to_owned(), subjects: vec![format!("{name}.>")], ..Default::default() }
+    stream::Config {
+        name: name.to_owned(),
+        subjects: vec![format!("{name}.>")],
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -22,28 +26,71 @@ async fn publishes_are_acknowledged_in_order_and_once() {
     let js = context(&server).await;
     let mut stream = js.create_stream(config("orders")).await.expect("stream");
     for number in 1..=3_u64 {
-        let ack = js.publish(format!("orders.{number}"), "x".into()).await.expect("sent").await.expect("stored");
-        assert_eq!((ack.stream.as_str(), ack.sequence, ack.duplicate), ("orders", number, false));
+        let ack = js
+            .publish(format!("orders.{number}"), "x".into())
+            .await
+            .expect("sent")
+            .await
+            .expect("stored");
+        assert_eq!(
+            (ack.stream.as_str(), ack.sequence, ack.duplicate),
+            ("orders", number, false)
+        );
     }
-    let twice = || jetstream::message::PublishMessage::build().message_id("once").payload("y".into());
-    let first = js.send_publish("orders.id", twice()).await.expect("sent").await.expect("stored");
-    let second = js.send_publish("orders.id", twice()).await.expect("sent").await.expect("acknowledged");
+    let twice = || {
+        jetstream::message::PublishMessage::build()
+            .message_id("once")
+            .payload("y".into())
+    };
+    let first = js
+        .send_publish("orders.id", twice())
+        .await
+        .expect("sent")
+        .await
+        .expect("stored");
+    let second = js
+        .send_publish("orders.id", twice())
+        .await
+        .expect("sent")
+        .await
+        .expect("acknowledged");
     assert_eq!((first.sequence, first.duplicate), (4, false));
     assert_eq!((second.sequence, second.duplicate), (4, true));
 
-    let expecting = jetstream::message::PublishMessage::build().expected_last_sequence(2).payload("z".into());
-    let refused = js.send_publish("orders.x", expecting).await.expect("sent").await.expect_err("refused");
-    assert!(refused.to_string().contains("wrong last sequence"), "{refused}");
+    let expecting = jetstream::message::PublishMessage::build()
+        .expected_last_sequence(2)
+        .payload("z".into());
+    let refused = js
+        .send_publish("orders.x", expecting)
+        .await
+        .expect("sent")
+        .await
+        .expect_err("refused");
+    assert!(
+        refused.to_string().contains("wrong last sequence"),
+        "{refused}"
+    );
 
     let info = stream.info().await.expect("info");
     assert_eq!((info.state.messages, info.state.last_sequence), (4, 4));
     let message = stream.get_raw_message(2).await.expect("message");
     assert_eq!(message.subject.as_str(), "orders.2");
-    let last = stream.get_last_raw_message_by_subject("orders.3").await.expect("message");
+    let last = stream
+        .get_last_raw_message_by_subject("orders.3")
+        .await
+        .expect("message");
     assert_eq!(last.sequence, 3);
     stream.delete_message(2).await.expect("deleted");
     assert!(stream.get_raw_message(2).await.is_err());
-    assert_eq!(stream.purge().filter("orders.1").await.expect("purged").purged, 1);
+    assert_eq!(
+        stream
+            .purge()
+            .filter("orders.1")
+            .await
+            .expect("purged")
+            .purged,
+        1
+    );
     let names: Vec<String> = js.stream_names().try_collect().await.expect("names");
     assert_eq!(names, ["orders"]);
     js.delete_stream("orders").await.expect("deleted");
@@ -55,30 +102,63 @@ async fn limits_give_way_or_refuse() {
     let folder = folder();
     let server = Server::start(folder.path());
     let js = context(&server).await;
-    let old = stream::Config { max_messages: 2, ..config("old") };
+    let old = stream::Config {
+        max_messages: 2,
+        ..config("old")
+    };
     let mut old = js.create_stream(old).await.expect("stream");
-    let new = stream::Config { max_messages: 2, discard: stream::DiscardPolicy::New, ..config("new") };
+    let new = stream::Config {
+        max_messages: 2,
+        discard: stream::DiscardPolicy::New,
+        ..config("new")
+    };
     js.create_stream(new).await.expect("stream");
     for _ in 0..3 {
-        js.publish("old.a", "x".into()).await.expect("sent").await.expect("stored");
+        js.publish("old.a", "x".into())
+            .await
+            .expect("sent")
+            .await
+            .expect("stored");
     }
     let state = &old.info().await.expect("info").state;
     assert_eq!((state.messages, state.first_sequence), (2, 2));
     for _ in 0..2 {
-        js.publish("new.a", "x".into()).await.expect("sent").await.expect("stored");
+        js.publish("new.a", "x".into())
+            .await
+            .expect("sent")
+            .await
+            .expect("stored");
     }
-    let refused = js.publish("new.a", "x".into()).await.expect("sent").await.expect_err("full");
-    assert!(refused.to_string().contains("maximum messages exceeded"), "{refused}");
+    let refused = js
+        .publish("new.a", "x".into())
+        .await
+        .expect("sent")
+        .await
+        .expect_err("full");
+    assert!(
+        refused.to_string().contains("maximum messages exceeded"),
+        "{refused}"
+    );
 
-    let aged = stream::Config { max_age: Duration::from_millis(200), ..config("aged") };
+    let aged = stream::Config {
+        max_age: Duration::from_millis(200),
+        ..config("aged")
+    };
     let aged = js.create_stream(aged).await.expect("stream");
-    js.publish("aged.a", "x".into()).await.expect("sent").await.expect("stored");
+    js.publish("aged.a", "x".into())
+        .await
+        .expect("sent")
+        .await
+        .expect("stored");
     let aged = tokio::sync::Mutex::new(aged);
     eventually("aged message to go", || async {
         (aged.lock().await.info().await.ok()?.state.messages == 0).then_some(())
     })
     .await;
-    let overlap = stream::Config { subjects: vec!["old.a".to_owned()], ..config("overlap") };
+    let overlap = stream::Config {
+        subjects: vec!["old.a".to_owned()],
+        ..config("overlap")
+    };
     let refused = js.create_stream(overlap).await.expect_err("overlapping");
     assert!(refused.to_string().contains("overlap"), "{refused}");
 }
@@ -90,7 +170,11 @@ async fn a_pull_consumer_sees_all_and_redelivers_what_is_not_acknowledged() {
     let js = context(&server).await;
     let stream = js.create_stream(config("jobs")).await.expect("stream");
     for number in 0..500 {
-        js.publish("jobs.a", number.to_string().into()).await.expect("sent").await.expect("stored");
+        js.publish("jobs.a", number.to_string().into())
+            .await
+            .expect("sent")
+            .await
+            .expect("stored");
     }
     let durable = consumer::pull::Config {
         durable_name: Some("worker".to_owned()),
@@ -98,10 +182,21 @@ async fn a_pull_consumer_sees_all_and_redelivers_what_is_not_acknowledged() {
         ..Default::default()
     };
     let mut consumer = stream.create_consumer(durable).await.expect("consumer");
-    let mut batch = consumer.fetch().max_messages(10).messages().await.expect("fetch");
+    let mut batch = consumer
+        .fetch()
+        .max_messages(10)
+        .messages()
+        .await
+        .expect("fetch");
     let mut left = Vec::new();
     while let Some(message) = batch.next().await {
-        left.push(message.expect("message").info().expect("info").stream_sequence);
+        left.push(
+            message
+                .expect("message")
+                .info()
+                .expect("info")
+                .stream_sequence,
+        );
     }
     assert_eq!(left, (1..=10).collect::<Vec<u64>>());
     let mut messages = consumer.messages().await.expect("messages");
@@ -127,7 +222,11 @@ async fn nak_term_progress_and_max_deliver() {
     let js = context(&server).await;
     let stream = js.create_stream(config("tasks")).await.expect("stream");
     for payload in ["nak", "term", "give-up"] {
-        js.publish("tasks.a", payload.into()).await.expect("sent").await.expect("stored");
+        js.publish("tasks.a", payload.into())
+            .await
+            .expect("sent")
+            .await
+            .expect("stored");
     }
     let config = consumer::pull::Config {
         durable_name: Some("w".to_owned()),
@@ -145,7 +244,10 @@ async fn nak_term_progress_and_max_deliver() {
         *count += 1;
         assert_eq!(message.info().expect("info").delivered, *count);
         match (payload.as_str(), *count) {
-            ("nak", 1) => message.ack_with(AckKind::Nak(Some(Duration::from_millis(50)))).await.expect("nak"),
+            ("nak", 1) => message
+                .ack_with(AckKind::Nak(Some(Duration::from_millis(50))))
+                .await
+                .expect("nak"),
             ("nak", _) => message.double_ack().await.expect("ack"),
             ("term", _) => {
                 message.ack_with(AckKind::Progress).await.expect("progress");
@@ -154,7 +256,8 @@ async fn nak_term_progress_and_max_deliver() {
             (_, _) => message.ack_with(AckKind::Nak(None)).await.expect("nak"),
         }
     }
-    let expected = [("give-up", 2), ("nak", 2), ("term", 1)].map(|(name, count)| (name.to_owned(), count));
+    let expected =
+        [("give-up", 2), ("nak", 2), ("term", 1)].map(|(name, count)| (name.to_owned(), count));
     assert_eq!(deliveries.into_iter().collect::<Vec<_>>(), expected);
     let consumer = tokio::sync::Mutex::new(&mut consumer);
     eventually("nothing outstanding", || async {
@@ -172,12 +275,18 @@ async fn push_and_ordered_consumers_replay_everything() {
     const COUNT: u64 = 2000;
     for number in 0..COUNT {
         // Acknowledgements are awaited in the end only: order must hold all the same.
-        let ack = js.publish("log.a", number.to_string().into()).await.expect("sent");
+        let ack = js
+            .publish("log.a", number.to_string().into())
+            .await
+            .expect("sent");
         if number + 1 == COUNT {
             ack.await.expect("stored");
         }
     }
-    let push = consumer::push::Config { deliver_subject: "deliver.here".to_owned(), ..Default::default() };
+    let push = consumer::push::Config {
+        deliver_subject: "deliver.here".to_owned(),
+        ..Default::default()
+    };
     let push = stream.create_consumer(push).await.expect("consumer");
     let mut messages = push.messages().await.expect("messages");
     for number in 0..COUNT {
@@ -202,14 +311,29 @@ async fn a_work_queue_forgets_what_is_done() {
     let folder = folder();
     let server = Server::start(folder.path());
     let js = context(&server).await;
-    let queue = stream::Config { retention: stream::RetentionPolicy::WorkQueue, ..config("queue") };
+    let queue = stream::Config {
+        retention: stream::RetentionPolicy::WorkQueue,
+        ..config("queue")
+    };
     let stream = js.create_stream(queue).await.expect("stream");
     for _ in 0..5 {
-        js.publish("queue.a", "x".into()).await.expect("sent").await.expect("stored");
+        js.publish("queue.a", "x".into())
+            .await
+            .expect("sent")
+            .await
+            .expect("stored");
     }
-    let durable = consumer::pull::Config { durable_name: Some("w".to_owned()), ..Default::default() };
+    let durable = consumer::pull::Config {
+        durable_name: Some("w".to_owned()),
+        ..Default::default()
+    };
     let consumer = stream.create_consumer(durable).await.expect("consumer");
-    let mut messages = consumer.fetch().max_messages(5).messages().await.expect("fetch");
+    let mut messages = consumer
+        .fetch()
+        .max_messages(5)
+        .messages()
+        .await
+        .expect("fetch");
     while let Some(message) = messages.next().await {
         message.expect("message").double_ack().await.expect("ack");
     }
@@ -222,20 +346,51 @@ async fn key_value_and_objects() {
     let folder = folder();
     let server = Server::start(folder.path());
     let js = context(&server).await;
-    let bucket = kv::Config { bucket: "settings".to_owned(), history: 5, ..Default::default() };
+    let bucket = kv::Config {
+        bucket: "settings".to_owned(),
+        history: 5,
+        ..Default::default()
+    };
     let store = js.create_key_value(bucket).await.expect("bucket");
     let mut watch = store.watch(">").await.expect("watch");
     let first = store.put("color", "red".into()).await.expect("put");
-    let second = store.update("color", "blue".into(), first).await.expect("update");
-    assert!(store.update("color", "green".into(), first).await.is_err(), "compare and set");
-    assert_eq!(store.get("color").await.expect("get").expect("there"), "blue");
-    let history: Vec<_> = store.history("color").await.expect("history").try_collect().await.expect("entries");
-    assert_eq!(history.iter().map(|entry| entry.revision).collect::<Vec<_>>(), [first, second]);
+    let second = store
+        .update("color", "blue".into(), first)
+        .await
+        .expect("update");
+    assert!(
+        store.update("color", "green".into(), first).await.is_err(),
+        "compare and set"
+    );
+    assert_eq!(
+        store.get("color").await.expect("get").expect("there"),
+        "blue"
+    );
+    let history: Vec<_> = store
+        .history("color")
+        .await
+        .expect("history")
+        .try_collect()
+        .await
+        .expect("entries");
+    assert_eq!(
+        history
+            .iter()
+            .map(|entry| entry.revision)
+            .collect::<Vec<_>>(),
+        [first, second]
+    );
     store.delete("color").await.expect("delete");
     assert!(store.get("color").await.expect("get").is_none());
     store.put("size", "1".into()).await.expect("put");
     store.purge("color").await.expect("purge");
-    let keys: Vec<String> = store.keys().await.expect("keys").try_collect().await.expect("keys");
+    let keys: Vec<String> = store
+        .keys()
+        .await
+        .expect("keys")
+        .try_collect()
+        .await
+        .expect("keys");
     assert_eq!(keys, ["size"]);
     let watched = watch.next().await.expect("watched").expect("entry");
     assert_eq!((watched.key.as_str(), watched.revision), ("color", first));
@@ -247,11 +402,15 @@ async fn key_value_and_objects() {
         })
         .await
         .expect("object store");
-    let body: Vec<u8> = (0..700_000_u32).flat_map(|number| number.to_le_bytes()).collect();
+    let body: Vec<u8> = (0..700_000_u32)
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
     objects.put("big", &mut body.as_slice()).await.expect("put");
     let mut object = objects.get("big").await.expect("get");
     let mut back = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut object, &mut back).await.expect("read");
+    tokio::io::AsyncReadExt::read_to_end(&mut object, &mut back)
+        .await
+        .expect("read");
     assert_eq!(back.len(), body.len());
     assert!(back == body);
     objects.delete("big").await.expect("delete");
@@ -266,11 +425,23 @@ async fn everything_is_there_after_a_restart() {
         let js = context(&server).await;
         let stream = js.create_stream(config("kept")).await.expect("stream");
         for number in 1..=20_u64 {
-            js.publish("kept.a", number.to_string().into()).await.expect("sent").await.expect("stored");
+            js.publish("kept.a", number.to_string().into())
+                .await
+                .expect("sent")
+                .await
+                .expect("stored");
         }
-        let durable = consumer::pull::Config { durable_name: Some("d".to_owned()), ..Default::default() };
+        let durable = consumer::pull::Config {
+            durable_name: Some("d".to_owned()),
+            ..Default::default()
+        };
         let consumer = stream.create_consumer(durable).await.expect("consumer");
-        let mut messages = consumer.fetch().max_messages(5).messages().await.expect("fetch");
+        let mut messages = consumer
+            .fetch()
+            .max_messages(5)
+            .messages()
+            .await
+            .expect("fetch");
         while let Some(message) = messages.next().await {
             message.expect("message").double_ack().await.expect("ack");
         }
@@ -284,7 +455,12 @@ async fn everything_is_there_after_a_restart() {
     let mut stream = js.get_stream("kept").await.expect("stream");
     assert_eq!(stream.info().await.expect("info").state.messages, 20);
     let consumer: consumer::PullConsumer = stream.get_consumer("d").await.expect("consumer");
-    let mut messages = consumer.fetch().max_messages(100).messages().await.expect("fetch");
+    let mut messages = consumer
+        .fetch()
+        .max_messages(100)
+        .messages()
+        .await
+        .expect("fetch");
     let mut next = 6_u64;
     while let Some(message) = messages.next().await {
         let message = message.expect("message");
@@ -292,6 +468,11 @@ async fn everything_is_there_after_a_restart() {
         next += 1;
     }
     assert_eq!(next, 21);
-    let ack = js.publish("kept.a", "21".into()).await.expect("sent").await.expect("stored");
+    let ack = js
+        .publish("kept.a", "21".into())
+        .await
+        .expect("sent")
+        .await
+        .expect("stored");
     assert_eq!(ack.sequence, 21);
 }

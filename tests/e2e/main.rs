@@ -1,5 +1,8 @@
 //! One binary that starts real servers and talks to them with real clients. Every test has its own folder and free ports.
 
+#![expect(unreachable_pub, reason = "modules of one test binary share helpers")]
+#![expect(clippy::too_many_lines, reason = "a scenario reads best in one piece")]
+
 mod connectors;
 mod core;
 mod crash;

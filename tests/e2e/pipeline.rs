@@ -12,18 +12,30 @@ use crate::harness::{Server, eventually, folder, root, text};
 fn with_flights(server: &Server) {
     let file = root().join("examples/flights/flights.yaml");
     let output = server.cli(&["apply", "-f", file.to_str().expect("path")]);
-    assert!(output.status.success(), "{}\n{}", text(&output), server.log());
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        text(&output),
+        server.log()
+    );
 }
 
 fn flight() -> Value {
-    let all = fs::read_to_string(root().join("examples/flights/flights.jsonl")).expect("the sample");
-    let line = all.lines().find(|line| line.contains("\"dep_delay\":2,") && !line.contains("ALAA")).expect("a flight");
+    let all =
+        fs::read_to_string(root().join("examples/flights/flights.jsonl")).expect("the sample");
+    let line = all
+        .lines()
+        .find(|line| line.contains("\"dep_delay\":2,") && !line.contains("ALAA"))
+        .expect("a flight");
     serde_json::from_str(line).expect("JSON")
 }
 
 async fn publish(server: &Server, subject: &str, payload: &Value) -> Value {
     let client = server.client().await;
-    let answer = client.request(subject.to_owned(), payload.to_string().into()).await.expect("an answer");
+    let answer = client
+        .request(subject.to_owned(), payload.to_string().into())
+        .await
+        .expect("an answer");
     serde_json::from_slice(&answer.payload).expect("JSON")
 }
 
@@ -34,10 +46,20 @@ async fn each_message_ends_where_its_content_sends_it() {
     with_flights(&server);
     let good = flight();
     let ack = publish(&server, "flights.UA", &good).await;
-    assert_eq!((&ack["stream"], &ack["seq"]), (&json!("flights"), &json!(1)), "{ack}");
+    assert_eq!(
+        (&ack["stream"], &ack["seq"]),
+        (&json!("flights"), &json!(1)),
+        "{ack}"
+    );
 
     let js = jetstream::new(server.client().await);
-    let stored = js.get_stream("flights").await.expect("stream").get_raw_message(1).await.expect("stored");
+    let stored = js
+        .get_stream("flights")
+        .await
+        .expect("stream")
+        .get_raw_message(1)
+        .await
+        .expect("stored");
     let stored: Value = serde_json::from_slice(&stored.payload).expect("JSON");
     assert_eq!(stored["band"], "on_time");
     assert_eq!(stored["carrier"], good["carrier"]);
@@ -46,13 +68,20 @@ async fn each_message_ends_where_its_content_sends_it() {
     let mut cancelled = good.clone();
     cancelled["dep_delay"] = Value::Null;
     let ack = publish(&server, "flights.UA", &cancelled).await;
-    assert_eq!((&ack["seq"], &ack["dropped"]), (&json!(0), &json!(true)), "{ack}");
+    assert_eq!(
+        (&ack["seq"], &ack["dropped"]),
+        (&json!(0), &json!(true)),
+        "{ack}"
+    );
 
     let mut late = good.clone();
     late["dep_time"] = json!(2400);
     let ack = publish(&server, "flights.UA", &late).await;
     let description = ack["error"]["description"].as_str().expect("an error");
-    assert!(description.contains("schema") && description.contains("dep_time"), "{description}");
+    assert!(
+        description.contains("schema") && description.contains("dep_time"),
+        "{description}"
+    );
 
     let mut fast = good.clone();
     fast["air_time"] = json!(10);
@@ -63,22 +92,38 @@ async fn each_message_ends_where_its_content_sends_it() {
     let ack = publish(&server, "flights.UA", &json!("no object")).await;
     assert!(ack["error"].is_object(), "{ack}");
     let client = server.client().await;
-    let answer = client.request("flights.UA", "not { json".into()).await.expect("an answer");
+    let answer = client
+        .request("flights.UA", "not { json".into())
+        .await
+        .expect("an answer");
     assert!(String::from_utf8_lossy(&answer.payload).contains("error"));
 
     // The dead letters are an ordinary stream: the original bytes, and why.
     let mut letters = js.get_stream("flights-dead-letters").await.expect("stream");
     assert_eq!(letters.info().await.expect("info").state.messages, 4);
     let letter = letters.get_raw_message(1).await.expect("letter");
-    assert_eq!(serde_json::from_slice::<Value>(&letter.payload).expect("JSON"), late);
-    let header = |name: &str| letter.headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
+    assert_eq!(
+        serde_json::from_slice::<Value>(&letter.payload).expect("JSON"),
+        late
+    );
+    let header = |name: &str| {
+        letter
+            .headers
+            .get(name)
+            .map(|value| value.as_str().to_owned())
+            .unwrap_or_default()
+    };
     assert_eq!(header("Ms-Dead-Subject"), "flights.UA");
     assert!(header("Ms-Dead-Stage").starts_with("schema"));
     assert!(header("Ms-Dead-Path").contains("dep_time"));
     assert!(!header("Ms-Dead-Reason").is_empty() && !header("Ms-Dead-Time").is_empty());
 
     let listed = server.json(&["dead-letters", "list", "flights"]);
-    assert_eq!(listed["items"].as_array().expect("items").len(), 4, "{listed}");
+    assert_eq!(
+        listed["items"].as_array().expect("items").len(),
+        4,
+        "{listed}"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +147,11 @@ async fn an_update_swaps_at_a_batch_border_under_load() {
             for first in (0..COUNT).step_by(100) {
                 let mut window = Vec::new();
                 for n in first..first + 100 {
-                    window.push(js.publish("swap.x", json!({ "n": n }).to_string().into()).await.expect("sent"));
+                    window.push(
+                        js.publish("swap.x", json!({ "n": n }).to_string().into())
+                            .await
+                            .expect("sent"),
+                    );
                 }
                 for ack in window {
                     ack.await.expect("stored");
@@ -137,7 +186,10 @@ async fn an_update_swaps_at_a_batch_border_under_load() {
         versions.insert(now);
         expected += 1;
     }
-    assert!(versions.len() >= 2, "the load met at least one swap: {versions:?}");
+    assert!(
+        versions.len() >= 2,
+        "the load met at least one swap: {versions:?}"
+    );
 }
 
 #[tokio::test]
@@ -149,36 +201,83 @@ async fn what_cannot_work_is_refused_with_its_place_and_changes_nothing() {
     fs::write(folder.path().join("garbage.wasm"), "not wasm").expect("file");
     fs::write(folder.path().join("bad.json"), "{ \"type\": 7 }").expect("file");
     let station = |stage: &str| {
-        format!("kind: station\nname: s\nsubjects: [\"s.>\"]\nschema: {{ subject: flight }}\nstages:\n  - {stage}\n")
+        format!(
+            "kind: station\nname: s\nsubjects: [\"s.>\"]\nschema: {{ subject: flight }}\nstages:\n  - {stage}\n"
+        )
     };
     let cases = [
-        ("kind: station\nname: s\nsubjcts: [\"s.>\"]\n".to_owned(), vec!["bad.yaml:3", "subjcts", "subjects"]),
-        ("kind: staton\nname: s\n".to_owned(), vec!["bad.yaml:1", "staton", "station"]),
-        ("kind: station\nname: s\nsubjects: [\"s.>\"]\nretention: { max_age: 7 parsecs }\n".to_owned(), vec!["bad.yaml:4", "parsecs"]),
-        ("kind: schema\nname: x\nformat: json\nfile: bad.json\n".to_owned(), vec!["bad.yaml:4", "bad.json"]),
-        ("kind: schema\nname: x\nformat: json\nfile: absent.json\n".to_owned(), vec!["bad.yaml:4", "absent.json"]),
-        ("kind: function\nname: f\ncomponent: garbage.wasm\n".to_owned(), vec!["bad.yaml:3", "garbage.wasm"]),
-        (station("function: dely-band"), vec!["bad.yaml:6", "dely-band", "delay-band"]),
-        (station("sql: SELECT carier FROM message"), vec!["bad.yaml:6", "carier", "carrier"]),
+        (
+            "kind: station\nname: s\nsubjcts: [\"s.>\"]\n".to_owned(),
+            vec!["bad.yaml:3", "subjcts", "subjects"],
+        ),
+        (
+            "kind: staton\nname: s\n".to_owned(),
+            vec!["bad.yaml:1", "staton", "station"],
+        ),
+        (
+            "kind: station\nname: s\nsubjects: [\"s.>\"]\nretention: { max_age: 7 parsecs }\n"
+                .to_owned(),
+            vec!["bad.yaml:4", "parsecs"],
+        ),
+        (
+            "kind: schema\nname: x\nformat: json\nfile: bad.json\n".to_owned(),
+            vec!["bad.yaml:4", "bad.json"],
+        ),
+        (
+            "kind: schema\nname: x\nformat: json\nfile: absent.json\n".to_owned(),
+            vec!["bad.yaml:4", "absent.json"],
+        ),
+        (
+            "kind: function\nname: f\ncomponent: garbage.wasm\n".to_owned(),
+            vec!["bad.yaml:3", "garbage.wasm"],
+        ),
+        (
+            station("function: dely-band"),
+            vec!["bad.yaml:6", "dely-band", "delay-band"],
+        ),
+        (
+            station("sql: SELECT carier FROM message"),
+            vec!["bad.yaml:6", "carier", "carrier"],
+        ),
         (station("sql: SELEC 1"), vec!["bad.yaml:6"]),
-        (station("sql: SELECT carrier + 1 FROM nowhere"), vec!["bad.yaml:6", "nowhere", "message"]),
-        ("kind: sink\nname: k\nconnector: htp\nstation: flights\n".to_owned(), vec!["bad.yaml:3", "htp", "http"]),
-        ("kind: sink\nname: k\nconnector: file\nstation: flihts\nconfig: { path: x }\n".to_owned(), vec!["bad.yaml:4", "flihts", "flights"]),
-        ("kind: station\nname: other\nsubjects: [\"flights.UA\"]\n".to_owned(), vec!["bad.yaml:3", "flights"]),
+        (
+            station("sql: SELECT carrier + 1 FROM nowhere"),
+            vec!["bad.yaml:6", "nowhere", "message"],
+        ),
+        (
+            "kind: sink\nname: k\nconnector: htp\nstation: flights\n".to_owned(),
+            vec!["bad.yaml:3", "htp", "http"],
+        ),
+        (
+            "kind: sink\nname: k\nconnector: file\nstation: flihts\nconfig: { path: x }\n"
+                .to_owned(),
+            vec!["bad.yaml:4", "flihts", "flights"],
+        ),
+        (
+            "kind: station\nname: other\nsubjects: [\"flights.UA\"]\n".to_owned(),
+            vec!["bad.yaml:3", "flights"],
+        ),
     ];
     for (yaml, expected) in cases {
         let output = server.apply("bad.yaml", &yaml);
         let said = text(&output);
         assert!(!output.status.success(), "{yaml}\n{said}");
         for part in expected {
-            assert!(said.contains(part), "`{part}` is not in:\n{said}\nfor\n{yaml}");
+            assert!(
+                said.contains(part),
+                "`{part}` is not in:\n{said}\nfor\n{yaml}"
+            );
         }
     }
     let js = jetstream::new(server.client().await);
     let mut stream = js.get_stream("flights").await.expect("stream");
     assert_eq!(stream.info().await.expect("info").state.messages, 1);
     let stations = server.json(&["get", "stations"]);
-    assert_eq!(stations["items"].as_array().expect("items").len(), 1, "{stations}");
+    assert_eq!(
+        stations["items"].as_array().expect("items").len(),
+        1,
+        "{stations}"
+    );
 }
 
 #[tokio::test]
@@ -188,11 +287,25 @@ async fn apply_is_idempotent_and_dry_run_changes_nothing() {
     let file = root().join("examples/flights/flights.yaml");
     let file = file.to_str().expect("path");
     let dry = server.json(&["apply", "-f", file, "--dry-run"]);
-    assert!(dry["changes"].as_array().expect("changes").iter().all(|change| change["action"] == "created"), "{dry}");
+    assert!(
+        dry["changes"]
+            .as_array()
+            .expect("changes")
+            .iter()
+            .all(|change| change["action"] == "created"),
+        "{dry}"
+    );
     assert_eq!(server.json(&["get", "stations"])["items"], json!([]));
     with_flights(&server);
     let again = server.json(&["apply", "-f", file]);
-    assert!(again["changes"].as_array().expect("changes").iter().all(|change| change["action"] == "unchanged"), "{again}");
+    assert!(
+        again["changes"]
+            .as_array()
+            .expect("changes")
+            .iter()
+            .all(|change| change["action"] == "unchanged"),
+        "{again}"
+    );
 
     let described = server.json(&["describe", "station", "flights"]);
     assert_eq!(described["name"], "flights", "{described}");
@@ -201,7 +314,17 @@ async fn apply_is_idempotent_and_dry_run_changes_nothing() {
     assert!(text(&refused).contains("flights"), "{}", text(&refused));
     let missing = server.cli(&["describe", "station", "flihts"]);
     assert_eq!(missing.status.code(), Some(3), "{}", text(&missing));
-    assert!(server.cli(&["delete", "station", "flights"]).status.success());
-    assert!(server.cli(&["delete", "function", "delay-band"]).status.success());
+    assert!(
+        server
+            .cli(&["delete", "station", "flights"])
+            .status
+            .success()
+    );
+    assert!(
+        server
+            .cli(&["delete", "function", "delay-band"])
+            .status
+            .success()
+    );
     assert!(server.cli(&["delete", "schema", "flight"]).status.success());
 }

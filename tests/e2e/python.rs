@@ -22,7 +22,14 @@ fn environment(folder: &Path) -> Result<Command, String> {
     let place = folder.join("venv");
     run(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
     let python = place.join("bin/python");
-    let quiet = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "nats-py>=2.9"];
+    let quiet = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "nats-py>=2.9",
+    ];
     run(Command::new(&python).args(quiet))?;
     Ok(Command::new(python))
 }
@@ -33,14 +40,26 @@ fn the_python_client_works_unmodified() {
     let mut python = match environment(folder.path()) {
         Ok(python) => python,
         Err(why) => {
-            eprintln!("SKIPPED: the Python client was NOT tested, it cannot be installed here: {why}");
+            eprintln!(
+                "SKIPPED: the Python client was NOT tested, it cannot be installed here: {why}"
+            );
             return;
         }
     };
     let script = folder.path().join("client.py");
     fs::write(&script, SCRIPT).expect("script");
     let server = Server::start(folder.path());
-    let output = python.arg(&script).arg(&server.nats).stdin(Stdio::null()).output().expect("python runs");
-    assert!(output.status.success(), "{}\n{}", text(&output), server.log());
+    let output = python
+        .arg(&script)
+        .arg(&server.nats)
+        .stdin(Stdio::null())
+        .output()
+        .expect("python runs");
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        text(&output),
+        server.log()
+    );
     assert!(text(&output).ends_with("all done\n"), "{}", text(&output));
 }

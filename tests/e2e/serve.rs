@@ -11,15 +11,28 @@ use crate::harness::{Server, binary, folder, text};
 
 #[test]
 fn version_and_pid_file_and_clean_stop() {
-    let output = Command::new(binary()).args(["serve", "-v"]).output().expect("it runs");
-    assert!(text(&output).starts_with("nats-server: v2."), "{}", text(&output));
+    let output = Command::new(binary())
+        .args(["serve", "-v"])
+        .output()
+        .expect("it runs");
+    assert!(
+        text(&output).starts_with("nats-server: v2."),
+        "{}",
+        text(&output)
+    );
 
     let folder = folder();
     let pid_file = folder.path().join("pid");
     let server = Server::start_with(folder.path(), &["-P", pid_file.to_str().expect("path")]);
-    assert_eq!(fs::read_to_string(&pid_file).expect("pid file"), server.pid().to_string());
+    assert_eq!(
+        fs::read_to_string(&pid_file).expect("pid file"),
+        server.pid().to_string()
+    );
     let log = server.log();
-    assert!(log.contains("[INF] Listening for client connections on 127.0.0.1:"), "{log}");
+    assert!(
+        log.contains("[INF] Listening for client connections on 127.0.0.1:"),
+        "{log}"
+    );
     assert!(log.contains("[INF] Server is ready"), "{log}");
     assert!(server.terminate().success());
 }
@@ -31,7 +44,11 @@ fn called_nats_server_it_behaves_as_nats_server() {
     symlink(binary(), &link).expect("link");
     let output = Command::new(link).arg("-v").output().expect("it runs");
     assert!(output.status.success());
-    assert!(text(&output).starts_with("nats-server: v2."), "{}", text(&output));
+    assert!(
+        text(&output).starts_with("nats-server: v2."),
+        "{}",
+        text(&output)
+    );
 }
 
 #[tokio::test]
@@ -41,7 +58,17 @@ async fn monitoring_pages_have_what_clients_read() {
     let client = server.client().await;
     client.flush().await.expect("flush");
     for (page, fields) in [
-        ("/varz", &["server_id", "version", "connections", "in_msgs", "max_payload", "jetstream"][..]),
+        (
+            "/varz",
+            &[
+                "server_id",
+                "version",
+                "connections",
+                "in_msgs",
+                "max_payload",
+                "jetstream",
+            ][..],
+        ),
         ("/connz", &["num_connections", "connections", "total"]),
         ("/jsz", &["streams", "consumers", "messages", "config"]),
         ("/healthz", &["status"]),
@@ -50,7 +77,10 @@ async fn monitoring_pages_have_what_clients_read() {
         assert_eq!(status, 200, "{page}: {body}");
         let value: Value = serde_json::from_str(&body).expect("JSON");
         for field in fields {
-            assert!(value.get(field).is_some(), "{page} has no `{field}`: {body}");
+            assert!(
+                value.get(field).is_some(),
+                "{page} has no `{field}`: {body}"
+            );
         }
     }
     let (_, varz) = server.get("/varz").await;
@@ -68,7 +98,11 @@ async fn monitoring_pages_have_what_clients_read() {
 
 /// Runs `serve` where it must fail, and answers what it says.
 fn refused(arguments: &[&str]) -> String {
-    let output = Command::new(binary()).arg("serve").args(arguments).output().expect("it runs");
+    let output = Command::new(binary())
+        .arg("serve")
+        .args(arguments)
+        .output()
+        .expect("it runs");
     assert!(!output.status.success(), "{}", text(&output));
     text(&output)
 }
@@ -79,7 +113,14 @@ fn a_port_in_use_is_named() {
     let port = taken.local_addr().expect("bound").port().to_string();
     let folder = folder();
     let store = folder.path().join("store");
-    let said = refused(&["-p", &port, "-m", "-1", "-sd", store.to_str().expect("path")]);
+    let said = refused(&[
+        "-p",
+        &port,
+        "-m",
+        "-1",
+        "-sd",
+        store.to_str().expect("path"),
+    ]);
     assert!(said.contains(&port) && said.contains("in use"), "{said}");
     assert!(said.contains("-p"), "says what to do: {said}");
 }
@@ -92,7 +133,15 @@ fn an_unusable_store_folder_is_named() {
     fs::write(&blocked, "").expect("file");
     fs::set_permissions(&blocked, fs::Permissions::from_mode(0o400)).expect("permissions");
     let store = blocked.join("store");
-    let said = refused(&["-p", "-1", "-m", "-1", "-js", "-sd", store.to_str().expect("path")]);
+    let said = refused(&[
+        "-p",
+        "-1",
+        "-m",
+        "-1",
+        "-js",
+        "-sd",
+        store.to_str().expect("path"),
+    ]);
     assert!(said.contains("blocked"), "{said}");
 }
 
@@ -101,7 +150,15 @@ fn a_store_has_one_server() {
     let folder = folder();
     let server = Server::start(folder.path());
     let store = folder.path().join("store");
-    let said = refused(&["-p", "-1", "-m", "-1", "-js", "-sd", store.to_str().expect("path")]);
+    let said = refused(&[
+        "-p",
+        "-1",
+        "-m",
+        "-1",
+        "-js",
+        "-sd",
+        store.to_str().expect("path"),
+    ]);
     assert!(said.contains("in use"), "{said}");
     assert!(server.terminate().success());
 }
@@ -112,9 +169,18 @@ fn bad_configuration_names_key_and_line() {
     let file = folder.path().join("bad.conf");
     fs::write(&file, "port: 4222\nmax_paylod: 1MB\ngateway { name: x }\n").expect("file");
     let said = refused(&["-c", file.to_str().expect("path")]);
-    assert!(said.contains("max_paylod") && said.contains("bad.conf:2"), "{said}");
-    assert!(said.contains("max_payload"), "names the nearest key: {said}");
-    assert!(said.contains("gateway") && said.contains("not supported"), "{said}");
+    assert!(
+        said.contains("max_paylod") && said.contains("bad.conf:2"),
+        "{said}"
+    );
+    assert!(
+        said.contains("max_payload"),
+        "names the nearest key: {said}"
+    );
+    assert!(
+        said.contains("gateway") && said.contains("not supported"),
+        "{said}"
+    );
     let said = refused(&["--prot", "4222"]);
     assert!(said.contains("--prot") || said.contains("prot"), "{said}");
 }
@@ -127,5 +193,11 @@ async fn users_and_tokens_are_checked() {
     let wrong = async_nats::ConnectOptions::with_user_and_password("ann".into(), "wrong".into());
     assert!(wrong.connect(&server.nats).await.is_err());
     let right = async_nats::ConnectOptions::with_user_and_password("ann".into(), "s3cret".into());
-    right.connect(&server.nats).await.expect("allowed").flush().await.expect("served");
+    right
+        .connect(&server.nats)
+        .await
+        .expect("allowed")
+        .flush()
+        .await
+        .expect("served");
 }

@@ -63,7 +63,8 @@ pub struct Failure {
     /// What to do.
     pub hint: Cow<'static, str>,
     /// More fields of the body, such as `problems`.
-    pub details: Value,
+    /// Boxed, because errors travel in results.
+    pub details: Option<Box<Value>>,
 }
 
 #[derive(Serialize)]
@@ -72,7 +73,7 @@ struct Body<'a> {
     error: &'a str,
     hint: &'a str,
     #[serde(flatten)]
-    details: &'a Value,
+    details: Option<&'a Value>,
 }
 
 impl Failure {
@@ -82,13 +83,18 @@ impl Failure {
         error: impl Into<Cow<'static, str>>,
         hint: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { code, error: error.into(), hint: hint.into(), details: Value::Object(serde_json::Map::new()) }
+        Self {
+            code,
+            error: error.into(),
+            hint: hint.into(),
+            details: None,
+        }
     }
 
     /// The same error with more fields in its body.
     #[must_use]
     pub fn with_details(mut self, details: Value) -> Self {
-        self.details = details;
+        self.details = Some(Box::new(details));
         self
     }
 
@@ -99,7 +105,7 @@ impl Failure {
             code: self.code.number(),
             error: &self.error,
             hint: &self.hint,
-            details: &self.details,
+            details: self.details.as_deref(),
         };
         serde_json::to_value(body).expect("invariant: plain data")
     }

@@ -59,8 +59,14 @@ impl Admin {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn start(options: Options, management: Arc<dyn Management>) -> Result<Self, StartError> {
-        let bind = |source| StartError::Bind { listen: options.listen, source };
+    pub async fn start(
+        options: Options,
+        management: Arc<dyn Management>,
+    ) -> Result<Self, StartError> {
+        let bind = |source| StartError::Bind {
+            listen: options.listen,
+            source,
+        };
         let listener = TcpListener::bind(options.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let (stop, mut stopped) = watch::channel(false);
@@ -70,12 +76,18 @@ impl Admin {
                 // An error means that the sender is gone: time to stop as well.
                 let _gone = stopped.wait_for(|stop| *stop).await;
             };
-            if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(ended).await {
+            if let Err(error) = axum::serve(listener, app)
+                .with_graceful_shutdown(ended)
+                .await
+            {
                 error!(target: "nats", "HTTP listener ended: {error}");
             }
         });
         info!(target: "nats", "Starting http monitor on {address}");
-        Ok(Self { address, stop: Arc::new(stop) })
+        Ok(Self {
+            address,
+            stop: Arc::new(stop),
+        })
     }
 
     /// Where it listens.
@@ -97,14 +109,20 @@ fn routes(management: Arc<dyn Management>) -> Router {
         .route("/publish", post(publish))
         .route("/stations/{name}/messages", get(messages))
         .route("/stations/{name}/dead-letters", get(dead_letters))
-        .route("/stations/{name}/dead-letters/{id}", get(dead_letter).delete(drop_letter))
+        .route(
+            "/stations/{name}/dead-letters/{id}",
+            get(dead_letter).delete(drop_letter),
+        )
         .route("/stations/{name}/dead-letters/{id}/resend", post(resend))
         .route("/{kinds}", get(list))
         .route("/{kinds}/{name}", get(describe).delete(delete))
         .layer(DefaultBodyLimit::max(MAX_BODY));
     Router::new()
         .nest("/api/v1", api)
-        .route("/openapi.json", get(async || axum::Json(openapi::document())))
+        .route(
+            "/openapi.json",
+            get(async || axum::Json(openapi::document())),
+        )
         .route("/metrics", get(metrics))
         .route("/", get(index))
         .route("/{page}", get(monitor))
@@ -117,7 +135,9 @@ fn answer(result: Result<Reply, Failure>) -> Response {
         Ok(Reply::Value(value)) => axum::Json(value).into_response(),
         Ok(Reply::Lines(mut lines)) => {
             let stream = futures_util::stream::poll_fn(move |context| {
-                lines.poll_recv(context).map(|line| line.map(Ok::<Bytes, std::convert::Infallible>))
+                lines
+                    .poll_recv(context)
+                    .map(|line| line.map(Ok::<Bytes, std::convert::Infallible>))
             });
             let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
             (kind, Body::from_stream(stream)).into_response()
@@ -127,7 +147,8 @@ fn answer(result: Result<Reply, Failure>) -> Response {
 }
 
 fn refuse(failure: &Failure) -> Response {
-    let status = StatusCode::from_u16(failure.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status =
+        StatusCode::from_u16(failure.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, axum::Json(failure.body())).into_response()
 }
 
@@ -157,7 +178,10 @@ async fn list(State(management): Shared, Path(kinds): Path<String>) -> Response 
     run(&management, Operation::List { kind: kinds }).await
 }
 
-async fn describe(State(management): Shared, Path((kind, name)): Path<(String, String)>) -> Response {
+async fn describe(
+    State(management): Shared,
+    Path((kind, name)): Path<(String, String)>,
+) -> Response {
     run(&management, Operation::Describe { kind, name }).await
 }
 
@@ -187,13 +211,26 @@ async fn dead_letters(
     query: Result<Query<Limit>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     match query {
-        Ok(Query(query)) => run(&management, Operation::DeadLetters { station, limit: query.limit }).await,
+        Ok(Query(query)) => {
+            run(
+                &management,
+                Operation::DeadLetters {
+                    station,
+                    limit: query.limit,
+                },
+            )
+            .await
+        }
         Err(error) => refuse(&bad_query(&error.body_text())),
     }
 }
 
 fn bad_query(text: &str) -> Failure {
-    Failure::new(FailureCode::BadRequest, text.to_owned(), "see /openapi.json for the query's fields")
+    Failure::new(
+        FailureCode::BadRequest,
+        text.to_owned(),
+        "see /openapi.json for the query's fields",
+    )
 }
 
 type Letter = Result<Path<(String, u64)>, axum::extract::rejection::PathRejection>;
@@ -214,19 +251,34 @@ async fn with_letter(
 }
 
 async fn dead_letter(State(management): Shared, path: Letter) -> Response {
-    with_letter(&management, path, |station, id| Operation::DeadLetter { station, id }).await
+    with_letter(&management, path, |station, id| Operation::DeadLetter {
+        station,
+        id,
+    })
+    .await
 }
 
 async fn drop_letter(State(management): Shared, path: Letter) -> Response {
-    with_letter(&management, path, |station, id| Operation::DropLetter { station, id }).await
+    with_letter(&management, path, |station, id| Operation::DropLetter {
+        station,
+        id,
+    })
+    .await
 }
 
 async fn resend(State(management): Shared, path: Letter) -> Response {
-    with_letter(&management, path, |station, id| Operation::Resend { station, id }).await
+    with_letter(&management, path, |station, id| Operation::Resend {
+        station,
+        id,
+    })
+    .await
 }
 
 async fn metrics(State(management): Shared) -> Response {
-    let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    let kind = [(
+        header::CONTENT_TYPE,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    )];
     (kind, management.metrics()).into_response()
 }
 
@@ -253,5 +305,9 @@ async fn monitor(
 }
 
 async fn nowhere() -> Response {
-    refuse(&Failure::new(FailureCode::NotFound, "there is no such page", "`/` lists the pages, /openapi.json the API"))
+    refuse(&Failure::new(
+        FailureCode::NotFound,
+        "there is no such page",
+        "`/` lists the pages, /openapi.json the API",
+    ))
 }

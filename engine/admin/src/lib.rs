@@ -13,6 +13,6 @@ pub use failure::{Failure, FailureCode};
 pub use http::{Admin, Options, StartError};
 pub use nats::{NATS_PREFIX, operation_of};
 pub use operation::{
-    ApplyRequest, BoxFuture, FileText, Management, MessagesRequest, MonitorQuery, Operation, PublishRequest,
-    Reply,
+    ApplyRequest, BoxFuture, FileText, Management, MessagesRequest, MonitorQuery, Operation,
+    PublishRequest, Reply,
 };

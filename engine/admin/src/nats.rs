@@ -21,17 +21,29 @@ pub fn operation_of(subject: &str, payload: &[u8]) -> Result<Operation, Failure>
         ["APPLY"] => Ok(Operation::Apply(read(payload)?)),
         ["PUBLISH"] => Ok(Operation::Publish(read(payload)?)),
         ["LIST", kind] => Ok(Operation::List { kind: own(kind) }),
-        ["DESCRIBE", kind, name] => Ok(Operation::Describe { kind: own(kind), name: own(name) }),
-        ["DELETE", kind, name] => Ok(Operation::Delete { kind: own(kind), name: own(name) }),
-        ["MESSAGES", station] => {
-            Ok(Operation::Messages { station: own(station), request: read(payload)? })
-        }
-        ["DEADLETTERS", "LIST", station] => {
-            Ok(Operation::DeadLetters { station: own(station), limit: None })
-        }
+        ["DESCRIBE", kind, name] => Ok(Operation::Describe {
+            kind: own(kind),
+            name: own(name),
+        }),
+        ["DELETE", kind, name] => Ok(Operation::Delete {
+            kind: own(kind),
+            name: own(name),
+        }),
+        ["MESSAGES", station] => Ok(Operation::Messages {
+            station: own(station),
+            request: read(payload)?,
+        }),
+        ["DEADLETTERS", "LIST", station] => Ok(Operation::DeadLetters {
+            station: own(station),
+            limit: None,
+        }),
         ["DEADLETTERS", verb, station, id] => {
             let id = id.parse().map_err(|_| {
-                Failure::new(FailureCode::BadRequest, format!("`{id}` is no dead letter"), "use the id of the list")
+                Failure::new(
+                    FailureCode::BadRequest,
+                    format!("`{id}` is no dead letter"),
+                    "use the id of the list",
+                )
             })?;
             let station = own(station);
             match *verb {
@@ -75,8 +87,13 @@ mod tests {
     fn subjects_become_operations() {
         let of = |subject: &str| operation_of(subject, b"");
         assert!(matches!(of("$MS.API.STATUS"), Ok(Operation::Status)));
-        assert!(matches!(of("$MS.API.DESCRIBE.station.a"), Ok(Operation::Describe { kind, name }) if kind == "station" && name == "a"));
-        assert!(matches!(of("$MS.API.DEADLETTERS.RESEND.a.7"), Ok(Operation::Resend { id: 7, .. })));
+        assert!(
+            matches!(of("$MS.API.DESCRIBE.station.a"), Ok(Operation::Describe { kind, name }) if kind == "station" && name == "a")
+        );
+        assert!(matches!(
+            of("$MS.API.DEADLETTERS.RESEND.a.7"),
+            Ok(Operation::Resend { id: 7, .. })
+        ));
         assert!(of("$MS.API.DEADLETTERS.RESEND.a.x").is_err());
         assert!(of("$MS.API.FLY").is_err());
         assert!(operation_of("$MS.API.APPLY", b"{\"dry\":1}").is_err());

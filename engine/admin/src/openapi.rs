@@ -4,17 +4,83 @@ use serde_json::{Map, Value, json};
 
 /// Method, path, NATS subject, summary, and the request body's schema where there is one.
 const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
-    ("get", "/api/v1/status", "STATUS", "The server in a few numbers", None),
-    ("post", "/api/v1/apply", "APPLY", "Apply station files; with `dry_run` only say what would change", Some("Apply")),
-    ("post", "/api/v1/publish", "PUBLISH", "Publish one message; answers after the commit", Some("Publish")),
-    ("get", "/api/v1/{kinds}", "LIST.<kind>", "List stations, schemas, functions, sources or sinks", None),
-    ("get", "/api/v1/{kinds}/{name}", "DESCRIBE.<kind>.<name>", "Everything about one of them", None),
-    ("delete", "/api/v1/{kinds}/{name}", "DELETE.<kind>.<name>", "Remove one of them", None),
-    ("get", "/api/v1/stations/{name}/messages", "MESSAGES.<name>", "Stored messages as JSON lines; query `from_seq`, `limit`, `follow`", None),
-    ("get", "/api/v1/stations/{name}/dead-letters", "DEADLETTERS.LIST.<name>", "Rejected messages with their reasons; query `limit`", None),
-    ("get", "/api/v1/stations/{name}/dead-letters/{id}", "DEADLETTERS.SHOW.<name>.<id>", "One dead letter", None),
-    ("delete", "/api/v1/stations/{name}/dead-letters/{id}", "DEADLETTERS.DROP.<name>.<id>", "Remove a dead letter", None),
-    ("post", "/api/v1/stations/{name}/dead-letters/{id}/resend", "DEADLETTERS.RESEND.<name>.<id>", "Publish its original message again", None),
+    (
+        "get",
+        "/api/v1/status",
+        "STATUS",
+        "The server in a few numbers",
+        None,
+    ),
+    (
+        "post",
+        "/api/v1/apply",
+        "APPLY",
+        "Apply station files; with `dry_run` only say what would change",
+        Some("Apply"),
+    ),
+    (
+        "post",
+        "/api/v1/publish",
+        "PUBLISH",
+        "Publish one message; answers after the commit",
+        Some("Publish"),
+    ),
+    (
+        "get",
+        "/api/v1/{kinds}",
+        "LIST.<kind>",
+        "List stations, schemas, functions, sources or sinks",
+        None,
+    ),
+    (
+        "get",
+        "/api/v1/{kinds}/{name}",
+        "DESCRIBE.<kind>.<name>",
+        "Everything about one of them",
+        None,
+    ),
+    (
+        "delete",
+        "/api/v1/{kinds}/{name}",
+        "DELETE.<kind>.<name>",
+        "Remove one of them",
+        None,
+    ),
+    (
+        "get",
+        "/api/v1/stations/{name}/messages",
+        "MESSAGES.<name>",
+        "Stored messages as JSON lines; query `from_seq`, `limit`, `follow`",
+        None,
+    ),
+    (
+        "get",
+        "/api/v1/stations/{name}/dead-letters",
+        "DEADLETTERS.LIST.<name>",
+        "Rejected messages with their reasons; query `limit`",
+        None,
+    ),
+    (
+        "get",
+        "/api/v1/stations/{name}/dead-letters/{id}",
+        "DEADLETTERS.SHOW.<name>.<id>",
+        "One dead letter",
+        None,
+    ),
+    (
+        "delete",
+        "/api/v1/stations/{name}/dead-letters/{id}",
+        "DEADLETTERS.DROP.<name>.<id>",
+        "Remove a dead letter",
+        None,
+    ),
+    (
+        "post",
+        "/api/v1/stations/{name}/dead-letters/{id}/resend",
+        "DEADLETTERS.RESEND.<name>.<id>",
+        "Publish its original message again",
+        None,
+    ),
 ];
 
 /// The document.
@@ -52,7 +118,9 @@ pub(crate) fn document() -> Value {
 }
 
 fn parameters(path: &str) -> Value {
-    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let names = path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     names
         .map(|name| {
             let kind = if name == "id" { "integer" } else { "string" };
@@ -105,11 +173,16 @@ mod tests {
     fn every_route_is_in_the_document() {
         let document = document();
         for (method, path, ..) in ROUTES {
-            assert!(document["paths"][path][method].is_object(), "{method} {path}");
+            assert!(
+                document["paths"][path][method].is_object(),
+                "{method} {path}"
+            );
         }
         // And the other way round: what the router serves under the prefix has a line in the table.
         let source = include_str!("http.rs");
-        let api = &source[..source.find(".layer(").expect("the API's routes end with its layer")];
+        let api = &source[..source
+            .find(".layer(")
+            .expect("the API's routes end with its layer")];
         for route in api.split(".route(\"").skip(1) {
             let path = format!("/api/v1{}", route.split('"').next().expect("closing quote"));
             assert!(ROUTES.iter().any(|(_, known, ..)| *known == path), "{path}");

@@ -1,10 +1,8 @@
 //! One client's reader: reads what there is, takes every whole operation of it in place, then ends the batch.
 
-use std::net::Shutdown;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use millstream_access::{Credentials, Decision};
 use millstream_types::{Timestamp, check_filter, check_subject};
@@ -12,23 +10,18 @@ use millstream_wire::{
     ClientOp, ConnectOptions, Limits, OK, PING, PONG, Parser, ServerInfo, put_error, put_info,
 };
 use tokio::net::TcpStream;
-use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, error, trace, warn};
 
 use crate::broker::Inner;
 use crate::buffer::Buffer;
 use crate::conn::{Close, Conn, Receiver, Subscription, lock};
 use crate::handler::Published;
-use crate::sender::{Sender, Target, slow_at};
+use crate::pace::{SLOWED, linger, stall, ticker};
+use crate::sender::{Sender, Target};
 use crate::trace::describe;
 
-/// When a client is asked for the first time whether it lives: soon, to know its round trip time (as nats-server does).
-const FIRST_PING: Duration = Duration::from_secs(2);
 /// Reads after which other tasks of this thread get their turn.
 const READS: u32 = 8;
-/// How long a client's last bytes are read and dropped after an error, so that a reset does not overtake the `-ERR`.
-const LINGER: Duration = Duration::from_millis(500);
-
 struct Client {
     inner: Arc<Inner>,
     conn: Arc<Conn>,
@@ -73,50 +66,6 @@ pub(crate) async fn serve(inner: Arc<Inner>, conn: Arc<Conn>, socket: Arc<TcpStr
     }
 }
 
-/// Lets a client read why it is cut off.
-async fn linger(conn: &Conn, socket: &TcpStream) {
-    let discard = async {
-        conn.drained(1).await;
-        // Shuts the connection down for writing; the copy of the descriptor is only the way to say so by a shared socket.
-        let copy = socket
-            .as_fd()
-            .try_clone_to_owned()
-            .map(std::net::TcpStream::from);
-        if copy
-            .and_then(|copy| copy.shutdown(Shutdown::Write))
-            .is_err()
-        {
-            return;
-        }
-        let mut scrap = [0_u8; 1024];
-        while socket.readable().await.is_ok() {
-            match socket.try_read(&mut scrap) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
-    };
-    // A client that goes on sending is cut off all the same.
-    let _late = tokio::time::timeout(LINGER, discard).await;
-}
-
-/// Gives a receiver that falls behind a little time. Bounded and short: the slowest receiver must not set everybody's
-/// pace, and one that reads nothing is cut off soon.
-async fn stall(publisher: &Arc<Conn>, slow: &Arc<Conn>) {
-    if Arc::ptr_eq(slow, publisher) {
-        return;
-    }
-    let pause = if slow.pending() > slow.max_pending / 4 * 3 {
-        5
-    } else {
-        1
-    };
-    let drained = slow.drained(slow_at(slow) / 2);
-    let _late = tokio::time::timeout(Duration::from_millis(pause), drained).await;
-}
-
 impl Client {
     fn greet(&self) {
         let options = &self.inner.options;
@@ -157,6 +106,7 @@ impl Client {
         let mut stop = inner.stop.subscribe();
         let conn = Arc::clone(&self.conn);
         let mut reads = 0;
+        let mut most = usize::MAX;
         loop {
             tokio::select! {
                 biased;
@@ -182,7 +132,7 @@ impl Client {
                     }
                 }
             }
-            if !self.take(socket, &mut parser, &mut buffer) {
+            if !self.take(socket, &mut parser, &mut buffer, most) {
                 return;
             }
             tokio::select! {
@@ -190,9 +140,13 @@ impl Client {
                 () = self.sender.origin().ready() => {}
                 () = conn.closing.notified() => return,
             }
-            if let Some(slow) = self.sender.take_slow() {
-                stall(&conn, &slow).await;
-            }
+            most = match self.sender.take_slow() {
+                Some(slow) if !Arc::ptr_eq(&slow, &conn) => {
+                    stall(&slow).await;
+                    SLOWED
+                }
+                _ => usize::MAX,
+            };
             reads += 1;
             if reads % READS == 0 {
                 tokio::task::yield_now().await;
@@ -200,9 +154,17 @@ impl Client {
         }
     }
 
-    /// Reads once and handles what is whole; `false` ends the connection.
-    fn take(&mut self, socket: &TcpStream, parser: &mut Parser, buffer: &mut Buffer) -> bool {
-        match socket.try_read(buffer.space(parser.needed())) {
+    /// Reads at most `most` bytes once and handles what is whole; `false` ends the connection.
+    fn take(
+        &mut self,
+        socket: &TcpStream,
+        parser: &mut Parser,
+        buffer: &mut Buffer,
+        most: usize,
+    ) -> bool {
+        let space = buffer.space(parser.needed());
+        let most = space.len().min(most);
+        match socket.try_read(&mut space[..most]) {
             Ok(0) => return false,
             Ok(count) => buffer.filled(count),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
@@ -480,6 +442,7 @@ impl Drop for Client {
         if !std::thread::panicking() {
             self.end_batch();
         }
+        lock(&self.inner.connections).remove(&self.conn.cid);
         let subscriptions = std::mem::take(&mut *lock(&self.conn.subscriptions));
         for subscription in subscriptions.values() {
             self.remove(subscription);
@@ -488,14 +451,6 @@ impl Drop for Client {
             self.inner.interest_changed();
         }
         self.report();
-        lock(&self.inner.connections).remove(&self.conn.cid);
         self.conn.end(Close::Client);
     }
-}
-
-fn ticker(every: Duration) -> Interval {
-    let first = tokio::time::Instant::now() + every.min(FIRST_PING);
-    let mut ticker = tokio::time::interval_at(first, every);
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticker
 }

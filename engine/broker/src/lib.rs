@@ -10,6 +10,7 @@ mod client;
 mod conn;
 mod handler;
 mod options;
+mod pace;
 mod publisher;
 mod queue;
 mod sender;

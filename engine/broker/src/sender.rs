@@ -200,7 +200,7 @@ impl Outlets {
         let taken = match target {
             Target::Handler(attached) => self.collect(attached, message).then_some(0),
             Target::Client(receiver) if skip == Some(receiver.conn.cid) => None,
-            Target::Client(receiver) => self.to_client(receiver, message),
+            Target::Client(receiver) => self.reach(receiver, message),
         };
         let Some(pending) = taken else { return false };
         delivered.receivers += 1;
@@ -210,7 +210,7 @@ impl Outlets {
 
     /// Bytes that wait for the client; `None` when it did not get the message.
     #[inline]
-    fn to_client(&mut self, receiver: &Receiver, message: &Published<'_>) -> Option<usize> {
+    fn reach(&mut self, receiver: &Receiver, message: &Published<'_>) -> Option<usize> {
         let Receiver { conn, subscription } = receiver;
         let appended = conn.append_message(subscription, message)?;
         if appended.must_flush {

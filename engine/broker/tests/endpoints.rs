@@ -1,4 +1,5 @@
 //! Handlers and publishers inside the process.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

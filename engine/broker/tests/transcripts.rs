@@ -1,10 +1,12 @@
 //! Conversations kept as text: `C:` is what a client sends, `S:` the line it gets, `S~` how the line begins, `S!` that the
 //! connection is closed. A digit after the letter tells connections apart. `O:` sets an option before the first line.
 //! Lines of one connection are in order; a connection is opened by its first line.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod support;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use millstream_access::{Authenticator, User};
@@ -98,11 +100,13 @@ async fn replay(name: &str, script: &str) {
         if kind == 'O' {
             continue;
         }
-        if !conns.contains_key(&conn) {
-            let socket = TcpStream::connect(broker.local_addr()).await.unwrap();
-            conns.insert(conn, BufReader::new(socket));
-        }
-        let reader = conns.get_mut(&conn).unwrap();
+        let reader = match conns.entry(conn) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let socket = TcpStream::connect(broker.local_addr()).await.unwrap();
+                new.insert(BufReader::new(socket))
+            }
+        };
         match (kind, how) {
             ('C', _) => reader
                 .get_mut()

@@ -154,14 +154,25 @@ impl Catalog {
 
     fn change(&mut self, change: CatalogChange, time: i64) -> Result<(), CatalogError> {
         match change {
-            CatalogChange::PutSchema { name, format, text, compatibility } => {
+            CatalogChange::PutSchema {
+                name,
+                format,
+                text,
+                compatibility,
+            } => {
                 self.schemas
                     .register(&name, &format, &text, &compatibility)
                     .map_err(|source| CatalogError::Schema { name, source })?;
             }
             CatalogChange::PutFunction { spec, digest, size } => {
                 let version = self.functions.get(&spec.name).map_or(0, |old| old.version) + 1;
-                let entry = FunctionEntry { digest, size, version, updated: time, spec };
+                let entry = FunctionEntry {
+                    digest,
+                    size,
+                    version,
+                    updated: time,
+                    spec,
+                };
                 self.functions.insert(entry.spec.name.clone(), entry);
             }
             CatalogChange::PutStation { spec } => {
@@ -174,8 +185,12 @@ impl Catalog {
                 };
                 self.stations.insert(entry.spec.name.clone(), entry);
             }
-            CatalogChange::PutSource { spec } => put_connector(&mut self.sources, spec.name.clone(), spec, time),
-            CatalogChange::PutSink { spec } => put_connector(&mut self.sinks, spec.name.clone(), spec, time),
+            CatalogChange::PutSource { spec } => {
+                put_connector(&mut self.sources, spec.name.clone(), spec, time)
+            }
+            CatalogChange::PutSink { spec } => {
+                put_connector(&mut self.sinks, spec.name.clone(), spec, time)
+            }
             CatalogChange::Delete { kind, name } => self.delete(kind, &name),
         }
         Ok(())
@@ -207,15 +222,22 @@ impl Catalog {
     #[must_use]
     pub fn users_of(&self, kind: Kind, name: &str) -> Vec<String> {
         let stations = self.stations.values().filter(|entry| match kind {
-            Kind::Schema => entry.spec.schema.as_ref().is_some_and(|schema| schema.subject == name),
-            Kind::Function => {
-                entry.spec.stages.iter().any(|stage| matches!(stage, StageSpec::Function(own) if own == name))
-            }
+            Kind::Schema => entry
+                .spec
+                .schema
+                .as_ref()
+                .is_some_and(|schema| schema.subject == name),
+            Kind::Function => entry
+                .spec
+                .stages
+                .iter()
+                .any(|stage| matches!(stage, StageSpec::Function(own) if own == name)),
             Kind::Station | Kind::Source | Kind::Sink => false,
         });
-        let sinks = self.sinks.values().filter(|entry| {
-            kind == Kind::Station && entry.spec.station == name
-        });
+        let sinks = self
+            .sinks
+            .values()
+            .filter(|entry| kind == Kind::Station && entry.spec.station == name);
         stations
             .map(|entry| format!("station `{}`", entry.spec.name))
             .chain(sinks.map(|entry| format!("sink `{}`", entry.spec.name)))
@@ -237,7 +259,19 @@ impl Catalog {
     }
 }
 
-fn put_connector<S>(map: &mut BTreeMap<String, ConnectorEntry<S>>, name: String, spec: S, time: i64) {
+fn put_connector<S>(
+    map: &mut BTreeMap<String, ConnectorEntry<S>>,
+    name: String,
+    spec: S,
+    time: i64,
+) {
     let version = map.get(&name).map_or(0, |old| old.version) + 1;
-    map.insert(name, ConnectorEntry { version, updated: time, spec });
+    map.insert(
+        name,
+        ConnectorEntry {
+            version,
+            updated: time,
+            spec,
+        },
+    );
 }

@@ -42,7 +42,9 @@ pub enum Command {
 #[derive(Debug, Error)]
 pub enum DecodeError {
     /// Written by a newer build.
-    #[error("command version {0} is newer than this build reads (1); start the build that wrote it")]
+    #[error(
+        "command version {0} is newer than this build reads (1); start the build that wrote it"
+    )]
     Version(u8),
     /// A kind this version does not have.
     #[error("unknown command kind {0}")]
@@ -114,12 +116,19 @@ impl Command {
             STREAM => Ok(Self::Stream(StreamCommand::decode(&rest)?)),
             CATALOG => Ok(Self::Catalog(serde_json::from_slice(&rest)?)),
             POSITION => {
-                let length = if rest.remaining() < 2 { 0 } else { usize::from(rest.get_u16_le()) };
+                let length = if rest.remaining() < 2 {
+                    0
+                } else {
+                    usize::from(rest.get_u16_le())
+                };
                 if rest.remaining() < length {
                     return Err(DecodeError::Short);
                 }
                 let source = String::from_utf8_lossy(&rest.split_to(length)).into_owned();
-                Ok(Self::Position { source, value: rest })
+                Ok(Self::Position {
+                    source,
+                    value: rest,
+                })
             }
             SEVERAL => Self::decode_several(rest),
             kind => Err(DecodeError::Kind(kind)),

@@ -104,7 +104,10 @@ impl Node {
     /// The stream that stores this subject.
     #[must_use]
     pub fn stream_for(&self, subject: &[u8]) -> Option<Arc<StreamCell>> {
-        self.registry().all().find(|cell| cell.lock().captures(subject)).cloned()
+        self.registry()
+            .all()
+            .find(|cell| cell.lock().captures(subject))
+            .cloned()
     }
 
     /// What is declared.
@@ -118,10 +121,16 @@ impl Node {
 
     fn command(&self, position: Position, body: &Bytes, command: Command) -> Outcome {
         match command {
-            Command::Stream(StreamCommand::Publish(publish)) => self.publish(position, body, &publish),
+            Command::Stream(StreamCommand::Publish(publish)) => {
+                self.publish(position, body, &publish)
+            }
             Command::Stream(command) => self.stream_command(command),
             Command::Catalog(command) => {
-                let result = self.catalog.write().unwrap_or_else(PoisonError::into_inner).apply(command);
+                let result = self
+                    .catalog
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .apply(command);
                 if let Err(error) = result {
                     error!(target: "nats", "catalog change not applied: {error}");
                 }
@@ -134,7 +143,9 @@ impl Node {
                 Outcome::Done
             }
             Command::Several(commands) => {
-                let each = commands.into_iter().map(|command| self.command(position, body, command));
+                let each = commands
+                    .into_iter()
+                    .map(|command| self.command(position, body, command));
                 Outcome::Several(each.collect())
             }
         }
@@ -148,7 +159,11 @@ impl Node {
         let mut outcomes = Vec::with_capacity(publish.count as usize);
         let mut stream = cell.lock();
         let memory = stream.config.storage == StorageType::Memory;
-        let at = if memory { cell.keep_frame(body) } else { position };
+        let at = if memory {
+            cell.keep_frame(body)
+        } else {
+            position
+        };
         // Records are slices of the entry's body, so the distance between the two is where readers find them.
         let offset = publish.records.as_ptr() as usize - body.as_ptr() as usize;
         let offset = u32::try_from(offset).expect("invariant: bodies are below 4 GiB");
@@ -184,7 +199,10 @@ impl Node {
         if streams.by_id(id).is_some() {
             return Outcome::Refused(ApiError::stream_name_exist());
         }
-        if streams.all().any(|cell| cell.lock().overlaps(&config.subjects)) {
+        if streams
+            .all()
+            .any(|cell| cell.lock().overlaps(&config.subjects))
+        {
             return Outcome::Refused(ApiError::stream_subject_overlap());
         }
         let cell = Arc::new(StreamCell::new(Stream::new(id, config, time)));
@@ -200,7 +218,10 @@ impl Node {
             return Outcome::Refused(ApiError::stream_not_found());
         };
         let others = streams.all().filter(|other| other.id != id);
-        if others.into_iter().any(|other| other.lock().overlaps(&config.subjects)) {
+        if others
+            .into_iter()
+            .any(|other| other.lock().overlaps(&config.subjects))
+        {
             return Outcome::Refused(ApiError::stream_subject_overlap());
         }
         drop(streams);
@@ -213,11 +234,18 @@ impl Node {
     }
 
     fn delete(&self, id: u32) -> Outcome {
-        let gone = self.streams.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let gone = self
+            .streams
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
         let Some(cell) = gone else {
             return Outcome::Refused(ApiError::stream_not_found());
         };
-        self.free_at.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.free_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
         self.hook(|hooks| hooks.stream_changed(StreamChange::Deleted(Arc::clone(&cell))));
         cell.wake();
         Outcome::Done
@@ -228,12 +256,14 @@ impl Node {
             return Outcome::Refused(ApiError::stream_not_found());
         };
         let change = match &command {
-            StreamCommand::CreateConsumer { name, .. } | StreamCommand::UpdateConsumer { name, .. } => {
+            StreamCommand::CreateConsumer { name, .. }
+            | StreamCommand::UpdateConsumer { name, .. } => {
                 Some(StreamChange::Consumer(Arc::clone(&cell), name.clone()))
             }
-            StreamCommand::DeleteConsumer { name, .. } => {
-                Some(StreamChange::ConsumerDeleted(Arc::clone(&cell), name.clone()))
-            }
+            StreamCommand::DeleteConsumer { name, .. } => Some(StreamChange::ConsumerDeleted(
+                Arc::clone(&cell),
+                name.clone(),
+            )),
             _ => None,
         };
         let applied = cell.lock().apply(command);
@@ -277,7 +307,8 @@ impl StateMachine for Node {
     }
 
     fn applied(&self) {
-        let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        let touched =
+            std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
         for cell in touched {
             cell.wake();
         }
@@ -305,7 +336,9 @@ impl StateMachine for Node {
         }
         let version = rest.get_u8();
         if version != CHECKPOINT_VERSION {
-            return Err(broken(format!("checkpoint version {version} is newer than this build reads (1)")));
+            return Err(broken(format!(
+                "checkpoint version {version} is newer than this build reads (1)"
+            )));
         }
         let short = || broken("checkpoint is cut short".to_owned());
         let catalog = take_section(&mut rest).ok_or_else(short)?;
@@ -317,7 +350,8 @@ impl StateMachine for Node {
         registry.last_id = rest.get_u32_le();
         for _ in 0..rest.get_u32_le() {
             let section = take_section(&mut rest).ok_or_else(short)?;
-            let stream = Stream::decode_checkpoint(section).map_err(|error| broken(error.to_string()))?;
+            let stream =
+                Stream::decode_checkpoint(section).map_err(|error| broken(error.to_string()))?;
             registry.insert(Arc::new(StreamCell::new(stream)));
         }
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
@@ -330,7 +364,11 @@ impl StateMachine for Node {
         for cell in self.streams() {
             cell.lock().live_files(&mut live);
         }
-        files.iter().copied().filter(|file| live.get(file).copied().unwrap_or(0) == 0).collect()
+        files
+            .iter()
+            .copied()
+            .filter(|file| live.get(file).copied().unwrap_or(0) == 0)
+            .collect()
     }
 }
 

@@ -48,7 +48,8 @@ impl StreamCell {
     }
 
     pub(crate) fn wake(&self) {
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let waiting =
+            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         for waker in waiting {
             waker.notify_one();
         }
@@ -66,7 +67,11 @@ impl StreamCell {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let offset = memory.last_key_value().map_or(0, |(last, _)| last + 1);
         memory.insert(offset, body.clone());
-        Position { file: u32::MAX, offset, len: u32::try_from(body.len()).unwrap_or(u32::MAX) }
+        Position {
+            file: u32::MAX,
+            offset,
+            len: u32::try_from(body.len()).unwrap_or(u32::MAX),
+        }
     }
 
     /// Drops the frames of a memory stream that no message points to any more. Looks at all of them only when they are

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use millstream_broker::{Collector, Handler, Origin, Published};
 use millstream_cluster::{Command, StreamCell};
 use millstream_streams::{
-    Ack, AckKind, AckPayload, Acks, Command as StreamCommand, PullRequest, parse_ack_payload, parse_ack_subject,
+    Ack, AckKind, AckPayload, Acks, Command as StreamCommand, PullRequest, parse_ack_payload,
+    parse_ack_subject,
 };
 use millstream_types::Timestamp;
 
@@ -19,7 +20,10 @@ pub(crate) struct AckDoor(pub(crate) Arc<Shared>);
 
 impl Handler for AckDoor {
     fn collector(&self, _origin: &Arc<Origin>) -> Box<dyn Collector> {
-        Box::new(Gather { shared: Arc::clone(&self.0), groups: Vec::new() })
+        Box::new(Gather {
+            shared: Arc::clone(&self.0),
+            groups: Vec::new(),
+        })
     }
 }
 
@@ -48,7 +52,12 @@ impl Gather {
             None => {
                 let cell = self.shared.node.stream(stream)?;
                 let consumer = consumer.to_owned();
-                self.groups.push(AckGroup { cell, consumer, acks: Vec::new(), replies: Vec::new() });
+                self.groups.push(AckGroup {
+                    cell,
+                    consumer,
+                    acks: Vec::new(),
+                    replies: Vec::new(),
+                });
                 self.groups.len() - 1
             }
         };
@@ -58,33 +67,49 @@ impl Gather {
 
 impl Collector for Gather {
     fn push(&mut self, message: &Published<'_>) {
-        let Some(subject) = parse_ack_subject(message.subject) else { return };
+        let Some(subject) = parse_ack_subject(message.subject) else {
+            return;
+        };
         let payload = parse_ack_payload(message.payload);
         let shared = Arc::clone(&self.shared);
-        let Some(group) = self.group(subject.stream, subject.consumer) else { return };
+        let Some(group) = self.group(subject.stream, subject.consumer) else {
+            return;
+        };
         let seq = subject.stream_seq;
         let kind = match payload {
             AckPayload::Ack => AckKind::Ack,
             AckPayload::Term { .. } => AckKind::Term,
             AckPayload::Nak { delay } => {
                 let now = Timestamp::now();
-                group.cell.lock().nak(&group.consumer, seq, subject.delivered, delay, now);
+                group
+                    .cell
+                    .lock()
+                    .nak(&group.consumer, seq, subject.delivered, delay, now);
                 shared.pumps.wake(&group.cell, &group.consumer);
                 return;
             }
             AckPayload::Progress => {
-                group.cell.lock().progress(&group.consumer, seq, Timestamp::now());
+                group
+                    .cell
+                    .lock()
+                    .progress(&group.consumer, seq, Timestamp::now());
                 return;
             }
             AckPayload::Next(request) => {
-                group.acks.push(Ack { stream_seq: seq, kind: AckKind::Ack });
+                group.acks.push(Ack {
+                    stream_seq: seq,
+                    kind: AckKind::Ack,
+                });
                 if let Some(reply) = message.reply {
                     pull_next(&shared, group, reply, request);
                 }
                 return;
             }
         };
-        group.acks.push(Ack { stream_seq: seq, kind });
+        group.acks.push(Ack {
+            stream_seq: seq,
+            kind,
+        });
         if let Some(reply) = message.reply {
             group.replies.push(Bytes::copy_from_slice(reply));
         }
@@ -108,7 +133,11 @@ impl Collector for Gather {
 
 fn pull_next(shared: &Arc<Shared>, group: &AckGroup, reply: &[u8], request: &[u8]) {
     if let Ok(pull) = PullRequest::parse(request, Bytes::copy_from_slice(reply))
-        && group.cell.lock().pull(&group.consumer, pull, Timestamp::now()).is_ok()
+        && group
+            .cell
+            .lock()
+            .pull(&group.consumer, pull, Timestamp::now())
+            .is_ok()
     {
         shared.pumps.wake(&group.cell, &group.consumer);
     }
@@ -161,10 +190,16 @@ struct Flow(Arc<Shared>);
 
 impl Collector for Flow {
     fn push(&mut self, message: &Published<'_>) {
-        let Ok(subject) = std::str::from_utf8(message.subject) else { return };
+        let Ok(subject) = std::str::from_utf8(message.subject) else {
+            return;
+        };
         let mut parts = subject.split('.').skip(2);
-        let (Some(stream), Some(consumer)) = (parts.next(), parts.next()) else { return };
-        let Some(cell) = self.0.node.stream(stream) else { return };
+        let (Some(stream), Some(consumer)) = (parts.next(), parts.next()) else {
+            return;
+        };
+        let Some(cell) = self.0.node.stream(stream) else {
+            return;
+        };
         cell.lock().flow_control_reply(consumer, message.subject);
         self.0.pumps.wake(&cell, consumer);
     }

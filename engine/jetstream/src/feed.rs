@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_cluster::StreamCell;
 use millstream_pipeline::{Rejection, dead_letter};
-use millstream_streams::{Ack, AckKind, Action, ApiError, ConsumerAction, ConsumerConfig, PullRequest};
+use millstream_streams::{
+    Ack, AckKind, Action, ApiError, ConsumerAction, ConsumerConfig, PullRequest,
+};
 use millstream_types::{Message, Timestamp};
 use thiserror::Error;
 use tokio::sync::{Mutex, Notify, oneshot};
@@ -67,7 +69,10 @@ impl JetStream {
     /// When there is no such station, or the cursor cannot be made.
     pub async fn feed(&self, station: &str, name: &str) -> Result<Feed, FeedError> {
         let shared = Arc::clone(&self.shared);
-        let cell = shared.node.stream(station).ok_or_else(|| FeedError::NoStation(station.to_owned()))?;
+        let cell = shared
+            .node
+            .stream(station)
+            .ok_or_else(|| FeedError::NoStation(station.to_owned()))?;
         shared.pumps.claim(&cell, name);
         if !cell.lock().consumers.contains_key(name) {
             let config = ConsumerConfig {
@@ -80,12 +85,23 @@ impl JetStream {
                 max_deliver: -1,
                 ..ConsumerConfig::default()
             };
-            api::put_consumer(&shared, &cell, config, ConsumerAction::default()).await.map_err(|source| {
-                FeedError::Cursor { name: name.to_owned(), station: station.to_owned(), source }
-            })?;
+            api::put_consumer(&shared, &cell, config, ConsumerAction::default())
+                .await
+                .map_err(|source| FeedError::Cursor {
+                    name: name.to_owned(),
+                    station: station.to_owned(),
+                    source,
+                })?;
         }
         let wake = Arc::new(Notify::new());
-        Ok(Feed { shared, cell, name: name.to_owned(), wake, cursor: Mutex::default(), outstanding: std::sync::Mutex::default() })
+        Ok(Feed {
+            shared,
+            cell,
+            name: name.to_owned(),
+            wake,
+            cursor: Mutex::default(),
+            outstanding: std::sync::Mutex::default(),
+        })
     }
 }
 
@@ -94,7 +110,11 @@ impl Feed {
     ///
     /// # Errors
     /// When the cursor is gone or a message cannot be read.
-    pub async fn next(&self, max: usize, max_bytes: usize) -> Result<Vec<(StoredRecord, u64)>, FeedError> {
+    pub async fn next(
+        &self,
+        max: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<(StoredRecord, u64)>, FeedError> {
         loop {
             let mut cursor = self.cursor.lock().await;
             let mut found = Vec::new();
@@ -115,7 +135,9 @@ impl Feed {
     }
 
     fn outstanding(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, u64>> {
-        self.outstanding.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outstanding
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sink still works on these: they are not given out again yet.
@@ -130,7 +152,10 @@ impl Feed {
     /// Messages of the station that the cursor has not passed.
     #[must_use]
     pub fn behind(&self) -> Option<u64> {
-        let info = self.cell.lock().consumer_info(&self.name, Timestamp::now())?;
+        let info = self
+            .cell
+            .lock()
+            .consumer_info(&self.name, Timestamp::now())?;
         Some(info.num_pending + info.num_ack_pending as u64)
     }
 
@@ -182,7 +207,9 @@ impl Feed {
             stream.take_waiting(&self.name);
         }
         for deliver in deliveries {
-            if let Some(record) = cursor.record(&self.shared, &self.cell, deliver.seq, deliver.place)? {
+            if let Some(record) =
+                cursor.record(&self.shared, &self.cell, deliver.seq, deliver.place)?
+            {
                 self.outstanding().insert(deliver.seq, deliver.delivered);
                 found.push((record, deliver.delivered));
             }
@@ -195,7 +222,13 @@ impl Feed {
     /// # Errors
     /// When the log does not take it; the records are given again then.
     pub async fn accepted(&self, seqs: &[u64]) -> Result<(), FeedError> {
-        let acks = seqs.iter().map(|seq| Ack { stream_seq: *seq, kind: AckKind::Ack }).collect();
+        let acks = seqs
+            .iter()
+            .map(|seq| Ack {
+                stream_seq: *seq,
+                kind: AckKind::Ack,
+            })
+            .collect();
         let now = Timestamp::now();
         for seq in seqs {
             self.outstanding().remove(seq);
@@ -205,12 +238,18 @@ impl Feed {
             return Ok(());
         }
         let command = millstream_cluster::Command::Stream(millstream_streams::Command::Acks(
-            millstream_streams::Acks { stream: self.cell.id, consumer: self.name.clone(), time: now, acks },
+            millstream_streams::Acks {
+                stream: self.cell.id,
+                consumer: self.name.clone(),
+                time: now,
+                acks,
+            },
         ));
         let (done, wait) = oneshot::channel();
-        self.shared.propose(&self.cell, 0, &command, move |outcome| {
-            let _gone = done.send(outcome.map(|_| ()));
-        });
+        self.shared
+            .propose(&self.cell, 0, &command, move |outcome| {
+                let _gone = done.send(outcome.map(|_| ()));
+            });
         match wait.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(FeedError::Log(error.to_string())),
@@ -223,7 +262,9 @@ impl Feed {
     /// # Errors
     /// When it cannot be stored; the cursor must not move over it then.
     pub async fn dead_letter(&self, seq: u64, code: &str, reason: &str) -> Result<(), FeedError> {
-        let Some(record) = crate::read::read(&self.shared, &self.cell, seq)? else { return Ok(()) };
+        let Some(record) = crate::read::read(&self.shared, &self.cell, seq)? else {
+            return Ok(());
+        };
         let why = Rejection {
             stage: format!("sink:{}", self.name.trim_start_matches("sink-")),
             code: code.to_owned(),
@@ -233,11 +274,15 @@ impl Feed {
         let original: Message = record.message();
         let letter = dead_letter(&self.cell.name, &original, &why, Timestamp::now(), 0);
         let letters = dead_letter_stream(&self.cell.name);
-        let ingest = crate::ingest::Ingest { shared: Arc::clone(&self.shared) };
+        let ingest = crate::ingest::Ingest {
+            shared: Arc::clone(&self.shared),
+        };
         match ingest.commit(vec![IngestRecord::from(letter)], None).await {
             Ok(ends) => match ends.first() {
                 Some(RecordEnd::Stored { .. } | RecordEnd::Duplicate { .. }) => Ok(()),
-                other => Err(FeedError::Log(format!("`{letters}` does not take the record: {other:?}"))),
+                other => Err(FeedError::Log(format!(
+                    "`{letters}` does not take the record: {other:?}"
+                ))),
             },
             Err(error) => Err(FeedError::Log(error.to_string())),
         }

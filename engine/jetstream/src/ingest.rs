@@ -24,9 +24,16 @@ pub(crate) fn dead_letter_stream(station: &str) -> String {
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Its records are these of a section.
-    Stored { section: usize, first: usize, count: usize },
+    Stored {
+        section: usize,
+        first: usize,
+        count: usize,
+    },
     Dropped,
-    Rejected { why: Rejection, letter: Option<(usize, usize)> },
+    Rejected {
+        why: Rejection,
+        letter: Option<(usize, usize)>,
+    },
     NoStation,
 }
 
@@ -34,7 +41,10 @@ pub(crate) enum Answer {
 pub(crate) enum Resolved<'a> {
     Record(RecordOutcome),
     Dropped,
-    Rejected { why: &'a Rejection, letter: Option<u64> },
+    Rejected {
+        why: &'a Rejection,
+        letter: Option<u64>,
+    },
     NoStation,
 }
 
@@ -45,15 +55,24 @@ impl Answer {
             (_, Err(error)) => Resolved::Record(RecordOutcome::Refused(error.clone())),
             (Self::Dropped, Ok(_)) => Resolved::Dropped,
             (Self::Rejected { why, letter }, Ok(outcome)) => {
-                let seq = letter.and_then(|(section, index)| match record(outcome, section, index) {
-                    Some(RecordOutcome::Stored(seq)) => Some(seq),
-                    _ => None,
-                });
+                let seq =
+                    letter.and_then(|(section, index)| match record(outcome, section, index) {
+                        Some(RecordOutcome::Stored(seq)) => Some(seq),
+                        _ => None,
+                    });
                 Resolved::Rejected { why, letter: seq }
             }
-            (Self::Stored { section, first, count }, Ok(outcome)) => {
+            (
+                Self::Stored {
+                    section,
+                    first,
+                    count,
+                },
+                Ok(outcome),
+            ) => {
                 // An input that became several records is acknowledged with the last one, or with the first refusal.
-                let mut each = (*first..first + count).filter_map(|index| record(outcome, *section, index));
+                let mut each =
+                    (*first..first + count).filter_map(|index| record(outcome, *section, index));
                 let mut last = each.next();
                 for next in each {
                     if matches!(last, Some(RecordOutcome::Refused(_))) {
@@ -108,13 +127,21 @@ struct Stager<'a> {
 
 impl<'a> Stager<'a> {
     fn new(shared: &'a Shared, time: Timestamp) -> Self {
-        Self { shared, time, sections: Vec::new() }
+        Self {
+            shared,
+            time,
+            sections: Vec::new(),
+        }
     }
 
     fn add(&mut self, cell: &Arc<StreamCell>, message: &Message) -> (usize, usize) {
-        let known = self.sections.iter().position(|(known, ..)| known.id == cell.id);
+        let known = self
+            .sections
+            .iter()
+            .position(|(known, ..)| known.id == cell.id);
         let section = known.unwrap_or_else(|| {
-            self.sections.push((Arc::clone(cell), RecordsBuilder::default(), 0));
+            self.sections
+                .push((Arc::clone(cell), RecordsBuilder::default(), 0));
             self.sections.len() - 1
         });
         let (_, records, count) = &mut self.sections[section];
@@ -132,7 +159,10 @@ impl<'a> Stager<'a> {
     ) -> Vec<Answer> {
         let ended = match plan {
             Some(plan) => plan.run(inputs),
-            None => inputs.into_iter().map(|record| Ended::Stored(vec![record])).collect(),
+            None => inputs
+                .into_iter()
+                .map(|record| Ended::Stored(vec![record]))
+                .collect(),
         };
         let letters = self.shared.node.stream(&dead_letter_stream(&cell.name));
         let each = ended.into_iter().zip(originals);
@@ -148,7 +178,8 @@ impl<'a> Stager<'a> {
                 Ended::Rejected(why) => {
                     let version = plan.map_or(0, |plan| plan.version);
                     let wanted = plan.is_none_or(|plan| {
-                        plan.on_rejection(&why) == OnRejection::DeadLetter || original.reply.is_none()
+                        plan.on_rejection(&why) == OnRejection::DeadLetter
+                            || original.reply.is_none()
                     });
                     let letter = letters.as_ref().filter(|_| wanted).map(|letters| {
                         let letter = dead_letter(&cell.name, original, &why, self.time, version);
@@ -174,7 +205,9 @@ impl<'a> Stager<'a> {
     /// A stage may rename a message only within the station's subjects: elsewhere another station's rules would be passed by.
     fn captured(&self, cell: &StreamCell, records: Vec<Record>) -> Ended {
         let stream = cell.lock();
-        let outside = records.iter().find(|record| !stream.captures(&record.message.subject));
+        let outside = records
+            .iter()
+            .find(|record| !stream.captures(&record.message.subject));
         match outside {
             None => Ended::Stored(records),
             Some(record) => Ended::Rejected(Rejection {
@@ -198,14 +231,24 @@ impl<'a> Stager<'a> {
                 // Copies of one input must not count as duplicates of each other.
                 Some(id) if index > 0 => {
                     let headers = with_id(&record.message.headers, &format!("{id}-{index}"));
-                    self.add(cell, &Message { headers, ..record.message.clone() })
+                    self.add(
+                        cell,
+                        &Message {
+                            headers,
+                            ..record.message.clone()
+                        },
+                    )
                 }
                 _ => self.add(cell, &record.message),
             };
             place.get_or_insert(at);
         }
         let (section, first) = place.unwrap_or_default();
-        Answer::Stored { section, first, count: records.len() }
+        Answer::Stored {
+            section,
+            first,
+            count: records.len(),
+        }
     }
 
     fn finish(self, answers: Vec<Answer>, position: Option<(String, Bytes)>) -> Staged {
@@ -229,7 +272,11 @@ impl<'a> Stager<'a> {
             1 => commands.pop(),
             _ => Some(Command::Several(commands)),
         };
-        Staged { command, count: total, answers }
+        Staged {
+            command,
+            count: total,
+            answers,
+        }
     }
 }
 
@@ -237,7 +284,10 @@ fn with_id(headers: &[u8], id: &str) -> Bytes {
     let mut new = HeadersBuilder::new();
     for (name, value) in HeaderBlock::new(headers).iter() {
         if name != b"Nats-Msg-Id" {
-            new.push(&String::from_utf8_lossy(name), &String::from_utf8_lossy(value));
+            new.push(
+                &String::from_utf8_lossy(name),
+                &String::from_utf8_lossy(value),
+            );
         }
     }
     new.push("Nats-Msg-Id", id);
@@ -256,7 +306,10 @@ pub struct IngestRecord {
 
 impl From<Message> for IngestRecord {
     fn from(message: Message) -> Self {
-        Self { message, fault: None }
+        Self {
+            message,
+            fault: None,
+        }
     }
 }
 
@@ -324,7 +377,9 @@ impl Ingest {
     ) -> Result<Vec<RecordEnd>, IngestError> {
         let (done, wait) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
-        self.shared.runtime.spawn_blocking(move || shared.commit(records, position, done));
+        self.shared
+            .runtime
+            .spawn_blocking(move || shared.commit(records, position, done));
         wait.await.map_err(|_| IngestError::Closed)?
     }
 }
@@ -344,7 +399,11 @@ impl Shared {
         let mut names = Vec::with_capacity(records.len());
         let mut rest = records.into_iter().peekable();
         // Runs of records for the same station go through its plan together and keep their order.
-        while let Some(IngestRecord { message: first, fault }) = rest.next() {
+        while let Some(IngestRecord {
+            message: first,
+            fault,
+        }) = rest.next()
+        {
             let Some(ingress) = self.ingress_for(&first.subject) else {
                 answers.push(Answer::NoStation);
                 names.push(String::new());
@@ -358,21 +417,30 @@ impl Shared {
             let mut run = vec![first];
             while let Some(next) = rest.next_if(|next| {
                 let subject = &next.message.subject;
-                next.fault.is_none() && check_subject(subject).is_ok() && ingress.cell.lock().captures(subject)
+                next.fault.is_none()
+                    && check_subject(subject).is_ok()
+                    && ingress.cell.lock().captures(subject)
             }) {
                 run.push(next.message);
             }
             self.broadcast(&run);
             let inputs = run
                 .iter()
-                .map(|message| Record { message: message.clone(), time, parsed: None })
+                .map(|message| Record {
+                    message: message.clone(),
+                    time,
+                    parsed: None,
+                })
                 .collect();
             let plan = ingress.plan.load_full();
             answers.extend(stager.run(&ingress.cell, plan.as_deref(), inputs, &run));
             names.extend(run.iter().map(|_| ingress.cell.name.clone()));
         }
         let durable = position.is_some()
-            || stager.sections.iter().any(|(cell, ..)| cell.lock().config.storage == StorageType::File);
+            || stager
+                .sections
+                .iter()
+                .any(|(cell, ..)| cell.lock().config.storage == StorageType::File);
         let staged = stager.finish(answers, position);
         let answers = staged.answers;
         let finish = move |outcome: Result<Outcome, ApiError>| {

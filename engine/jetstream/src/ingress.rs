@@ -13,7 +13,9 @@ use bytes::{Bytes, BytesMut};
 use millstream_broker::{Collector, Handler, Origin, Published};
 use millstream_cluster::{Command, Outcome, StreamCell};
 use millstream_pipeline::{Plan, Record};
-use millstream_streams::{ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder};
+use millstream_streams::{
+    ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder,
+};
 use millstream_types::{Message, Timestamp};
 
 use crate::ingest::{Answer, stage};
@@ -63,7 +65,12 @@ struct Staged {
 
 impl Ingress {
     pub(crate) fn new(cell: Arc<StreamCell>, shared: Arc<Shared>, plan: Option<Arc<Plan>>) -> Self {
-        Self { cell, shared, plan: ArcSwapOption::new(plan), queue: Mutex::default() }
+        Self {
+            cell,
+            shared,
+            plan: ArcSwapOption::new(plan),
+            queue: Mutex::default(),
+        }
     }
 
     fn submit(self: &Arc<Self>, batch: Batch) {
@@ -122,14 +129,20 @@ impl Ingress {
     }
 
     fn propose_direct(self: &Arc<Self>, direct: Direct) {
-        let Direct { records, count, replies, origin } = direct;
+        let Direct {
+            records,
+            count,
+            replies,
+            origin,
+        } = direct;
         let bytes = records.len();
         let ingress = Arc::clone(self);
         let command = self.publish_command(records, count);
-        self.shared.propose(&self.cell, count, &command, move |outcome| {
-            origin.done_inflight(bytes);
-            ingress.answer_records(&replies, count, &outcome);
-        });
+        self.shared
+            .propose(&self.cell, count, &command, move |outcome| {
+                origin.done_inflight(bytes);
+                ingress.answer_records(&replies, count, &outcome);
+            });
     }
 
     fn publish_command(&self, records: Bytes, count: u32) -> Command {
@@ -163,7 +176,8 @@ impl Ingress {
 
     fn run_plan(self: &Arc<Self>, batches: Vec<Staged>) {
         let time = Timestamp::now();
-        let mut messages = Vec::with_capacity(batches.iter().map(|batch| batch.messages.len()).sum());
+        let mut messages =
+            Vec::with_capacity(batches.iter().map(|batch| batch.messages.len()).sum());
         let mut origins = Vec::with_capacity(batches.len());
         for batch in batches {
             messages.extend(batch.messages);
@@ -171,11 +185,23 @@ impl Ingress {
         }
         let inputs = messages
             .iter()
-            .map(|message| Record { message: message.clone(), time, parsed: None })
+            .map(|message| Record {
+                message: message.clone(),
+                time,
+                parsed: None,
+            })
             .collect();
         let plan = self.plan.load_full();
-        let staged = stage(&self.shared, &self.cell, plan.as_deref(), inputs, &messages, time);
-        let replies: Vec<Option<Bytes>> = messages.into_iter().map(|message| message.reply).collect();
+        let staged = stage(
+            &self.shared,
+            &self.cell,
+            plan.as_deref(),
+            inputs,
+            &messages,
+            time,
+        );
+        let replies: Vec<Option<Bytes>> =
+            messages.into_iter().map(|message| message.reply).collect();
         let ingress = Arc::clone(self);
         let (command, count, answers) = (staged.command, staged.count, staged.answers);
         let finish = move |outcome: Result<Outcome, ApiError>| {
@@ -210,7 +236,12 @@ impl Ingress {
                 }
                 crate::ingest::Resolved::Rejected { why, letter } => {
                     let letters = crate::ingest::dead_letter_stream(stream);
-                    acker.rejected(reply, stream, why, letter.map(|seq| (letters.as_str(), seq)));
+                    acker.rejected(
+                        reply,
+                        stream,
+                        why,
+                        letter.map(|seq| (letters.as_str(), seq)),
+                    );
                 }
             }
         }
@@ -262,7 +293,8 @@ impl Collector for Gather {
         let staged = !self.spans.is_empty()
             || (self.records.is_empty() && self.ingress.plan.load().is_some());
         if !staged {
-            self.records.push(message.subject, message.headers, message.payload);
+            self.records
+                .push(message.subject, message.headers, message.payload);
             self.replies.push(message.reply);
             return;
         }
@@ -285,7 +317,12 @@ impl Collector for Gather {
             self.origin.add_inflight(records.len());
             let replies = std::mem::take(&mut self.replies);
             let origin = Arc::clone(&self.origin);
-            self.ingress.submit(Batch::Direct(Direct { records, count, replies, origin }));
+            self.ingress.submit(Batch::Direct(Direct {
+                records,
+                count,
+                replies,
+                origin,
+            }));
             return;
         }
         let mut arena = self.arena.split().freeze();
@@ -303,6 +340,10 @@ impl Collector for Gather {
             .collect();
         self.origin.add_inflight(bytes);
         let origin = Arc::clone(&self.origin);
-        self.ingress.submit(Batch::Staged(Staged { messages, bytes, origin }));
+        self.ingress.submit(Batch::Staged(Staged {
+            messages,
+            bytes,
+            origin,
+        }));
     }
 }

@@ -39,7 +39,12 @@ impl Pumps {
     /// Makes sure that a consumer's deliveries are carried out, and that changes of it are seen.
     pub(crate) fn ensure(&self, shared: &Arc<Shared>, cell: &Arc<StreamCell>, name: &str) {
         let key = (cell.id, name.to_owned());
-        if self.claimed.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+        if self
+            .claimed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&key)
+        {
             return;
         }
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,7 +100,10 @@ impl Pumps {
     /// Leaves a consumer to somebody who polls it himself.
     pub(crate) fn claim(&self, cell: &StreamCell, name: &str) {
         let key = (cell.id, name.to_owned());
-        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.claimed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key);
         self.stop(cell, name);
     }
 }
@@ -121,12 +129,18 @@ enum Next {
 
 impl Pump {
     async fn run(mut self) {
-        let Some(mut interest) = self.shared.upgrade().map(|shared| shared.broker.interest_changed()) else {
+        let Some(mut interest) = self
+            .shared
+            .upgrade()
+            .map(|shared| shared.broker.interest_changed())
+        else {
             return;
         };
         let mut actions = Vec::with_capacity(ROUND);
         loop {
-            let Some(shared) = self.shared.upgrade() else { return };
+            let Some(shared) = self.shared.upgrade() else {
+                return;
+            };
             let deliver_subject = self.look_for_receiver(&shared);
             let mut next = self.poll(&mut actions);
             let pressure = self.carry_out(&shared, &mut actions, &mut next).await;
@@ -158,7 +172,12 @@ impl Pump {
     /// A push consumer delivers while somebody listens.
     fn look_for_receiver(&self, shared: &Shared) -> Option<String> {
         let mut stream = self.cell.lock();
-        let subject = stream.consumers.get(&self.name)?.config.deliver_subject.clone()?;
+        let subject = stream
+            .consumers
+            .get(&self.name)?
+            .config
+            .deliver_subject
+            .clone()?;
         let listening = shared.broker.has_interest(subject.as_bytes());
         stream.set_interest(&self.name, listening, Timestamp::now());
         Some(subject)
@@ -176,7 +195,10 @@ impl Pump {
                     }
                     return Next::OnWake;
                 }
-                Some(Action::WaitUntil { time, wants_messages }) => {
+                Some(Action::WaitUntil {
+                    time,
+                    wants_messages,
+                }) => {
                     if wants_messages {
                         self.cell.wake_on_change(&self.wake);
                     }
@@ -196,8 +218,12 @@ impl Pump {
         next: &mut Next,
     ) -> Option<Bytes> {
         let mut pressure = None;
-        let headers_only =
-            self.cell.lock().consumers.get(&self.name).is_some_and(|consumer| consumer.config.headers_only);
+        let headers_only = self
+            .cell
+            .lock()
+            .consumers
+            .get(&self.name)
+            .is_some_and(|consumer| consumer.config.headers_only);
         let mut given_up = Vec::new();
         for action in actions.drain(..) {
             match action {
@@ -214,12 +240,17 @@ impl Pump {
                     self.publisher.send(&to, reply.as_deref(), &headers, &[]);
                 }
                 Action::MaxDeliveries { seq, deliveries } => {
-                    given_up.push(Ack { stream_seq: seq, kind: AckKind::GiveUp });
+                    given_up.push(Ack {
+                        stream_seq: seq,
+                        kind: AckKind::GiveUp,
+                    });
                     self.advise_max_deliveries(seq, deliveries);
                 }
                 Action::Expired => {
                     debug!(target: "nats", "consumer `{}` > `{}` is inactive and goes", self.cell.name, self.name);
-                    if let Err(error) = crate::api::remove_consumer(shared, &self.cell, &self.name).await {
+                    if let Err(error) =
+                        crate::api::remove_consumer(shared, &self.cell, &self.name).await
+                    {
                         error!(target: "nats", "inactive consumer `{}` stays: {error}", self.name);
                     }
                     *next = Next::Never;
@@ -236,7 +267,10 @@ impl Pump {
     }
 
     fn deliver(&mut self, shared: &Shared, deliver: Deliver, headers_only: bool) -> Option<Sent> {
-        let record = match self.cursor.record(shared, &self.cell, deliver.seq, deliver.place) {
+        let record = match self
+            .cursor
+            .record(shared, &self.cell, deliver.seq, deliver.place)
+        {
             Ok(Some(record)) => record,
             // Removed between the look and now: as if it had never matched.
             Ok(None) => return None,
@@ -250,7 +284,13 @@ impl Pump {
             let mut headers = HeadersBuilder::from_block(&HeaderBlock::new(view.headers));
             headers.push("Nats-Msg-Size", &view.payload.len().to_string());
             let headers = headers.build();
-            self.publisher.deliver(&deliver.deliver_to, view.subject, Some(&deliver.reply), &headers, &[])
+            self.publisher.deliver(
+                &deliver.deliver_to,
+                view.subject,
+                Some(&deliver.reply),
+                &headers,
+                &[],
+            )
         } else {
             self.publisher.deliver(
                 &deliver.deliver_to,
@@ -262,7 +302,12 @@ impl Pump {
         };
         if sent.receivers == 0 {
             // Whoever asked is gone; the message is not held back until its acknowledgement is overdue.
-            self.cell.lock().undelivered(&self.name, deliver.seq, &deliver.deliver_to, Timestamp::now());
+            self.cell.lock().undelivered(
+                &self.name,
+                deliver.seq,
+                &deliver.deliver_to,
+                Timestamp::now(),
+            );
         }
         Some(sent)
     }
@@ -271,8 +316,12 @@ impl Pump {
     fn save_progress(&mut self, shared: &Arc<Shared>) {
         let (reached, floor) = {
             let stream = self.cell.lock();
-            let Some(consumer) = stream.consumers.get(&self.name) else { return };
-            let Some(reached) = consumer.uncommitted() else { return };
+            let Some(consumer) = stream.consumers.get(&self.name) else {
+                return;
+            };
+            let Some(reached) = consumer.uncommitted() else {
+                return;
+            };
             (reached, consumer.floor())
         };
         if reached.saturating_sub(floor.max(self.proposed)) < PROGRESS_STEP {
@@ -283,14 +332,19 @@ impl Pump {
             stream: self.cell.id,
             consumer: self.name.clone(),
             time: Timestamp::now(),
-            acks: vec![Ack { stream_seq: reached, kind: AckKind::Ack }],
+            acks: vec![Ack {
+                stream_seq: reached,
+                kind: AckKind::Ack,
+            }],
         }));
         shared.propose(&self.cell, 0, &command, |_| {});
     }
 
     fn advise_max_deliveries(&mut self, seq: u64, deliveries: u64) {
-        let subject =
-            format!("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{}.{}", self.cell.name, self.name);
+        let subject = format!(
+            "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{}.{}",
+            self.cell.name, self.name
+        );
         let advisory = serde_json::json!({
             "type": "io.nats.jetstream.advisory.v1.max_deliver",
             "id": format!("{}-{}-{seq}", self.cell.name, self.name),
@@ -300,6 +354,11 @@ impl Pump {
             "stream_seq": seq,
             "deliveries": deliveries,
         });
-        self.publisher.send(subject.as_bytes(), None, &[], advisory.to_string().as_bytes());
+        self.publisher.send(
+            subject.as_bytes(),
+            None,
+            &[],
+            advisory.to_string().as_bytes(),
+        );
     }
 }

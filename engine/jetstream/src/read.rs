@@ -51,7 +51,9 @@ impl StoredRecord {
     /// The record's parts, borrowed.
     #[must_use]
     pub fn view(&self) -> RecordView<'_> {
-        record_at(&self.frame, self.offset).map(|(view, _)| view).expect("invariant: checked when it was read")
+        record_at(&self.frame, self.offset)
+            .map(|(view, _)| view)
+            .expect("invariant: checked when it was read")
     }
 
     /// The payload, shared.
@@ -80,7 +82,12 @@ pub(crate) struct FrameCursor {
 }
 
 impl FrameCursor {
-    pub(crate) fn frame(&mut self, shared: &Shared, cell: &StreamCell, at: Position) -> Result<Option<Bytes>, ReadError> {
+    pub(crate) fn frame(
+        &mut self,
+        shared: &Shared,
+        cell: &StreamCell,
+        at: Position,
+    ) -> Result<Option<Bytes>, ReadError> {
         if let Some((position, frame)) = &self.last
             && *position == at
         {
@@ -106,11 +113,13 @@ impl FrameCursor {
         seq: u64,
         place: millstream_streams::Place,
     ) -> Result<Option<StoredRecord>, FetchError> {
-        let frame = self.frame(shared, cell, place.position).map_err(|source| FetchError::Frame {
-            stream: cell.name.clone(),
-            seq,
-            source,
-        })?;
+        let frame =
+            self.frame(shared, cell, place.position)
+                .map_err(|source| FetchError::Frame {
+                    stream: cell.name.clone(),
+                    seq,
+                    source,
+                })?;
         let Some(frame) = frame else { return Ok(None) };
         let offset = place.offset as usize;
         record_at(&frame, offset).map_err(|source| FetchError::Record {
@@ -118,11 +127,20 @@ impl FrameCursor {
             seq,
             source,
         })?;
-        Ok(Some(StoredRecord { seq, time: place.time, frame, offset }))
+        Ok(Some(StoredRecord {
+            seq,
+            time: place.time,
+            frame,
+            offset,
+        }))
     }
 }
 
-pub(crate) fn read(shared: &Shared, cell: &StreamCell, seq: u64) -> Result<Option<StoredRecord>, FetchError> {
+pub(crate) fn read(
+    shared: &Shared,
+    cell: &StreamCell,
+    seq: u64,
+) -> Result<Option<StoredRecord>, FetchError> {
     let place = cell.lock().locate(seq);
     match place {
         None => Ok(None),
@@ -146,22 +164,34 @@ impl Reader {
     /// # Errors
     /// When it is held and cannot be read.
     pub fn get(&self, stream: &str, seq: u64) -> Result<Option<StoredRecord>, FetchError> {
-        self.shared.node.stream(stream).map_or(Ok(None), |cell| read(&self.shared, &cell, seq))
+        self.shared
+            .node
+            .stream(stream)
+            .map_or(Ok(None), |cell| read(&self.shared, &cell, seq))
     }
 
     /// Up to `limit` messages from sequence `from` on, in order.
     ///
     /// # Errors
     /// When one of them cannot be read.
-    pub fn range(&self, stream: &str, from: u64, limit: usize) -> Result<Vec<StoredRecord>, FetchError> {
-        let Some(cell) = self.shared.node.stream(stream) else { return Ok(Vec::new()) };
+    pub fn range(
+        &self,
+        stream: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, FetchError> {
+        let Some(cell) = self.shared.node.stream(stream) else {
+            return Ok(Vec::new());
+        };
         let mut cursor = FrameCursor::default();
         let mut found = Vec::new();
         let mut next = from;
         while found.len() < limit {
             let place = {
                 let stream = cell.lock();
-                stream.next_live(next).and_then(|seq| Some((seq, stream.locate(seq)?)))
+                stream
+                    .next_live(next)
+                    .and_then(|seq| Some((seq, stream.locate(seq)?)))
             };
             let Some((seq, place)) = place else { break };
             found.extend(cursor.record(&self.shared, &cell, seq, place)?);
@@ -172,7 +202,9 @@ impl Reader {
 
     /// Completes after the next change of the stream; at once when there is no such stream.
     pub async fn changed(&self, stream: &str, last_seen: u64) {
-        let Some(cell) = self.shared.node.stream(stream) else { return };
+        let Some(cell) = self.shared.node.stream(stream) else {
+            return;
+        };
         let waker = Arc::new(tokio::sync::Notify::new());
         {
             let stream = cell.lock();

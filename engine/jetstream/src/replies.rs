@@ -24,12 +24,15 @@ pub(crate) struct Replies {
 impl Replies {
     pub(crate) fn push(&mut self, reply: Option<&[u8]>) {
         self.bytes.extend_from_slice(reply.unwrap_or_default());
-        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        self.ends
+            .push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<&[u8]> {
         let end = *self.ends.get(index)? as usize;
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        let start = index
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before] as usize);
         (end > start).then(|| &self.bytes[start..end])
     }
 }
@@ -42,7 +45,9 @@ pub(crate) struct Acker {
 
 impl Acker {
     pub(crate) fn new(publisher: Publisher) -> Self {
-        Self { out: Mutex::new((publisher, Vec::with_capacity(256))) }
+        Self {
+            out: Mutex::new((publisher, Vec::with_capacity(256))),
+        }
     }
 
     /// Answers one record's publisher.
@@ -51,7 +56,10 @@ impl Acker {
             // Names need no escaping: they were checked when the stream was created.
             RecordOutcome::Stored(seq) => write!(text, r#"{{"stream":"{stream}","seq":{seq}}}"#),
             RecordOutcome::Duplicate(seq) => {
-                write!(text, r#"{{"stream":"{stream}","seq":{seq},"duplicate":true}}"#)
+                write!(
+                    text,
+                    r#"{{"stream":"{stream}","seq":{seq},"duplicate":true}}"#
+                )
             }
             RecordOutcome::Refused(error) => write!(text, "{}", refusal(stream, error)),
         });
@@ -59,14 +67,25 @@ impl Acker {
 
     /// Answers the publisher of a record that a stage dropped: it is dealt with, and not stored.
     pub(crate) fn dropped(&self, reply: &[u8], stream: &str) {
-        self.send(reply, |text| write!(text, r#"{{"stream":"{stream}","seq":0,"dropped":true}}"#));
+        self.send(reply, |text| {
+            write!(text, r#"{{"stream":"{stream}","seq":0,"dropped":true}}"#)
+        });
     }
 
     /// Answers the publisher of a record that the pipeline rejected.
-    pub(crate) fn rejected(&self, reply: &[u8], stream: &str, why: &Rejection, kept: Option<(&str, u64)>) {
+    pub(crate) fn rejected(
+        &self,
+        reply: &[u8],
+        stream: &str,
+        why: &Rejection,
+        kept: Option<(&str, u64)>,
+    ) {
         let mut answer = json!({ "stream": stream, "seq": 0, "error": rejection_error(why) });
         if let (Some((letters, seq)), Some(answer)) = (kept, answer.as_object_mut()) {
-            answer.insert("dead_letter".to_owned(), json!({ "stream": letters, "seq": seq }));
+            answer.insert(
+                "dead_letter".to_owned(),
+                json!({ "stream": letters, "seq": seq }),
+            );
         }
         self.send(reply, |text| write!(text, "{answer}"));
     }
@@ -78,7 +97,11 @@ impl Acker {
 
     /// Wakes the connections that were answered since the last call.
     pub(crate) fn flush(&self) {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner).0.flush();
+        self.out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .flush();
     }
 
     fn send(&self, reply: &[u8], write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) {
@@ -103,7 +126,10 @@ pub(crate) fn rejection_error(why: &Rejection) -> serde_json::Value {
         Some("sql") => ERR_SQL,
         _ => ERR_PLAN,
     };
-    let path = why.path.as_deref().map_or_else(String::new, |path| format!(" at `{path}`"));
+    let path = why
+        .path
+        .as_deref()
+        .map_or_else(String::new, |path| format!(" at `{path}`"));
     json!({
         "code": 422,
         "err_code": number,

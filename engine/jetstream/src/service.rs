@@ -117,21 +117,40 @@ impl JetStream {
                 shared.pumps.ensure(&shared, &cell, &name);
             }
         }
-        shared.node.set_hooks(Arc::new(ServiceHooks(Arc::downgrade(&shared))));
+        shared
+            .node
+            .set_hooks(Arc::new(ServiceHooks(Arc::downgrade(&shared))));
         let api = api::start(&shared);
         let attachments = vec![
-            attach(&shared.broker, "$JS.API.>", Arc::new(ApiDoor::new(Arc::clone(&shared), api)))?,
-            attach(&shared.broker, "$JS.ACK.>", Arc::new(AckDoor(Arc::clone(&shared))))?,
-            attach(&shared.broker, "$JS.FC.>", Arc::new(crate::acks::FlowDoor(Arc::clone(&shared))))?,
+            attach(
+                &shared.broker,
+                "$JS.API.>",
+                Arc::new(ApiDoor::new(Arc::clone(&shared), api)),
+            )?,
+            attach(
+                &shared.broker,
+                "$JS.ACK.>",
+                Arc::new(AckDoor(Arc::clone(&shared))),
+            )?,
+            attach(
+                &shared.broker,
+                "$JS.FC.>",
+                Arc::new(crate::acks::FlowDoor(Arc::clone(&shared))),
+            )?,
         ];
         expiry::start(&shared);
-        Ok(Self { shared, _attachments: Arc::new(attachments) })
+        Ok(Self {
+            shared,
+            _attachments: Arc::new(attachments),
+        })
     }
 
     /// Publishing from inside the process.
     #[must_use]
     pub fn ingest(&self) -> Ingest {
-        Ingest { shared: Arc::clone(&self.shared) }
+        Ingest {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Reading stored messages.
@@ -157,7 +176,11 @@ impl JetStream {
     #[must_use]
     pub fn plan(&self, station: &str) -> Option<Arc<millstream_pipeline::Plan>> {
         let cell = self.shared.node.stream(station)?;
-        let bound = self.shared.bound.read().unwrap_or_else(PoisonError::into_inner);
+        let bound = self
+            .shared
+            .bound
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         bound.get(&cell.id)?.ingress.plan.load_full()
     }
 }
@@ -169,7 +192,10 @@ fn attach(
 ) -> Result<Attachment, StartError> {
     broker
         .attach(subject, handler)
-        .map_err(|error| StartError::Attach { subject: subject.to_owned(), reason: error.to_string() })
+        .map_err(|error| StartError::Attach {
+            subject: subject.to_owned(),
+            reason: error.to_string(),
+        })
 }
 
 impl Shared {
@@ -194,10 +220,18 @@ impl Shared {
         done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
     ) {
         let (head, body) = command.encode();
-        let proposal = Proposal { stream, count, head, body, durable };
+        let proposal = Proposal {
+            stream,
+            count,
+            head,
+            body,
+            durable,
+        };
         self.group.propose_with(
             proposal,
-            Box::new(move |result| done(result.map_err(|error| ApiError::internal(&error.to_string())))),
+            Box::new(move |result| {
+                done(result.map_err(|error| ApiError::internal(&error.to_string())))
+            }),
         );
     }
 
@@ -207,13 +241,16 @@ impl Shared {
             // A requester that went away needs no answer.
             let _gone = tell.send(outcome);
         });
-        wait.await.unwrap_or_else(|_| Err(ApiError::internal("server is shutting down")))
+        wait.await
+            .unwrap_or_else(|_| Err(ApiError::internal("server is shutting down")))
     }
 
     /// The entrance of the stream that stores this subject.
     pub(crate) fn ingress_for(&self, subject: &[u8]) -> Option<Arc<Ingress>> {
         let bound = self.bound.read().unwrap_or_else(PoisonError::into_inner);
-        let found = bound.values().find(|bound| bound.ingress.cell.lock().captures(subject));
+        let found = bound
+            .values()
+            .find(|bound| bound.ingress.cell.lock().captures(subject));
         found.map(|bound| Arc::clone(&bound.ingress))
     }
 
@@ -226,7 +263,12 @@ impl Shared {
     pub(crate) fn broadcast(&self, messages: &[Message]) {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         for message in messages {
-            live.send(&message.subject, message.reply.as_deref(), &message.headers, &message.payload);
+            live.send(
+                &message.subject,
+                message.reply.as_deref(),
+                &message.headers,
+                &message.payload,
+            );
         }
         live.flush();
     }
@@ -255,18 +297,32 @@ impl Shared {
                 }
             })
             .collect();
-        bound.insert(cell.id, Bound { ingress, subjects, attachments });
+        bound.insert(
+            cell.id,
+            Bound {
+                ingress,
+                subjects,
+                attachments,
+            },
+        );
     }
 
     fn unbind(&self, cell: &StreamCell) {
-        let gone = self.bound.write().unwrap_or_else(PoisonError::into_inner).remove(&cell.id);
+        let gone = self
+            .bound
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&cell.id);
         drop(gone.map(|bound| bound.attachments));
     }
 
     fn refresh_plans(&self) {
         let all: Vec<Arc<Ingress>> = {
             let bound = self.bound.read().unwrap_or_else(PoisonError::into_inner);
-            bound.values().map(|bound| Arc::clone(&bound.ingress)).collect()
+            bound
+                .values()
+                .map(|bound| Arc::clone(&bound.ingress))
+                .collect()
         };
         for ingress in all {
             self.plans.refresh(&self.node, &ingress);
@@ -279,7 +335,9 @@ struct ServiceHooks(std::sync::Weak<Shared>);
 
 impl Hooks for ServiceHooks {
     fn stream_changed(&self, change: StreamChange) {
-        let Some(shared) = self.0.upgrade() else { return };
+        let Some(shared) = self.0.upgrade() else {
+            return;
+        };
         match change {
             StreamChange::Created(cell) | StreamChange::Updated(cell) => shared.bind(&cell),
             StreamChange::Deleted(cell) => {

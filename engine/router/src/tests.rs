@@ -64,11 +64,13 @@ proptest! {
                         }
                     }
                     let queues: BTreeSet<_> = queues.into_values().collect();
-                    for routes in [router.lookup(subject.as_bytes()).routes, cache.get(&router, subject.as_bytes())] {
+                    let looked_up = router.lookup(subject.as_bytes()).routes;
+                    for routes in [&*looked_up, cache.get(&router, subject.as_bytes())] {
                         prop_assert_eq!(&routes.plain.iter().copied().collect::<BTreeSet<_>>(), &plain);
                         let found: BTreeSet<BTreeSet<u64>> =
                             routes.queues.iter().map(|members| members.iter().copied().collect()).collect();
                         prop_assert_eq!(&found, &queues);
+                        prop_assert_eq!(router.has_interest(subject.as_bytes()), !routes.is_empty());
                     }
                 }
             }
@@ -86,4 +88,66 @@ fn inboxes_share_one_answer() {
     assert!(router.remove(b"_INBOX.a.special", None, 2));
     assert!(router.lookup(b"_INBOX.a.1").any_last_token);
     assert!(!router.remove(b"nobody", None, 9));
+}
+
+#[test]
+fn empty_tokens_go_nowhere() {
+    let router = Router::new();
+    router.insert(b"a.*", None, 1, 1);
+    router.insert(b">", None, 2, 2);
+    let mut cache = RouteCache::default();
+    assert_eq!(cache.get(&router, b"a.b").plain.len(), 2);
+    for subject in ["a.", ".a", "a..b", ".", ""] {
+        assert!(
+            cache.get(&router, subject.as_bytes()).is_empty(),
+            "{subject}"
+        );
+        assert!(!router.has_interest(subject.as_bytes()), "{subject}");
+    }
+    assert_eq!(cache.get(&router, b"a.c").plain.len(), 2);
+    assert_eq!(cache.get(&router, b"b").plain.len(), 1);
+}
+
+/// The longest filter that fits a control line, on a thread as small as the server's.
+#[test]
+fn the_deepest_filter_fits_the_stack() {
+    let worker = std::thread::Builder::new()
+        .stack_size(1024 * 1024)
+        .spawn(|| {
+            let router = Router::new();
+            let filter = vec!["*"; 2048].join(".");
+            let subject = vec!["a"; 2048].join(".");
+            router.insert(filter.as_bytes(), None, 1, 1);
+            assert!(router.has_interest(subject.as_bytes()));
+            assert_eq!(router.lookup(subject.as_bytes()).routes.plain.len(), 1);
+            assert!(router.remove(filter.as_bytes(), None, 1));
+            router.insert(filter.as_bytes(), None, 1, 1);
+        });
+    worker.unwrap().join().unwrap();
+}
+
+/// What a thread has subscribed to it finds, and what it has left it does not, however others change the tree.
+#[test]
+fn no_cache_is_ever_stale() {
+    let router = std::sync::Arc::new(Router::new());
+    let workers: Vec<_> = (0..4_u64)
+        .map(|worker| {
+            let router = std::sync::Arc::clone(&router);
+            std::thread::spawn(move || {
+                let mut cache = RouteCache::default();
+                for round in 0..2000_u64 {
+                    let id = worker << 32 | round;
+                    let filter: &[u8] = if round % 3 == 0 { b"s.*" } else { b"s.x" };
+                    router.insert(filter, None, id, id);
+                    assert!(cache.get(&router, b"s.x").plain.contains(&id));
+                    assert!(router.remove(filter, None, id));
+                    assert!(!cache.get(&router, b"s.x").plain.contains(&id));
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    assert!(!router.has_interest(b"s.x"));
 }

@@ -16,14 +16,18 @@ pub(crate) struct Blobs {
 
 /// SHA-256 in hex.
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 impl Blobs {
     /// Opens the folder below a store.
     pub(crate) fn open(store: &Path) -> anyhow::Result<Self> {
         let folder = store.join("modules");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create `{}`", folder.display()))?;
         Ok(Self { folder })
     }
 
@@ -42,17 +46,25 @@ impl Blobs {
             fs::rename(&draft, &path)?;
             File::open(&self.folder)?.sync_all()
         };
-        write().with_context(|| format!("cannot store the module in `{}`", self.folder.display()))?;
+        write()
+            .with_context(|| format!("cannot store the module in `{}`", self.folder.display()))?;
         Ok(name)
     }
 
     /// The bytes under a digest, verified.
     pub(crate) fn get(&self, name: &str) -> anyhow::Result<Vec<u8>> {
         let path = self.folder.join(name);
-        let bytes = fs::read(&path)
-            .with_context(|| format!("module `{}` is missing; apply the function again", path.display()))?;
+        let bytes = fs::read(&path).with_context(|| {
+            format!(
+                "module `{}` is missing; apply the function again",
+                path.display()
+            )
+        })?;
         if digest(&bytes) != name {
-            bail!("module `{}` is damaged; apply the function again", path.display());
+            bail!(
+                "module `{}` is damaged; apply the function again",
+                path.display()
+            );
         }
         Ok(bytes)
     }
@@ -70,8 +82,20 @@ mod tests {
         assert_eq!(blobs.put(b"module").expect("again"), name);
         assert_eq!(blobs.get(&name).expect("get"), b"module");
         std::fs::write(folder.path().join("modules").join(&name), b"nodule").expect("damage");
-        assert!(blobs.get(&name).expect_err("damaged").to_string().contains("damaged"));
+        assert!(
+            blobs
+                .get(&name)
+                .expect_err("damaged")
+                .to_string()
+                .contains("damaged")
+        );
         assert_eq!(blobs.put(b"module").expect("repaired"), name);
-        assert!(blobs.get("absent").expect_err("missing").to_string().contains("missing"));
+        assert!(
+            blobs
+                .get("absent")
+                .expect_err("missing")
+                .to_string()
+                .contains("missing")
+        );
     }
 }

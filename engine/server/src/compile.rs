@@ -28,12 +28,20 @@ pub(crate) struct CompileProblem {
 
 impl CompileProblem {
     fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), hint: None, place: None }
+        Self {
+            path: path.into(),
+            message: message.into(),
+            hint: None,
+            place: None,
+        }
     }
 }
 
 /// Where modules' bytes come from: the store, or a request that is being checked.
 pub(crate) type Modules<'a> = &'a dyn Fn(&str) -> anyhow::Result<Vec<u8>>;
+
+/// What a plan was made from, and the plan.
+type KnownPlan = (String, Option<Arc<Plan>>);
 
 /// Compiles plans, and keeps what did not change.
 pub(crate) struct Compiler {
@@ -43,7 +51,7 @@ pub(crate) struct Compiler {
     /// Loaded functions by digest, configuration and limits, while some plan uses them.
     functions: Mutex<HashMap<String, Weak<dyn Function>>>,
     /// The last plan of each station with what it was compiled from.
-    plans: Mutex<HashMap<String, (String, Option<Arc<Plan>>)>>,
+    plans: Mutex<HashMap<String, KnownPlan>>,
 }
 
 impl std::fmt::Debug for Compiler {
@@ -70,8 +78,16 @@ impl Compiler {
         modules: Modules<'_>,
     ) -> Result<Arc<dyn Function>, String> {
         let spec = &entry.spec;
-        let key = format!("{} {:?} {:?} {}", entry.digest, spec.config, spec.limits, spec.name);
-        let known = self.functions.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let key = format!(
+            "{} {:?} {:?} {}",
+            entry.digest, spec.config, spec.limits, spec.name
+        );
+        let known = self
+            .functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
         if let Some(function) = known.and_then(|known| known.upgrade()) {
             return Ok(function);
         }
@@ -85,9 +101,12 @@ impl Compiler {
             memory: small(spec.limits.memory, defaults.memory),
             timeout: spec.limits.timeout.unwrap_or(defaults.timeout),
             output_bytes: small(spec.limits.output_bytes, defaults.output_bytes),
-            output_records: spec.limits.output_records.map_or(defaults.output_records, |records| {
-                records.try_into().unwrap_or(defaults.output_records)
-            }),
+            output_records: spec
+                .limits
+                .output_records
+                .map_or(defaults.output_records, |records| {
+                    records.try_into().unwrap_or(defaults.output_records)
+                }),
         };
         let manifest = Manifest {
             name: spec.name.clone(),
@@ -95,8 +114,13 @@ impl Compiler {
             config: spec.config.clone(),
             limits,
         };
-        let function = host.load(&bytes, &manifest).map_err(|error| error.to_string())?;
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let function = host
+            .load(&bytes, &manifest)
+            .map_err(|error| error.to_string())?;
+        let mut functions = self
+            .functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         functions.retain(|_, known| known.strong_count() > 0);
         functions.insert(key, Arc::downgrade(&function));
         Ok(function)
@@ -115,7 +139,10 @@ impl Compiler {
         }
         let schema = schema_of(catalog, station)?;
         let schema_id = schema.as_ref().map(|schema| schema.id);
-        let typed = spec.stages.iter().any(|stage| matches!(stage, StageSpec::Sql(_)));
+        let typed = spec
+            .stages
+            .iter()
+            .any(|stage| matches!(stage, StageSpec::Sql(_)));
         let mut columns = match &schema {
             Some(schema) if typed => Some(schema.compiled.columns().map_err(|error| {
                 CompileProblem::new("schema", format!("columns of the schema: {error}"))
@@ -131,8 +158,9 @@ impl Compiler {
                     let entry = catalog.functions.get(name).ok_or_else(|| {
                         CompileProblem::new(&path, format!("there is no function `{name}`"))
                     })?;
-                    let function =
-                        self.function(entry, modules).map_err(|why| CompileProblem::new(&path, why))?;
+                    let function = self
+                        .function(entry, modules)
+                        .map_err(|why| CompileProblem::new(&path, why))?;
                     stages.push(Arc::new(FunctionStage::new(function, schema_id)));
                     columns = columns.map(|columns| Column::extend(columns, added(entry)));
                 }
@@ -146,8 +174,13 @@ impl Compiler {
             }
         }
         let schema = schema.map(|schema| schema.stage);
-        let plan = Plan::new(station.version, schema, stages, on_rejection(spec.on_rejection))
-            .with_metrics(&self.metrics, &spec.name);
+        let plan = Plan::new(
+            station.version,
+            schema,
+            stages,
+            on_rejection(spec.on_rejection),
+        )
+        .with_metrics(&self.metrics, &spec.name);
         Ok(Some(Arc::new(plan)))
     }
 
@@ -173,7 +206,9 @@ impl Compiler {
 impl PlanSource for Compiler {
     fn compile(&self, node: &Node, station: &str) -> Result<Option<Arc<Plan>>, String> {
         let catalog = node.catalog().clone();
-        let Some(entry) = catalog.stations.get(station) else { return Ok(None) };
+        let Some(entry) = catalog.stations.get(station) else {
+            return Ok(None);
+        };
         let key = Self::key(&catalog, entry);
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, plan)) = plans.get(station)
@@ -197,8 +232,13 @@ struct SchemaOf {
     stage: SchemaStage,
 }
 
-fn schema_of(catalog: &Catalog, station: &StationEntry) -> Result<Option<SchemaOf>, CompileProblem> {
-    let Some(used) = &station.spec.schema else { return Ok(None) };
+fn schema_of(
+    catalog: &Catalog,
+    station: &StationEntry,
+) -> Result<Option<SchemaOf>, CompileProblem> {
+    let Some(used) = &station.spec.schema else {
+        return Ok(None);
+    };
     let view = catalog
         .schemas
         .get(&used.subject, version_of(used.version))
@@ -212,7 +252,11 @@ fn schema_of(catalog: &Catalog, station: &StationEntry) -> Result<Option<SchemaO
         Arc::clone(&compiled),
         on_rejection(used.on_violation),
     );
-    Ok(Some(SchemaOf { id: view.id, compiled, stage }))
+    Ok(Some(SchemaOf {
+        id: view.id,
+        compiled,
+        stage,
+    }))
 }
 
 pub(crate) fn version_of(version: SchemaVersion) -> Version {
@@ -256,17 +300,20 @@ fn sql(
     let Some(columns) = columns else {
         return Err(CompileProblem {
             hint: Some("name one under the station's `schema:`".to_owned()),
-            ..CompileProblem::new(path, "SQL needs to know the columns, and the station has no schema")
+            ..CompileProblem::new(
+                path,
+                "SQL needs to know the columns, and the station has no schema",
+            )
         });
     };
-    let stage = millstream_sql::SqlStage::compile(format!("sql:{number}"), text, columns).map_err(|error| {
-        CompileProblem {
+    let stage = millstream_sql::SqlStage::compile(format!("sql:{number}"), text, columns).map_err(
+        |error| CompileProblem {
             path: path.to_owned(),
             message: error.message,
             hint: error.hint,
             place: Some((error.line, error.column)),
-        }
-    })?;
+        },
+    )?;
     let output = stage.output().to_vec();
     Ok((Arc::new(stage), output))
 }
@@ -278,17 +325,24 @@ fn sql(
     _columns: Option<&[Column]>,
     path: &str,
 ) -> Result<SqlCompiled, CompileProblem> {
-    Err(CompileProblem::new(path, "this build has no SQL; use one built with the feature `sql`"))
+    Err(CompileProblem::new(
+        path,
+        "this build has no SQL; use one built with the feature `sql`",
+    ))
 }
 
 #[cfg(feature = "functions")]
 fn function_host() -> anyhow::Result<Option<Arc<dyn FunctionHost>>> {
-    let host = millstream_function_host::WasmtimeHost::new(millstream_function_host::Options::default())?;
+    let host =
+        millstream_function_host::WasmtimeHost::new(millstream_function_host::Options::default())?;
     Ok(Some(Arc::new(host)))
 }
 
 #[cfg(not(feature = "functions"))]
-#[expect(clippy::unnecessary_wraps, reason = "the build with functions can fail")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the build with functions can fail"
+)]
 fn function_host() -> anyhow::Result<Option<Arc<dyn FunctionHost>>> {
     Ok(None)
 }

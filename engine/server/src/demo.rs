@@ -51,10 +51,18 @@ pub(crate) struct DemoArgs {
 
 /// Runs the demo. The error of a demo whose numbers do not add up says which do not.
 pub(crate) async fn run(args: &DemoArgs, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
-    let folder = tempfile::Builder::new().prefix("millstream-demo-").tempdir();
-    let folder = folder.context("cannot make a temporary folder; TMPDIR names another place for it")?;
+    let folder = tempfile::Builder::new()
+        .prefix("millstream-demo-")
+        .tempdir();
+    let folder =
+        folder.context("cannot make a temporary folder; TMPDIR names another place for it")?;
     let log = folder.path().join("server.log");
-    let options = logging::Options { debug: false, trace: false, time: true, file: Some(&log) };
+    let options = logging::Options {
+        debug: false,
+        trace: false,
+        time: true,
+        file: Some(&log),
+    };
     logging::start(&options)?;
     let example = Example::find(args.example.as_deref(), folder.path())?;
     // Listened for from here on, so that Ctrl-C also removes the temporary folder.
@@ -70,10 +78,13 @@ pub(crate) async fn run(args: &DemoArgs, out: &mut (dyn Write + Send)) -> anyhow
     match told {
         Ok(()) => Ok(()),
         Err(error) if error.is::<Interrupted>() && args.keep => Ok(()),
-        Err(error) if error.is::<Interrupted>() => Err(error),
+        Err(error) if error.is::<Interrupted>() || error.is::<Refused>() => Err(error),
         Err(error) => {
             let kept = folder.keep();
-            Err(error.context(format!("demo failed; the server's log and store are kept in `{}`", kept.display())))
+            bail!(
+                "{error:#}\nthe demo failed; the server's log and store are kept in `{}`",
+                kept.display()
+            )
         }
     }
 }
@@ -82,6 +93,11 @@ pub(crate) async fn run(args: &DemoArgs, out: &mut (dyn Write + Send)) -> anyhow
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 struct Interrupted;
+
+/// Nothing had begun, so there is nothing to look at in the folder.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct Refused(anyhow::Error);
 
 fn config(folder: &Path) -> anyhow::Result<Config> {
     let flags = Flags {
@@ -105,14 +121,20 @@ async fn whole(
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<()> {
     let mut screen = Screen::new(std::io::stderr());
+    screen.show("checking and compiling the example")?;
     let driven = Drive::start(running, example, folder).await;
     let driven = match driven {
         Ok(drive) => drive.finish(&mut screen).await,
-        Err(error) => Err(error),
+        Err(error) => Err(Refused(error).into()),
     };
     screen.wipe()?;
     let outcome = driven?;
-    let report = Report { outcome: &outcome, running, example, folder };
+    let report = Report {
+        outcome: &outcome,
+        running,
+        example,
+        folder,
+    };
     match args.output {
         Format::Table => report.table(out)?,
         Format::Json => writeln!(out, "{}", serde_json::to_string(&outcome.sums())?)?,
@@ -150,14 +172,18 @@ pub(crate) struct Screen<W> {
 
 impl Screen<std::io::Stderr> {
     fn new(stderr: std::io::Stderr) -> Self {
-        Self { to: stderr.is_terminal().then_some(stderr) }
+        Self {
+            to: stderr.is_terminal().then_some(stderr),
+        }
     }
 }
 
 impl<W: Write> Screen<W> {
     /// Shows this line instead of the last one.
     pub(crate) fn show(&mut self, line: &str) -> std::io::Result<()> {
-        let Some(to) = &mut self.to else { return Ok(()) };
+        let Some(to) = &mut self.to else {
+            return Ok(());
+        };
         write!(to, "\r\x1b[K{line}")?;
         to.flush()
     }

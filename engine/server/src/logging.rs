@@ -86,7 +86,11 @@ fn clock(time: Timestamp) -> String {
     let (date, rest) = text.split_once('T').unwrap_or((&text, ""));
     let rest = rest.trim_end_matches('Z');
     let (seconds, fraction) = rest.split_once('.').unwrap_or((rest, ""));
-    let micros: String = fraction.chars().chain(std::iter::repeat('0')).take(6).collect();
+    let micros: String = fraction
+        .chars()
+        .chain(std::iter::repeat('0'))
+        .take(6)
+        .collect();
     format!("{} {seconds}.{micros}", date.replace('-', "/"))
 }
 
@@ -98,13 +102,22 @@ pub(crate) fn start(options: &Options<'_>) -> anyhow::Result<()> {
         _ => LevelFilter::INFO,
     };
     let format = NatsFormat { time: options.time };
-    let builder = tracing_subscriber::fmt().with_max_level(level).event_format(format);
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .event_format(format);
     let installed = match options.file {
         None => builder.with_writer(io::stderr).try_init(),
         Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path).with_context(|| {
-                format!("cannot write the log file `{}`; choose another with -l", path.display())
-            })?;
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .with_context(|| {
+                    format!(
+                        "cannot write the log file `{}`; choose another with -l",
+                        path.display()
+                    )
+                })?;
             builder.with_writer(Mutex::new(file)).try_init()
         }
     };

@@ -59,7 +59,9 @@ fn main() -> ExitCode {
 fn start() -> anyhow::Result<i32> {
     let mut arguments = std::env::args();
     let program = arguments.next().unwrap_or_default();
-    let name = Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = Path::new(&program)
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     if name.as_deref() == Some("nats-server") {
         return serve::run(arguments.collect(), Flavor::NatsServer);
     }
@@ -69,7 +71,9 @@ fn start() -> anyhow::Result<i32> {
         return serve::run(rest.collect(), Flavor::Millstream);
     }
     let arguments = Arguments::try_parse().unwrap_or_else(|error| error.exit());
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     match arguments.command {
         Action::Serve { flags } => serve::run(flags, Flavor::Millstream),
         Action::Demo(options) => {
@@ -80,7 +84,11 @@ fn start() -> anyhow::Result<i32> {
         Action::User(command) => {
             let mut system = millstream_cli::System::default();
             let mut console = system.console();
-            Ok(runtime.block_on(millstream_cli::run(&arguments.connection, &command, &mut console)))
+            Ok(runtime.block_on(millstream_cli::run(
+                &arguments.connection,
+                &command,
+                &mut console,
+            )))
         }
     }
 }

@@ -65,10 +65,16 @@ const PLAIN: [(&str, &str); 12] = [
     ("out_messages", "Messages to clients since the start"),
     ("in_bytes", "Bytes from clients since the start"),
     ("out_bytes", "Bytes to clients since the start"),
-    ("slow_consumers", "Clients cut off because they read too slowly"),
+    (
+        "slow_consumers",
+        "Clients cut off because they read too slowly",
+    ),
     ("log_healthy", "1 while the log takes writes"),
     ("log_disk_bytes", "Bytes of the log's files"),
-    ("log_written_bytes", "Bytes written to the log since the start"),
+    (
+        "log_written_bytes",
+        "Bytes written to the log since the start",
+    ),
     ("log_syncs", "Syncs of the log since the start"),
     ("log_queued_bytes", "Bytes that wait to be written"),
 ];
@@ -87,18 +93,40 @@ impl Metrics {
             registry.register(name, help, gauge.clone());
             read.plain.push((name, gauge));
         }
-        registry.register("stream_messages", "Messages a stream holds", read.messages.clone());
+        registry.register(
+            "stream_messages",
+            "Messages a stream holds",
+            read.messages.clone(),
+        );
         registry.register("stream_bytes", "Bytes a stream holds", read.bytes.clone());
-        registry.register("stream_last_sequence", "The last sequence a stream gave", read.last_seq.clone());
-        registry.register("consumer_pending", "Messages not delivered yet", read.pending.clone());
+        registry.register(
+            "stream_last_sequence",
+            "The last sequence a stream gave",
+            read.last_seq.clone(),
+        );
+        registry.register(
+            "consumer_pending",
+            "Messages not delivered yet",
+            read.pending.clone(),
+        );
         registry.register(
             "consumer_unacknowledged",
             "Deliveries that wait for their acknowledgement",
             read.unacknowledged.clone(),
         );
-        registry.register("connector_records", "Records a connector moved since its start", read.records.clone());
-        registry.register("connector_errors", "Errors of a connector since its start", read.errors.clone());
-        Self { inside: Mutex::new((registry, read)) }
+        registry.register(
+            "connector_records",
+            "Records a connector moved since its start",
+            read.records.clone(),
+        );
+        registry.register(
+            "connector_errors",
+            "Errors of a connector since its start",
+            read.errors.clone(),
+        );
+        Self {
+            inside: Mutex::new((registry, read)),
+        }
     }
 
     /// The page.
@@ -146,17 +174,32 @@ impl Read {
         self.unacknowledged.clear();
         let now = millstream_types::Timestamp::now();
         for cell in manager.node.streams() {
-            let labels = Stream { stream: cell.name.clone() };
+            let labels = Stream {
+                stream: cell.name.clone(),
+            };
             let mut stream = cell.lock();
-            self.messages.get_or_create(&labels).set(whole(stream.messages()));
+            self.messages
+                .get_or_create(&labels)
+                .set(whole(stream.messages()));
             self.bytes.get_or_create(&labels).set(whole(stream.bytes()));
-            self.last_seq.get_or_create(&labels).set(whole(stream.last_seq()));
+            self.last_seq
+                .get_or_create(&labels)
+                .set(whole(stream.last_seq()));
             let names: Vec<String> = stream.consumers.keys().cloned().collect();
             for name in names {
-                let Some(info) = stream.consumer_info(&name, now) else { continue };
-                let labels = Consumer { stream: cell.name.clone(), consumer: name };
-                self.pending.get_or_create(&labels).set(whole(info.num_pending));
-                self.unacknowledged.get_or_create(&labels).set(whole(info.num_ack_pending as u64));
+                let Some(info) = stream.consumer_info(&name, now) else {
+                    continue;
+                };
+                let labels = Consumer {
+                    stream: cell.name.clone(),
+                    consumer: name,
+                };
+                self.pending
+                    .get_or_create(&labels)
+                    .set(whole(info.num_pending));
+                self.unacknowledged
+                    .get_or_create(&labels)
+                    .set(whole(info.num_ack_pending as u64));
             }
         }
     }
@@ -164,13 +207,22 @@ impl Read {
     fn connectors(&self, manager: &Manager) {
         self.records.clear();
         self.errors.clear();
-        let Some(connectors) = &manager.connectors else { return };
+        let Some(connectors) = &manager.connectors else {
+            return;
+        };
         let catalog = manager.node.catalog().clone();
         let sources = catalog.sources.keys().map(|name| (Kind::Source, name));
         for (kind, name) in sources.chain(catalog.sinks.keys().map(|name| (Kind::Sink, name))) {
-            let Some(status) = connectors.status(direction(kind), name) else { continue };
-            let labels = Connector { kind: kind.to_string(), name: name.clone() };
-            self.records.get_or_create(&labels).set(whole(status.records));
+            let Some(status) = connectors.status(direction(kind), name) else {
+                continue;
+            };
+            let labels = Connector {
+                kind: kind.to_string(),
+                name: name.clone(),
+            };
+            self.records
+                .get_or_create(&labels)
+                .set(whole(status.records));
             self.errors.get_or_create(&labels).set(whole(status.errors));
         }
     }

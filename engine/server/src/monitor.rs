@@ -73,7 +73,11 @@ fn varz(manager: &Manager) -> Value {
 fn resident_bytes() -> u64 {
     const PAGE: u64 = 4096;
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE
+    text.split_whitespace()
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok())
+        .unwrap_or(0)
+        * PAGE
 }
 
 fn jetstream_config(manager: &Manager) -> Value {
@@ -103,12 +107,21 @@ fn totals(manager: &Manager) -> Value {
 
 fn connz(manager: &Manager, query: &MonitorQuery) -> Value {
     let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
-    let flag = |name: &str| query.get(name).is_some_and(|text| matches!(text.as_str(), "1" | "true"));
-    let (offset, limit) = (number("offset").unwrap_or(0), number("limit").unwrap_or(CONNZ_LIMIT));
+    let flag = |name: &str| {
+        query
+            .get(name)
+            .is_some_and(|text| matches!(text.as_str(), "1" | "true"))
+    };
+    let (offset, limit) = (
+        number("offset").unwrap_or(0),
+        number("limit").unwrap_or(CONNZ_LIMIT),
+    );
     let all = manager.broker.connections();
     let wanted = number("cid");
-    let chosen: Vec<&ConnectionInfo> =
-        all.iter().filter(|conn| wanted.is_none_or(|cid| conn.cid == cid as u64)).collect();
+    let chosen: Vec<&ConnectionInfo> = all
+        .iter()
+        .filter(|conn| wanted.is_none_or(|cid| conn.cid == cid as u64))
+        .collect();
     let total = chosen.len();
     let some: Vec<Value> = chosen
         .into_iter()
@@ -152,7 +165,11 @@ fn connection(conn: &ConnectionInfo, subscriptions: bool, auth: bool) -> Value {
     put("in_bytes", conn.in_bytes.into());
     put("out_bytes", conn.out_bytes.into());
     put("subscriptions", conn.subscriptions.len().into());
-    for (name, text) in [("name", &conn.name), ("lang", &conn.lang), ("version", &conn.version)] {
+    for (name, text) in [
+        ("name", &conn.name),
+        ("lang", &conn.lang),
+        ("version", &conn.version),
+    ] {
         if !text.is_empty() {
             put(name, text.clone().into());
         }
@@ -161,14 +178,22 @@ fn connection(conn: &ConnectionInfo, subscriptions: bool, auth: bool) -> Value {
         put("authorized_user", user.clone().into());
     }
     if subscriptions {
-        let list: Vec<&str> = conn.subscriptions.iter().map(|own| own.subject.as_str()).collect();
+        let list: Vec<&str> = conn
+            .subscriptions
+            .iter()
+            .map(|own| own.subject.as_str())
+            .collect();
         put("subscriptions_list", list.into());
     }
     value.into()
 }
 
 fn jsz(manager: &Manager, query: &MonitorQuery) -> Value {
-    let flag = |name: &str| query.get(name).is_some_and(|text| matches!(text.as_str(), "1" | "true"));
+    let flag = |name: &str| {
+        query
+            .get(name)
+            .is_some_and(|text| matches!(text.as_str(), "1" | "true"))
+    };
     let streams = manager.node.streams();
     let (mut messages, mut bytes, mut consumers) = (0, 0, 0);
     for cell in &streams {
@@ -216,6 +241,9 @@ fn jsz(manager: &Manager, query: &MonitorQuery) -> Value {
 fn healthz(manager: &Manager) -> (u16, Value) {
     match manager.group.status().journal.failed {
         None => (200, json!({ "status": "ok" })),
-        Some(error) => (503, json!({ "status": "unavailable", "error": format!("the log has stopped: {error}") })),
+        Some(error) => (
+            503,
+            json!({ "status": "unavailable", "error": format!("the log has stopped: {error}") }),
+        ),
     }
 }

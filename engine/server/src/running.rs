@@ -62,7 +62,8 @@ impl Running {
                 max_memory: limits.and_then(|limits| limits.max_memory).unwrap_or(0),
             };
             // Compiling recovered stations may take seconds; the runtime's workers go on serving meanwhile.
-            let jetstream = tokio::task::spawn_blocking(move || JetStream::start(options)).await??;
+            let jetstream =
+                tokio::task::spawn_blocking(move || JetStream::start(options)).await??;
             let allow = config.millstream.allow_private_addresses;
             let connectors = Connectors::new(jetstream.clone(), Arc::clone(&node), allow);
             connectors.sync().await;
@@ -219,12 +220,18 @@ async fn broker_options(config: &Config) -> anyhow::Result<millstream_broker::Op
         Authorization::Users(users) => Authenticator::users(
             users
                 .iter()
-                .map(|user| User { name: user.name.clone(), password: user.password.expose().to_owned() })
+                .map(|user| User {
+                    name: user.name.clone(),
+                    password: user.password.expose().to_owned(),
+                })
                 .collect(),
         ),
     };
     Ok(millstream_broker::Options {
-        server_name: config.server_name.clone().unwrap_or_else(|| "millstream".to_owned()),
+        server_name: config
+            .server_name
+            .clone()
+            .unwrap_or_else(|| "millstream".to_owned()),
         version: NATS_VERSION.to_owned(),
         max_payload: limits.max_payload,
         max_control_line: limits.max_control_line,
@@ -244,9 +251,15 @@ async fn broker_options(config: &Config) -> anyhow::Result<millstream_broker::Op
 /// What is written to the ports file.
 pub(crate) fn ports(running: &Running) -> serde_json::Value {
     let mut ports = serde_json::Map::new();
-    ports.insert("nats".to_owned(), serde_json::json!([format!("nats://{}", running.nats_address())]));
+    ports.insert(
+        "nats".to_owned(),
+        serde_json::json!([format!("nats://{}", running.nats_address())]),
+    );
     if let Some(http) = running.http_address() {
-        ports.insert("monitoring".to_owned(), serde_json::json!([format!("http://{http}")]));
+        ports.insert(
+            "monitoring".to_owned(),
+            serde_json::json!([format!("http://{http}")]),
+        );
     }
     ports.into()
 }
@@ -256,5 +269,10 @@ pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
     let draft = path.with_extension("new");
     std::fs::write(&draft, text)
         .and_then(|()| std::fs::rename(&draft, path))
-        .with_context(|| format!("cannot write `{}`; check that its folder exists and may be written to", path.display()))
+        .with_context(|| {
+            format!(
+                "cannot write `{}`; check that its folder exists and may be written to",
+                path.display()
+            )
+        })
 }

@@ -26,7 +26,11 @@ impl Drop for Files {
 
 /// Runs `serve` with the arguments behind it; answers the exit status.
 pub(crate) fn run(arguments: Vec<String>, flavor: Flavor) -> anyhow::Result<i32> {
-    let program = if flavor == Flavor::NatsServer { "nats-server" } else { "millstream serve" };
+    let program = if flavor == Flavor::NatsServer {
+        "nats-server"
+    } else {
+        "millstream serve"
+    };
     let command = match parse_flags(arguments) {
         Ok(command) => command,
         Err(error) => {
@@ -36,7 +40,10 @@ pub(crate) fn run(arguments: Vec<String>, flavor: Flavor) -> anyhow::Result<i32>
     };
     match command {
         Command::Version => {
-            say(&format!("nats-server: v{NATS_VERSION} (millstream {})", env!("CARGO_PKG_VERSION")))?;
+            say(&format!(
+                "nats-server: v{NATS_VERSION} (millstream {})",
+                env!("CARGO_PKG_VERSION")
+            ))?;
             Ok(0)
         }
         Command::Help => {
@@ -45,7 +52,9 @@ pub(crate) fn run(arguments: Vec<String>, flavor: Flavor) -> anyhow::Result<i32>
         }
         Command::TestConfig(flags) => {
             let config = load(&flags, flavor)?;
-            let file = config.file.map_or_else(|| "-".to_owned(), |file| file.display().to_string());
+            let file = config
+                .file
+                .map_or_else(|| "-".to_owned(), |file| file.display().to_string());
             say(&format!("nats-server: configuration file {file} is valid"))?;
             Ok(0)
         }
@@ -107,7 +116,10 @@ async fn until_signal(config: &Config) -> anyhow::Result<()> {
     if let Some(folder) = &config.ports_file_dir {
         let program = std::env::current_exe().ok();
         let program = program.as_deref().and_then(std::path::Path::file_name);
-        let program = program.map_or_else(|| "millstream".into(), |name| name.to_string_lossy().into_owned());
+        let program = program.map_or_else(
+            || "millstream".into(),
+            |name| name.to_string_lossy().into_owned(),
+        );
         let path = folder.join(format!("{program}_{}.ports", std::process::id()));
         write_file(&path, &ports(&running).to_string())?;
         files.0.push(path);

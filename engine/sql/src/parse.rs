@@ -112,7 +112,11 @@ fn place(text: &str) -> Option<Place> {
 pub(crate) fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next();
-    let word = chars.as_str().split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    let word = chars
+        .as_str()
+        .split(|c: char| !c.is_alphanumeric())
+        .next()
+        .unwrap_or_default();
     match first {
         Some(first) if !word.is_empty() && word.chars().all(char::is_lowercase) => {
             first.to_lowercase().chain(chars).collect()

@@ -109,7 +109,7 @@ impl Scan {
         cells.clear();
         cells.resize(self.sources.len(), None);
         match &record.parsed {
-            Some(value) => self.from_value(value, cells)?,
+            Some(value) => self.members(value, cells)?,
             // Even a statement that reads no member takes only objects: it says what becomes of a record.
             None => row::from_bytes(self, &record.message.payload, cells)?,
         }
@@ -131,11 +131,7 @@ impl Scan {
         Ok(())
     }
 
-    fn from_value<'a>(
-        &self,
-        value: &'a Value,
-        cells: &mut [Option<Cell<'a>>],
-    ) -> Result<(), Refusal> {
+    fn members<'a>(&self, value: &'a Value, cells: &mut [Option<Cell<'a>>]) -> Result<(), Refusal> {
         let Value::Object(members) = value else {
             return Err(no_object(&Loose::from(value)));
         };

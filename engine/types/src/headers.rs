@@ -158,7 +158,13 @@ impl HeadersBuilder {
 
     fn push_raw(&mut self, name: &[u8], value: &[u8]) {
         self.any = true;
-        let clean = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+        let clean = |byte: &u8| {
+            if matches!(byte, b'\r' | b'\n') {
+                b' '
+            } else {
+                *byte
+            }
+        };
         self.raw.extend(name.iter().map(clean));
         self.raw.extend_from_slice(b": ");
         self.raw.extend(value.iter().map(clean));
@@ -205,7 +211,13 @@ mod tests {
     fn malformed_blocks_are_named() {
         let check = |raw: &[u8]| HeaderBlock::new(raw).check();
         assert_eq!(check(b"HTTP/1.1\r\n\r\n"), Err(HeadersError::Version));
-        assert_eq!(check(b"NATS/1.0\r\nA: 1\r\n"), Err(HeadersError::Unterminated));
-        assert_eq!(check(b"NATS/1.0\r\nno colon\r\n\r\n"), Err(HeadersError::Line));
+        assert_eq!(
+            check(b"NATS/1.0\r\nA: 1\r\n"),
+            Err(HeadersError::Unterminated)
+        );
+        assert_eq!(
+            check(b"NATS/1.0\r\nno colon\r\n\r\n"),
+            Err(HeadersError::Line)
+        );
     }
 }

@@ -15,7 +15,9 @@ pub enum NameError {
     #[error("name is longer than 255 bytes")]
     TooLong,
     /// Blanks, `.`, `*`, `>`, path separators or control characters.
-    #[error("name contains `{0}`; blanks, dots, `*`, `>`, slashes and control characters are not allowed")]
+    #[error(
+        "name contains `{0}`; blanks, dots, `*`, `>`, slashes and control characters are not allowed"
+    )]
     Character(char),
 }
 
@@ -30,8 +32,9 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     if name.len() > MAX {
         return Err(NameError::TooLong);
     }
-    let bad = |c: &char| {
-        c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\')
-    };
-    name.chars().find(bad).map_or(Ok(()), |c| Err(NameError::Character(c)))
+    let bad =
+        |c: &char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\');
+    name.chars()
+        .find(bad)
+        .map_or(Ok(()), |c| Err(NameError::Character(c)))
 }

@@ -59,7 +59,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let mut total: u128 = 0;
     while !rest.is_empty() {
         let (number, after) = split(rest);
-        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let end = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
         let (unit, next) = after.split_at(end);
         let factor: u128 = match unit.trim() {
             "ns" => 1,
@@ -91,7 +93,11 @@ pub fn format_bytes(bytes: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// `7d`, `1m30s`, `50ms`: the shortest exact spelling [`parse_duration`] reads back.
@@ -144,7 +150,11 @@ fn scale(number: &str, factor: u128) -> Option<u128> {
 }
 
 fn form(text: &str, what: &'static str, example: &'static str) -> UnitError {
-    UnitError::Form { text: text.to_owned(), what, example }
+    UnitError::Form {
+        text: text.to_owned(),
+        what,
+        example,
+    }
 }
 
 #[cfg(test)]

@@ -69,12 +69,18 @@ impl Run {
 /// Every case there is.
 pub(crate) fn all() -> Vec<Case> {
     let sizes = [16, 128, 1024];
-    WHATS.iter().flat_map(|(what, _)| sizes.map(|bytes| Case { what: *what, bytes })).collect()
+    WHATS
+        .iter()
+        .flat_map(|(what, _)| sizes.map(|bytes| Case { what: *what, bytes }))
+        .collect()
 }
 
 impl Case {
     pub(crate) fn name(&self) -> String {
-        let word = WHATS.iter().find(|(what, _)| *what == self.what).map_or("", |(_, word)| word);
+        let word = WHATS
+            .iter()
+            .find(|(what, _)| *what == self.what)
+            .map_or("", |(_, word)| word);
         format!("{word}-{}", self.bytes)
     }
 
@@ -110,7 +116,10 @@ fn core_publish(address: SocketAddr, bytes: usize, time: Duration) -> Result<Run
         messages += count;
     }
     client.round_trip()?;
-    Ok(Run { messages, elapsed: since.elapsed() })
+    Ok(Run {
+        messages,
+        elapsed: since.elapsed(),
+    })
 }
 
 /// One publisher, `readers` subscribers that each get everything; counts publishes.
@@ -141,7 +150,11 @@ fn fan_out(address: SocketAddr, bytes: usize, time: Duration, readers: usize) ->
     let since = Instant::now();
     let mut messages = 0;
     loop {
-        let slowest = seen.iter().map(|seen| seen.load(Ordering::Acquire)).min().unwrap_or(0);
+        let slowest = seen
+            .iter()
+            .map(|seen| seen.load(Ordering::Acquire))
+            .min()
+            .unwrap_or(0);
         if messages - slowest + count > limit {
             if threads.iter().any(thread::JoinHandle::is_finished) {
                 break;
@@ -165,7 +178,10 @@ fn fan_out(address: SocketAddr, bytes: usize, time: Duration, readers: usize) ->
         let end = reader.join().ok().context("a reader failed")??;
         last = last.max(end);
     }
-    Ok(Run { messages, elapsed: last - since })
+    Ok(Run {
+        messages,
+        elapsed: last - since,
+    })
 }
 
 /// Runs with a fresh file stream on `bench.js.>`, and removes it afterwards.
@@ -181,7 +197,11 @@ fn with_stream(address: SocketAddr, run: impl FnOnce(&mut Client) -> Result<Run>
 }
 
 /// Publishes with at most `WINDOW` acknowledgements outstanding, until `more` says no.
-fn publish_window(client: &mut Client, bytes: usize, mut more: impl FnMut(u64) -> bool) -> Result<u64> {
+fn publish_window(
+    client: &mut Client,
+    bytes: usize,
+    mut more: impl FnMut(u64) -> bool,
+) -> Result<u64> {
     client.write(b"SUB _INBOX.async.* 2\r\n")?;
     let payload = "x".repeat(bytes);
     let mut buffer = Vec::with_capacity(WINDOW * (bytes + 64));
@@ -192,7 +212,10 @@ fn publish_window(client: &mut Client, bytes: usize, mut more: impl FnMut(u64) -
         going = going && more(sent);
         buffer.clear();
         while going && sent - acked < WINDOW as u64 && buffer.len() < CHUNK {
-            write!(buffer, "PUB bench.js.a _INBOX.async.{sent} {bytes}\r\n{payload}\r\n")?;
+            write!(
+                buffer,
+                "PUB bench.js.a _INBOX.async.{sent} {bytes}\r\n{payload}\r\n"
+            )?;
             sent += 1;
         }
         if !buffer.is_empty() {
@@ -217,11 +240,19 @@ fn publish_window(client: &mut Client, bytes: usize, mut more: impl FnMut(u64) -
 fn publish_async(client: &mut Client, bytes: usize, time: Duration) -> Result<Run> {
     let since = Instant::now();
     let messages = publish_window(client, bytes, |_| since.elapsed() < time)?;
-    Ok(Run { messages, elapsed: since.elapsed() })
+    Ok(Run {
+        messages,
+        elapsed: since.elapsed(),
+    })
 }
 
 /// Every connection waits for each acknowledgement before it publishes again.
-fn publish_sync(address: SocketAddr, bytes: usize, time: Duration, connections: usize) -> Result<Run> {
+fn publish_sync(
+    address: SocketAddr,
+    bytes: usize,
+    time: Duration,
+    connections: usize,
+) -> Result<Run> {
     let mut clients = Vec::new();
     for number in 0..connections {
         let mut client = Client::connect(address)?;
@@ -251,12 +282,19 @@ fn publish_sync(address: SocketAddr, bytes: usize, time: Duration, connections: 
     for thread in threads {
         messages += thread.join().ok().context("a publisher failed")??;
     }
-    Ok(Run { messages, elapsed: since.elapsed() })
+    Ok(Run {
+        messages,
+        elapsed: since.elapsed(),
+    })
 }
 
 /// How many messages a replay needs to last about `time`.
 fn fill(client: &mut Client, bytes: usize, per_second: f64, time: Duration) -> Result<u64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive count")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a small positive count"
+    )]
     let wanted = (per_second * time.as_secs_f64()) as u64;
     publish_window(client, bytes, |sent| sent < wanted)
 }
@@ -294,7 +332,12 @@ fn pull(client: &mut Client, bytes: usize, time: Duration) -> Result<Run> {
         }
     }
     client.round_trip()?;
-    Ok(Run { messages: got, elapsed: since.elapsed() })
+    let elapsed = since.elapsed();
+    leave(client, 3)?;
+    Ok(Run {
+        messages: got,
+        elapsed,
+    })
 }
 
 /// A push consumer without acknowledgements replays the stream.
@@ -306,11 +349,25 @@ fn push(client: &mut Client, bytes: usize, time: Duration) -> Result<Run> {
         "ack_policy": "none", "deliver_policy": "all", "replay_policy": "instant" } });
     let since = Instant::now();
     let body = config.to_string();
-    let create = format!("PUB $JS.API.CONSUMER.CREATE.{STREAM} _INBOX.made {}\r\n{body}\r\n", body.len());
+    let create = format!(
+        "PUB $JS.API.CONSUMER.CREATE.{STREAM} _INBOX.made {}\r\n{body}\r\n",
+        body.len()
+    );
     client.write(create.as_bytes())?;
     let mut got = 0;
     while got < total {
         got += client.next(&mut |_| {})? as u64;
     }
-    Ok(Run { messages: got, elapsed: since.elapsed() })
+    let elapsed = since.elapsed();
+    leave(client, 4)?;
+    Ok(Run {
+        messages: got,
+        elapsed,
+    })
+}
+
+/// Unsubscribes, so that what still comes is not taken for an answer of the API.
+fn leave(client: &mut Client, sid: u32) -> Result<()> {
+    client.write(format!("UNSUB {sid}\r\n").as_bytes())?;
+    client.round_trip()
 }

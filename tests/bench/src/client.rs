@@ -34,7 +34,13 @@ impl Client {
         let socket = TcpStream::connect(address).context("cannot connect")?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(SILENCE))?;
-        let mut client = Self { socket, buffer: vec![0; BUFFER], start: 0, end: 0, pongs: 0 };
+        let mut client = Self {
+            socket,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            pongs: 0,
+        };
         client.write(
             b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,\
               \"lang\":\"bench\",\"version\":\"1\",\"protocol\":1}\r\n",
@@ -44,7 +50,9 @@ impl Client {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.socket.write_all(bytes).context("the server closed the connection")
+        self.socket
+            .write_all(bytes)
+            .context("the server closed the connection")
     }
 
     /// Sends PING and waits until everything before it was dealt with.
@@ -68,7 +76,10 @@ impl Client {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
         }
-        let count = self.socket.read(&mut self.buffer[self.end..]).context("the server is silent")?;
+        let count = self
+            .socket
+            .read(&mut self.buffer[self.end..])
+            .context("the server is silent")?;
         if count == 0 {
             bail!("the server closed the connection");
         }
@@ -95,7 +106,11 @@ impl Client {
 
     /// A JetStream API request; an error in the answer is an error here.
     pub(crate) fn api(&mut self, subject: &str, body: &Value) -> Result<Value> {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         let text = format!(
             "SUB _INBOX.api 9\r\nUNSUB 9 1\r\nPUB $JS.API.{subject} _INBOX.api {}\r\n{body}\r\n",
             body.len()
@@ -109,7 +124,10 @@ impl Client {
         }
         let (payload, headers) = answer.unwrap_or_default();
         if payload.is_empty() {
-            bail!("`{subject}` is not served: {}", String::from_utf8_lossy(&headers).trim());
+            bail!(
+                "`{subject}` is not served: {}",
+                String::from_utf8_lossy(&headers).trim()
+            );
         }
         let value: Value = serde_json::from_slice(&payload)?;
         if let Some(error) = value.get("error") {
@@ -127,18 +145,26 @@ enum Op<'a> {
 }
 
 fn number(text: &[u8]) -> usize {
-    text.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit.wrapping_sub(b'0')))
+    text.iter().fold(0, |sum, digit| {
+        sum * 10 + usize::from(digit.wrapping_sub(b'0'))
+    })
 }
 
 /// The first whole operation of `bytes`, with its length.
 fn parse(bytes: &[u8]) -> Result<Option<(usize, Op<'_>)>> {
-    let Some(eol) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
+    let Some(eol) = memchr::memchr(b'\n', bytes) else {
+        return Ok(None);
+    };
     let line = bytes[..eol].trim_ascii_end();
     let headed = line.starts_with(b"HMSG ");
     if headed || line.starts_with(b"MSG ") {
         let mut fields = [&line[..0]; 6];
         let mut count = 0;
-        for field in line.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).take(6) {
+        for field in line
+            .split(|byte| *byte == b' ')
+            .filter(|field| !field.is_empty())
+            .take(6)
+        {
             fields[count] = field;
             count += 1;
         }

@@ -39,14 +39,20 @@ pub(crate) fn ours(named: Option<&PathBuf>) -> Result<PathBuf> {
 pub(crate) fn run(options: &Compare) -> Result<()> {
     let ours = ours(options.ours.as_ref())?;
     if !options.peer.is_file() {
-        bail!("`{}` is not a file; name a nats-server binary with --peer", options.peer.display());
+        bail!(
+            "`{}` is not a file; name a nats-server binary with --peer",
+            options.peer.display()
+        );
     }
     let chosen: Vec<Case> = cases::all()
         .into_iter()
         .filter(|case| options.case == "all" || case.name() == options.case)
         .collect();
     if chosen.is_empty() {
-        bail!("there is no case `{}`; `millstream-bench cases` lists them", options.case);
+        bail!(
+            "there is no case `{}`; `millstream-bench cases` lists them",
+            options.case
+        );
     }
     if options.output == Output::Table {
         say(&format!(
@@ -55,7 +61,8 @@ pub(crate) fn run(options: &Compare) -> Result<()> {
         ));
     }
     for case in chosen {
-        let outcome = compare(&case, &ours, options).with_context(|| format!("case `{}`", case.name()))?;
+        let outcome =
+            compare(&case, &ours, options).with_context(|| format!("case `{}`", case.name()))?;
         print(&outcome, options.output);
     }
     Ok(())
@@ -99,7 +106,10 @@ fn compare(case: &Case, ours: &Path, options: &Compare) -> Result<Outcome> {
 fn timed(case: &Case, server: &Server, time: Duration) -> Result<(Run, f64)> {
     let before = server.cpu();
     let run = case.run(server.address, time)?;
-    Ok((run, (server.cpu() - before) * 1e6 / run.messages.max(1) as f64))
+    Ok((
+        run,
+        (server.cpu() - before) * 1e6 / run.messages.max(1) as f64,
+    ))
 }
 
 fn print(outcome: &Outcome, output: Output) {

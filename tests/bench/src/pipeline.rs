@@ -15,7 +15,8 @@ use crate::stats::{say, short, spread};
 use crate::{Output, Pipeline};
 
 const WINDOW: usize = 1000;
-const SQL: &str = "SELECT carrier, flight, origin, dest, time_hour, dep_delay FROM message WHERE distance > 0";
+const SQL: &str =
+    "SELECT carrier, flight, origin, dest, time_hour, dep_delay FROM message WHERE distance > 0";
 
 /// Stations by name, with the lines that make their pipeline.
 fn variants() -> [(&'static str, String); 5] {
@@ -36,9 +37,13 @@ pub(crate) fn run(options: &Pipeline) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::ours(&binary, &folder.path().join("store"))?;
     apply(&binary, &server, &options.example, folder.path())?;
-    let flights = fs::read_to_string(options.example.join("flights.jsonl")).context("the example's records")?;
+    let flights = fs::read_to_string(options.example.join("flights.jsonl"))
+        .context("the example's records")?;
     // Only records that every stage keeps, so that all variants store the same number.
-    let records: Vec<&str> = flights.lines().filter(|line| !line.contains("\"dep_delay\":null")).collect();
+    let records: Vec<&str> = flights
+        .lines()
+        .filter(|line| !line.contains("\"dep_delay\":null"))
+        .collect();
     let variants = variants();
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
     for round in 0..=options.rounds {
@@ -52,15 +57,24 @@ pub(crate) fn run(options: &Pipeline) -> Result<()> {
     }
     let base = rates[0].clone();
     for ((name, _), rates) in variants.iter().zip(rates) {
-        let ratios = rates.iter().zip(&base).map(|(rate, base)| rate / base).collect();
+        let ratios = rates
+            .iter()
+            .zip(&base)
+            .map(|(rate, base)| rate / base)
+            .collect();
         let (ratio, low, high) = spread(ratios);
         let (rate, ..) = spread(rates);
         match options.output {
-            Output::Json => say(&json!({ "case": format!("pipeline-{name}"), "ratio": ratio, "low": low,
+            Output::Json => say(
+                &json!({ "case": format!("pipeline-{name}"), "ratio": ratio, "low": low,
                 "high": high, "ours": rate.round(), "unit": "messages/s" })
-            .to_string()),
+                .to_string(),
+            ),
             Output::Table => {
-                say(&format!("{name:<10} {ratio:>6.2} {low:>6.2}-{high:<6.2} {:>10}/s", short(rate)));
+                say(&format!(
+                    "{name:<10} {ratio:>6.2} {low:>6.2}-{high:<6.2} {:>10}/s",
+                    short(rate)
+                ));
             }
         }
     }
@@ -78,7 +92,9 @@ fn apply(binary: &Path, server: &Server, example: &Path, folder: &Path) -> Resul
         component.display()
     );
     for (name, pipeline) in variants() {
-        text.push_str(&format!("---\nkind: station\nname: {name}\nsubjects: [\"{name}.>\"]\n{pipeline}"));
+        text.push_str(&format!(
+            "---\nkind: station\nname: {name}\nsubjects: [\"{name}.>\"]\n{pipeline}"
+        ));
     }
     let file = folder.join("bench.yaml");
     fs::write(&file, text)?;
@@ -111,7 +127,10 @@ fn publish(server: &Server, station: &str, records: &[&str], messages: usize) ->
         buffer.clear();
         while sent < messages && sent - acked < WINDOW && buffer.len() < 64 * 1024 {
             let record = records[sent % records.len()];
-            buffer.push_str(&format!("PUB {station}.x _INBOX.p.{sent} {}\r\n{record}\r\n", record.len()));
+            buffer.push_str(&format!(
+                "PUB {station}.x _INBOX.p.{sent} {}\r\n{record}\r\n",
+                record.len()
+            ));
             sent += 1;
         }
         client.write(buffer.as_bytes())?;

@@ -33,7 +33,11 @@ impl Server {
         let (port, http) = (free_port()?, free_port()?);
         let mut command = Command::new(binary);
         command.args(["serve", "-a", "127.0.0.1", "-js"]);
-        command.arg("-p").arg(port.to_string()).arg("-m").arg(http.to_string());
+        command
+            .arg("-p")
+            .arg(port.to_string())
+            .arg("-m")
+            .arg(http.to_string());
         command.arg("-sd").arg(folder);
         Self::start(command, port, http)
     }
@@ -42,13 +46,24 @@ impl Server {
     pub(crate) fn peer(binary: &Path, folder: &Path, sync: PeerSync) -> Result<Self> {
         let (port, http) = (free_port()?, free_port()?);
         let config = folder.join("peer.conf");
-        let sync = if sync == PeerSync::Always { "sync_interval: always" } else { "" };
+        let sync = if sync == PeerSync::Always {
+            "sync_interval: always"
+        } else {
+            ""
+        };
         let store = folder.join("peer-store");
         let store = store.display();
-        fs::write(&config, format!("jetstream {{ store_dir: \"{store}\"\n {sync} }}\n"))?;
+        fs::write(
+            &config,
+            format!("jetstream {{ store_dir: \"{store}\"\n {sync} }}\n"),
+        )?;
         let mut command = Command::new(binary);
         command.args(["-a", "127.0.0.1"]).arg("-c").arg(config);
-        command.arg("-p").arg(port.to_string()).arg("-m").arg(http.to_string());
+        command
+            .arg("-p")
+            .arg(port.to_string())
+            .arg("-m")
+            .arg(http.to_string());
         Self::start(command, port, http)
     }
 
@@ -60,11 +75,18 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot start `{}`", program.display()))?;
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let mut server = Self { child, address: local(port), http: local(http) };
+        let mut server = Self {
+            child,
+            address: local(port),
+            http: local(http),
+        };
         let since = Instant::now();
         while TcpStream::connect(server.address).is_err() {
             if let Some(status) = server.child.try_wait()? {
-                bail!("`{}` ended with {status} instead of listening", program.display());
+                bail!(
+                    "`{}` ended with {status} instead of listening",
+                    program.display()
+                );
             }
             if since.elapsed() > START {
                 bail!("`{}` does not listen after {START:?}", program.display());
@@ -76,10 +98,21 @@ impl Server {
 
     /// CPU seconds used so far, user and system.
     pub(crate) fn cpu(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         // The command's name may hold blanks; fields are counted behind its closing parenthesis.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        let tick = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let tick = |index: usize| {
+            fields
+                .get(index)
+                .and_then(|text| text.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
         (tick(11) + tick(12)) / TICKS
     }
 }

@@ -15,7 +15,9 @@ pub(crate) fn complain(line: &str) {
 /// Median, lowest and highest of some figures; zeros when there are none.
 pub(crate) fn spread(mut figures: Vec<f64>) -> (f64, f64, f64) {
     figures.sort_by(f64::total_cmp);
-    let Some((&low, &high)) = figures.first().zip(figures.last()) else { return (0.0, 0.0, 0.0) };
+    let Some((&low, &high)) = figures.first().zip(figures.last()) else {
+        return (0.0, 0.0, 0.0);
+    };
     let middle = figures.len() / 2;
     let median = if figures.len() % 2 == 1 {
         figures[middle]

@@ -37,7 +37,9 @@ pub struct Request {
 
 impl Request {
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).unwrap_or_else(|| panic!("no `{name}` in {:?}", self.headers))
+        self.headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no `{name}` in {:?}", self.headers))
     }
 
     pub fn records(&self) -> Vec<Value> {
@@ -46,7 +48,10 @@ impl Request {
 
     /// `n` of each record's payload.
     pub fn numbers(&self) -> Vec<u64> {
-        self.records().iter().map(|record| record["payload"]["n"].as_u64().expect("a number")).collect()
+        self.records()
+            .iter()
+            .map(|record| record["payload"]["n"].as_u64().expect("a number"))
+            .collect()
     }
 }
 
@@ -72,14 +77,22 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let count = watch::Sender::new(0);
-        let seen = Arc::new(Seen { requests: Mutex::default(), count, answer: Arc::new(answer) });
+        let seen = Arc::new(Seen {
+            requests: Mutex::default(),
+            count,
+            answer: Arc::new(answer),
+        });
         let shared = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&shared)));
             }
         });
-        Self { address, seen, task }
+        Self {
+            address,
+            seen,
+            task,
+        }
     }
 
     pub fn url(&self) -> String {
@@ -94,7 +107,9 @@ impl Receiver {
     pub async fn until(&self, what: &str, satisfied: impl Fn(&[Request]) -> bool) {
         let mut count = self.seen.count.subscribe();
         let enough = count.wait_for(|_| satisfied(&self.requests()));
-        let ended = tokio::time::timeout(PATIENCE, enough).await.map(|enough| enough.is_ok());
+        let ended = tokio::time::timeout(PATIENCE, enough)
+            .await
+            .map(|enough| enough.is_ok());
         assert_eq!(ended, Ok(true), "no {what}: {:?}", self.requests());
     }
 }
@@ -115,7 +130,10 @@ async fn serve(stream: TcpStream, seen: Arc<Seen>) {
             requests.push(request.clone());
         }
         seen.count.send_modify(|count| *count += 1);
-        let answer = format!("HTTP/1.1 {} answer\r\ncontent-length: 0\r\n\r\n", request.answer);
+        let answer = format!(
+            "HTTP/1.1 {} answer\r\ncontent-length: 0\r\n\r\n",
+            request.answer
+        );
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
@@ -126,13 +144,23 @@ async fn serve(stream: TcpStream, seen: Arc<Seen>) {
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut request = Request::default();
     let mut line = String::new();
-    stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+    stream
+        .read_line(&mut line)
+        .await
+        .ok()
+        .filter(|read| *read > 0)?;
     assert!(line.starts_with("POST /hook HTTP/1.1"), "{line}");
     loop {
         line.clear();
-        stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+        stream
+            .read_line(&mut line)
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
         match line.trim_end().split_once(": ") {
-            Some((name, value)) => request.headers.insert(name.to_ascii_lowercase(), value.to_owned()),
+            Some((name, value)) => request
+                .headers
+                .insert(name.to_ascii_lowercase(), value.to_owned()),
             None => break,
         };
     }

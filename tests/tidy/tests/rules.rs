@@ -24,10 +24,34 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("broker", &["types", "wire", "access", "router"]),
     ("consensus", &["types", "journal"]),
     ("streams", &["types", "journal"]),
-    ("cluster", &["types", "journal", "consensus", "streams", "spec", "schema-registry"]),
-    ("pipeline", &["types", "function-api", "schema-formats", "schema-registry"]),
+    (
+        "cluster",
+        &[
+            "types",
+            "journal",
+            "consensus",
+            "streams",
+            "spec",
+            "schema-registry",
+        ],
+    ),
+    (
+        "pipeline",
+        &["types", "function-api", "schema-formats", "schema-registry"],
+    ),
     ("sql", &["types", "pipeline"]),
-    ("jetstream", &["types", "broker", "journal", "consensus", "streams", "cluster", "pipeline"]),
+    (
+        "jetstream",
+        &[
+            "types",
+            "broker",
+            "journal",
+            "consensus",
+            "streams",
+            "cluster",
+            "pipeline",
+        ],
+    ),
     ("admin", &["types"]),
     ("cli", &["types", "spec"]),
     ("function-host", &["types", "function-api"]),
@@ -49,21 +73,47 @@ const ALONE: &[(&str, &str)] = &[
     ("openraft", "consensus"),
 ];
 
-const FOLDERS: &[&str] = &["connectors", "engine", "examples", "functions", "schemas", "tests"];
-const FILES: &[&str] =
-    &["ARCHITECTURE.md", "CHANGELOG.md", "Cargo.lock", "Cargo.toml", "LICENSE", "README.md"];
+const FOLDERS: &[&str] = &[
+    "connectors",
+    "engine",
+    "examples",
+    "functions",
+    "schemas",
+    "tests",
+];
+const FILES: &[&str] = &[
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace's root")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the workspace's root")
 }
 
 fn metadata() -> serde_json::Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
 }
 
@@ -74,9 +124,15 @@ fn tracked() -> Vec<PathBuf> {
         .current_dir(root())
         .output()
         .expect("git runs");
-    assert!(output.status.success(), "tidy reads the file list from git; run it in a clone");
+    assert!(
+        output.status.success(),
+        "tidy reads the file list from git; run it in a clone"
+    );
     let text = String::from_utf8(output.stdout).expect("paths are UTF-8");
-    text.lines().map(PathBuf::from).filter(|path| root().join(path).is_file()).collect()
+    text.lines()
+        .map(PathBuf::from)
+        .filter(|path| root().join(path).is_file())
+        .collect()
 }
 
 fn rust_files() -> Vec<(PathBuf, String)> {
@@ -105,14 +161,18 @@ fn rooms_import_only_what_they_may() {
             {
                 wrong.push(format!("`{room}` names `{library}`; only `{only}` may"));
             }
-            let Some(other) = library.strip_prefix("millstream-") else { continue };
+            let Some(other) = library.strip_prefix("millstream-") else {
+                continue;
+            };
             if other == "server" {
                 wrong.push(format!("`{room}` imports `server`; nobody may"));
             } else if room != "server" && room != "millstream" && normal {
                 match rules.get(room) {
                     None => wrong.push(format!("`{room}` has no line in IMPORTS of tests/tidy")),
                     Some(may) if !may.contains(&other) => {
-                        wrong.push(format!("`{room}` imports `{other}`; see ARCHITECTURE.md, rooms"));
+                        wrong.push(format!(
+                            "`{room}` imports `{other}`; see ARCHITECTURE.md, rooms"
+                        ));
                     }
                     Some(_) => {}
                 }
@@ -139,7 +199,10 @@ fn dependencies_are_stated_once_in_the_workspace() {
             if line.starts_with('[') {
                 inside = line.contains("dependencies");
             } else if inside && line.contains('=') && !line.contains("workspace = true") {
-                wrong.push(format!("{}: `{line}` does not come from the workspace", path.display()));
+                wrong.push(format!(
+                    "{}: `{line}` does not come from the workspace",
+                    path.display()
+                ));
             }
         }
     }
@@ -172,10 +235,17 @@ fn every_room_has_a_door_text() {
     let open: Vec<_> = rust_files()
         .into_iter()
         .filter(|(path, _)| {
-            path.ends_with("src/lib.rs") && !path.starts_with("examples") && !path.starts_with("tests")
+            path.ends_with("src/lib.rs")
+                && !path.starts_with("examples")
+                && !path.starts_with("tests")
         })
         .filter(|(_, text)| !(text.contains("What lives here") && text.contains("may not come in")))
-        .map(|(path, _)| format!("{}: say what lives here and what may not come in", path.display()))
+        .map(|(path, _)| {
+            format!(
+                "{}: say what lives here and what may not come in",
+                path.display()
+            )
+        })
         .collect();
     assert!(open.is_empty(), "{}", open.join("\n"));
 }
@@ -201,10 +271,16 @@ fn no_machine_paths_are_committed() {
     let homes = [["/wo", "rk/"].concat(), ["/ro", "ot/"].concat()];
     let mut wrong = Vec::new();
     for path in tracked() {
-        let Ok(text) = std::fs::read_to_string(root().join(&path)) else { continue };
+        let Ok(text) = std::fs::read_to_string(root().join(&path)) else {
+            continue;
+        };
         for (number, line) in text.lines().enumerate() {
             if homes.iter().any(|home| line.contains(home.as_str())) {
-                wrong.push(format!("{}:{}: names a path of one machine", path.display(), number + 1));
+                wrong.push(format!(
+                    "{}:{}: names a path of one machine",
+                    path.display(),
+                    number + 1
+                ));
             }
         }
     }
@@ -222,7 +298,12 @@ fn nothing_is_left_for_later() {
     for (path, text) in rust_files() {
         for (number, line) in text.lines().enumerate() {
             if marks.iter().any(|mark| line.contains(mark.as_str())) || line.contains("#[ignore") {
-                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+                wrong.push(format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    number + 1,
+                    line.trim()
+                ));
             }
         }
     }
@@ -234,8 +315,18 @@ fn decisions_are_numbered_without_gaps() {
     let folder = root().join("engine/decisions");
     let mut numbers: Vec<usize> = std::fs::read_dir(folder)
         .expect("engine/decisions")
-        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
-        .map(|name| name.get(..3).and_then(|digits| digits.parse().ok()).expect("NNN-title.md"))
+        .map(|entry| {
+            entry
+                .expect("entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .map(|name| {
+            name.get(..3)
+                .and_then(|digits| digits.parse().ok())
+                .expect("NNN-title.md")
+        })
         .collect();
     numbers.sort_unstable();
     let expected: Vec<usize> = (1..=numbers.len()).collect();

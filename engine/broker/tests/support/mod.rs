@@ -9,19 +9,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longer than anything here takes; a test that gets there fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options::new("127.0.0.1:0".parse().unwrap())
 }
 
-pub async fn broker() -> Broker {
+pub(crate) async fn broker() -> Broker {
     Broker::start(options()).await.unwrap()
 }
 
 /// What a server said, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub(crate) enum Said {
     Info(String),
     Msg {
         subject: String,
@@ -37,7 +37,7 @@ pub enum Said {
     Closed,
 }
 
-pub fn msg(subject: &str, sid: &str, payload: &str) -> Said {
+pub(crate) fn msg(subject: &str, sid: &str, payload: &str) -> Said {
     Said::Msg {
         subject: subject.into(),
         sid: sid.into(),
@@ -47,23 +47,25 @@ pub fn msg(subject: &str, sid: &str, payload: &str) -> Said {
     }
 }
 
-pub struct Peer {
-    pub socket: TcpStream,
+pub(crate) struct Peer {
+    pub(crate) socket: TcpStream,
     parser: ServerParser,
     buffer: Vec<u8>,
+    start: usize,
     /// Whether the test wants to see PINGs; else they are skipped, as one may come any time.
-    pub pings: bool,
+    pub(crate) pings: bool,
 }
 
 impl Peer {
     /// Connects and reads INFO.
-    pub async fn raw(broker: &Broker) -> Self {
+    pub(crate) async fn raw(broker: &Broker) -> Self {
         let socket = TcpStream::connect(broker.local_addr()).await.unwrap();
         socket.set_nodelay(true).unwrap();
         let mut peer = Self {
             socket,
             parser: ServerParser::new(),
             buffer: Vec::new(),
+            start: 0,
             pings: false,
         };
         assert!(matches!(peer.next().await, Said::Info(_)));
@@ -71,7 +73,7 @@ impl Peer {
     }
 
     /// Connects as client libraries do.
-    pub async fn new(broker: &Broker) -> Self {
+    pub(crate) async fn new(broker: &Broker) -> Self {
         Self::with(
             broker,
             r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#,
@@ -79,29 +81,29 @@ impl Peer {
         .await
     }
 
-    pub async fn with(broker: &Broker, connect: &str) -> Self {
+    pub(crate) async fn with(broker: &Broker, connect: &str) -> Self {
         let mut peer = Self::raw(broker).await;
         peer.send(&format!("CONNECT {connect}\r\n")).await;
         peer.sync().await;
         peer
     }
 
-    pub async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.socket.write_all(text.as_bytes()).await.unwrap();
     }
 
     /// Returns when the server has handled everything sent before.
-    pub async fn sync(&mut self) {
+    pub(crate) async fn sync(&mut self) {
         self.send("PING\r\n").await;
         assert_eq!(self.next().await, Said::Pong);
     }
 
     /// Nothing but the PONG is there.
-    pub async fn quiet(&mut self) {
+    pub(crate) async fn quiet(&mut self) {
         self.sync().await;
     }
 
-    pub async fn next(&mut self) -> Said {
+    pub(crate) async fn next(&mut self) -> Said {
         tokio::time::timeout(PATIENCE, self.read())
             .await
             .expect("the server says something")
@@ -111,16 +113,18 @@ impl Peer {
         loop {
             if let Some((op, used)) = self
                 .parser
-                .next(&self.buffer)
+                .next(&self.buffer[self.start..])
                 .expect("a server's operation")
             {
                 let said = own(op);
-                self.buffer.drain(..used);
+                self.start += used;
                 if said == Said::Ping && !self.pings {
                     continue;
                 }
                 return said;
             }
+            self.buffer.drain(..self.start);
+            self.start = 0;
             match self.socket.read_buf(&mut self.buffer).await {
                 Ok(0) | Err(_) => return Said::Closed,
                 Ok(_) => {}
@@ -128,7 +132,7 @@ impl Peer {
         }
     }
 
-    pub async fn expect(&mut self, want: Said) {
+    pub(crate) async fn expect(&mut self, want: Said) {
         assert_eq!(self.next().await, want);
     }
 }

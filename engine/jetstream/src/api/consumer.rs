@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_cluster::{Command, StreamCell};
-use millstream_streams::{ApiError, Command as StreamCommand, ConsumerAction, ConsumerConfig, PullRequest};
+use millstream_streams::{
+    ApiError, Command as StreamCommand, ConsumerAction, ConsumerConfig, PullRequest,
+};
 use millstream_types::{HeadersBuilder, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,19 +21,26 @@ const LIST_PAGE: usize = 256;
 pub(super) async fn handle(shared: &Arc<Shared>, parts: &[&str], request: &Request) -> Answer {
     match parts {
         ["CREATE", stream] => created(create(shared, stream, None, None, request).await),
-        ["CREATE", stream, name] => created(create(shared, stream, Some(name), None, request).await),
+        ["CREATE", stream, name] => {
+            created(create(shared, stream, Some(name), None, request).await)
+        }
         ["CREATE", stream, name, filter @ ..] => {
             created(create(shared, stream, Some(name), Some(filter.join(".")), request).await)
         }
         ["DURABLE", "CREATE", stream, name] => {
             created(create(shared, stream, Some(name), None, request).await)
         }
-        ["NAMES", stream] => Answer::Json("consumer_names_response", names(shared, stream, request)),
-        ["LIST", stream] => Answer::Json("consumer_list_response", list(shared, stream, request)),
-        ["INFO", stream, name] => Answer::Json("consumer_info_response", info(shared, stream, name)),
-        ["DELETE", stream, name] => {
-            Answer::Json("consumer_delete_response", delete(shared, stream, name).await)
+        ["NAMES", stream] => {
+            Answer::Json("consumer_names_response", names(shared, stream, request))
         }
+        ["LIST", stream] => Answer::Json("consumer_list_response", list(shared, stream, request)),
+        ["INFO", stream, name] => {
+            Answer::Json("consumer_info_response", info(shared, stream, name))
+        }
+        ["DELETE", stream, name] => Answer::Json(
+            "consumer_delete_response",
+            delete(shared, stream, name).await,
+        ),
         _ => Answer::Json("error_response", Err(not_supported(&request.subject))),
     }
 }
@@ -76,7 +85,11 @@ async fn create(
 }
 
 /// Brings the name in the subject and the names in the body together, by nats-server's rules.
-fn check_name(config: &mut ConsumerConfig, name: Option<&str>, durable: bool) -> Result<(), ApiError> {
+fn check_name(
+    config: &mut ConsumerConfig,
+    name: Option<&str>,
+    durable: bool,
+) -> Result<(), ApiError> {
     match (name, durable) {
         (Some(name), true) => match config.durable_name.as_deref() {
             None => return Err(ApiError::consumer_durable_not_set()),
@@ -110,7 +123,10 @@ fn random_name() -> String {
     if getrandom::fill(&mut bytes).is_err() {
         bytes = Timestamp::now().0.to_le_bytes();
     }
-    bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()
+    bytes
+        .iter()
+        .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]))
+        .collect()
 }
 
 /// Creates or updates a consumer; also the way in for connectors.
@@ -131,9 +147,19 @@ pub(crate) async fn put(
     };
     let stream = cell.id;
     let command = if exists {
-        StreamCommand::UpdateConsumer { stream, name: name.clone(), time, config }
+        StreamCommand::UpdateConsumer {
+            stream,
+            name: name.clone(),
+            time,
+            config,
+        }
     } else {
-        StreamCommand::CreateConsumer { stream, name: name.clone(), time, config }
+        StreamCommand::CreateConsumer {
+            stream,
+            name: name.clone(),
+            time,
+            config,
+        }
     };
     done(shared.propose_wait(&Command::Stream(command)).await?)?;
     describe(cell, &name)
@@ -156,7 +182,12 @@ struct Listing {
 
 fn names(shared: &Shared, stream: &str, request: &Request) -> Result<Value, ApiError> {
     let listing: Listing = body(request)?;
-    let all: Vec<String> = find(shared, stream)?.lock().consumers.keys().cloned().collect();
+    let all: Vec<String> = find(shared, stream)?
+        .lock()
+        .consumers
+        .keys()
+        .cloned()
+        .collect();
     let (total, some) = page(all, listing.offset, NAMES_PAGE);
     Ok(json!({ "total": total, "offset": listing.offset, "limit": NAMES_PAGE, "consumers": some }))
 }
@@ -166,7 +197,10 @@ fn list(shared: &Shared, stream: &str, request: &Request) -> Result<Value, ApiEr
     let cell = find(shared, stream)?;
     let all: Vec<String> = cell.lock().consumers.keys().cloned().collect();
     let (total, some) = page(all, listing.offset, LIST_PAGE);
-    let infos: Vec<Value> = some.iter().filter_map(|name| describe(&cell, name).ok()).collect();
+    let infos: Vec<Value> = some
+        .iter()
+        .filter_map(|name| describe(&cell, name).ok())
+        .collect();
     Ok(json!({ "total": total, "offset": listing.offset, "limit": LIST_PAGE, "consumers": infos }))
 }
 
@@ -180,9 +214,16 @@ async fn delete(shared: &Arc<Shared>, stream: &str, name: &str) -> Result<Value,
 }
 
 /// Deletes a consumer and tells those who wait on it.
-pub(crate) async fn remove(shared: &Arc<Shared>, cell: &Arc<StreamCell>, name: &str) -> Result<(), ApiError> {
+pub(crate) async fn remove(
+    shared: &Arc<Shared>,
+    cell: &Arc<StreamCell>,
+    name: &str,
+) -> Result<(), ApiError> {
     let waiting = cell.lock().take_waiting(name);
-    let command = StreamCommand::DeleteConsumer { stream: cell.id, name: name.to_owned() };
+    let command = StreamCommand::DeleteConsumer {
+        stream: cell.id,
+        name: name.to_owned(),
+    };
     done(shared.propose_wait(&Command::Stream(command)).await?)?;
     let mut publisher = shared.broker.publisher();
     let gone = HeadersBuilder::with_status("409 Consumer Deleted").build();
@@ -195,23 +236,29 @@ pub(crate) async fn remove(shared: &Arc<Shared>, cell: &Arc<StreamCell>, name: &
 
 /// A pull request: queued at the consumer, then its pump is woken. Refusals are status messages, never JSON.
 pub(super) fn pull(shared: &Arc<Shared>, rest: &str, reply: &[u8], payload: &[u8]) {
-    let Some((stream, name)) = rest.split_once('.') else { return };
-    let Some(cell) = shared.node.stream(stream) else { return };
+    let Some((stream, name)) = rest.split_once('.') else {
+        return;
+    };
+    let Some(cell) = shared.node.stream(stream) else {
+        return;
+    };
     let refused = match PullRequest::parse(payload, Bytes::copy_from_slice(reply)) {
         Err(status) => Some(status),
         Ok(pull) => {
             let mut stream = cell.lock();
-            match stream.pull(name, pull, Timestamp::now()) {
-                Ok(()) => None,
-                Err(status) => Some(status),
-            }
+            stream.pull(name, pull, Timestamp::now()).err()
         }
     };
     match refused {
         None => shared.pumps.wake(&cell, name),
         Some(status) => {
             let mut publisher = shared.broker.publisher();
-            publisher.send(reply, None, &HeadersBuilder::with_status(&status).build(), &[]);
+            publisher.send(
+                reply,
+                None,
+                &HeadersBuilder::with_status(&status).build(),
+                &[],
+            );
             publisher.flush();
         }
     }

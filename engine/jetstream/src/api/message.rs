@@ -35,7 +35,11 @@ impl GetRequest {
     }
 }
 
-fn fetch(shared: &Shared, cell: &StreamCell, wanted: &GetRequest) -> Result<StoredRecord, ApiError> {
+fn fetch(
+    shared: &Shared,
+    cell: &StreamCell,
+    wanted: &GetRequest,
+) -> Result<StoredRecord, ApiError> {
     let seq = wanted.find(cell)?;
     read(shared, cell, seq)
         .map_err(|error| ApiError::internal(&error.to_string()))?
@@ -56,25 +60,44 @@ struct DeleteRequest {
     seq: u64,
 }
 
-pub(super) async fn delete(shared: &Arc<Shared>, name: &str, request: &Request) -> Result<Value, ApiError> {
+pub(super) async fn delete(
+    shared: &Arc<Shared>,
+    name: &str,
+    request: &Request,
+) -> Result<Value, ApiError> {
     let wanted: DeleteRequest = body(request)?;
     let cell = find(shared, name)?;
-    let command = Command::Stream(StreamCommand::DeleteMessage { stream: cell.id, seq: wanted.seq });
+    let command = Command::Stream(StreamCommand::DeleteMessage {
+        stream: cell.id,
+        seq: wanted.seq,
+    });
     done(shared.propose_wait(&command).await?)?;
     Ok(json!({ "success": true }))
 }
 
 /// `DIRECT.GET.<stream>` with a JSON body, or with the subject in the request's own subject: answered by the message
 /// itself with where it stood in its headers, for KV reads without JSON.
-pub(super) fn direct(shared: &Shared, name: &str, subject: Option<String>, request: &Request) -> Answer {
+pub(super) fn direct(
+    shared: &Shared,
+    name: &str,
+    subject: Option<String>,
+    request: &Request,
+) -> Answer {
     let wanted = match subject {
-        Some(subject) => GetRequest { last_by_subj: Some(subject), ..GetRequest::default() },
+        Some(subject) => GetRequest {
+            last_by_subj: Some(subject),
+            ..GetRequest::default()
+        },
         None => match serde_json::from_slice(&request.payload) {
             Ok(wanted) => wanted,
             Err(_) => return status("408 Bad Request"),
         },
     };
-    let Some(cell) = shared.node.stream(name).filter(|cell| cell.lock().config.allow_direct) else {
+    let Some(cell) = shared
+        .node
+        .stream(name)
+        .filter(|cell| cell.lock().config.allow_direct)
+    else {
         return Answer::Nothing;
     };
     match fetch(shared, &cell, &wanted) {

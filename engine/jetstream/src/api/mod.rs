@@ -55,7 +55,10 @@ impl ApiDoor {
 
 impl Handler for ApiDoor {
     fn collector(&self, _origin: &Arc<Origin>) -> Box<dyn Collector> {
-        Box::new(Gather { shared: Arc::clone(&self.shared), queue: self.queue.clone() })
+        Box::new(Gather {
+            shared: Arc::clone(&self.shared),
+            queue: self.queue.clone(),
+        })
     }
 }
 
@@ -67,8 +70,12 @@ struct Gather {
 impl Collector for Gather {
     fn push(&mut self, message: &Published<'_>) {
         let Some(reply) = message.reply else { return };
-        let Ok(subject) = std::str::from_utf8(message.subject) else { return };
-        let Some(subject) = subject.strip_prefix(PREFIX) else { return };
+        let Ok(subject) = std::str::from_utf8(message.subject) else {
+            return;
+        };
+        let Some(subject) = subject.strip_prefix(PREFIX) else {
+            return;
+        };
         // Pull requests are the hot path and only touch memory: they do not queue behind requests that wait for the log.
         if let Some(rest) = subject.strip_prefix("CONSUMER.MSG.NEXT.") {
             consumer::pull(&self.shared, rest, reply, message.payload);
@@ -112,7 +119,10 @@ fn respond(publisher: &mut Publisher, reply: &[u8], answer: Answer) {
                 Err(error) => json!({ "error": error }),
             };
             if let Some(body) = body.as_object_mut() {
-                body.insert("type".to_owned(), format!("io.nats.jetstream.api.v1.{kind}").into());
+                body.insert(
+                    "type".to_owned(),
+                    format!("io.nats.jetstream.api.v1.{kind}").into(),
+                );
             }
             publisher.send(reply, None, &[], body.to_string().as_bytes())
         }
@@ -139,13 +149,15 @@ fn not_supported(subject: &str) -> ApiError {
     ApiError {
         code: 400,
         err_code: 10003,
-        description: format!("`$JS.API.{subject}` is not supported by this release of Millstream").into(),
+        description: format!("`$JS.API.{subject}` is not supported by this release of Millstream")
+            .into(),
     }
 }
 
 /// Reads a request's JSON; an empty payload is an empty request.
 fn body<T: serde::de::DeserializeOwned + Default>(request: &Request) -> Result<T, ApiError> {
-    if request.payload.is_empty() {
+    // Some clients send `null` where others send nothing.
+    if matches!(request.payload.trim_ascii(), b"" | b"null") {
         return Ok(T::default());
     }
     serde_json::from_slice(&request.payload)

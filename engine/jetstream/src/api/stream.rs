@@ -16,12 +16,14 @@ const LIST_PAGE: usize = 256;
 
 pub(super) async fn handle(shared: &Arc<Shared>, parts: &[&str], request: &Request) -> Answer {
     match parts {
-        ["CREATE", name] => {
-            Answer::Json("stream_create_response", create(shared, name, request).await)
-        }
-        ["UPDATE", name] => {
-            Answer::Json("stream_update_response", update(shared, name, request).await)
-        }
+        ["CREATE", name] => Answer::Json(
+            "stream_create_response",
+            create(shared, name, request).await,
+        ),
+        ["UPDATE", name] => Answer::Json(
+            "stream_update_response",
+            update(shared, name, request).await,
+        ),
         ["NAMES"] => Answer::Json("stream_names_response", names(shared, request)),
         ["LIST"] => Answer::Json("stream_list_response", list(shared, request)),
         ["INFO", name] => Answer::Json("stream_info_response", info(shared, name, request)),
@@ -29,18 +31,23 @@ pub(super) async fn handle(shared: &Arc<Shared>, parts: &[&str], request: &Reque
         ["PURGE", name] => {
             Answer::Json("stream_purge_response", purge(shared, name, request).await)
         }
-        ["MSG", "GET", name] => {
-            Answer::Json("stream_msg_get_response", message::get(shared, name, request))
-        }
-        ["MSG", "DELETE", name] => {
-            Answer::Json("stream_msg_delete_response", message::delete(shared, name, request).await)
-        }
+        ["MSG", "GET", name] => Answer::Json(
+            "stream_msg_get_response",
+            message::get(shared, name, request),
+        ),
+        ["MSG", "DELETE", name] => Answer::Json(
+            "stream_msg_delete_response",
+            message::delete(shared, name, request).await,
+        ),
         _ => Answer::Json("error_response", Err(not_supported(&request.subject))),
     }
 }
 
 pub(super) fn find(shared: &Shared, name: &str) -> Result<Arc<StreamCell>, ApiError> {
-    shared.node.stream(name).ok_or_else(ApiError::stream_not_found)
+    shared
+        .node
+        .stream(name)
+        .ok_or_else(ApiError::stream_not_found)
 }
 
 fn config_of(name: &str, request: &Request) -> Result<StreamConfig, ApiError> {
@@ -108,7 +115,9 @@ fn matching(shared: &Shared, listing: &Listing) -> Vec<Arc<StreamCell>> {
     if let Some(subject) = &listing.subject {
         streams.retain(|cell| {
             let subjects = &cell.lock().config.subjects;
-            subjects.iter().any(|own| filters_overlap(own.as_bytes(), subject.as_bytes()))
+            subjects
+                .iter()
+                .any(|own| filters_overlap(own.as_bytes(), subject.as_bytes()))
         });
     }
     streams
@@ -116,7 +125,10 @@ fn matching(shared: &Shared, listing: &Listing) -> Vec<Arc<StreamCell>> {
 
 fn names(shared: &Shared, request: &Request) -> Result<Value, ApiError> {
     let listing: Listing = body(request)?;
-    let all = matching(shared, &listing).iter().map(|cell| cell.name.clone()).collect();
+    let all = matching(shared, &listing)
+        .iter()
+        .map(|cell| cell.name.clone())
+        .collect();
     let (total, streams): (_, Vec<String>) = page(all, listing.offset, NAMES_PAGE);
     Ok(json!({ "total": total, "offset": listing.offset, "limit": NAMES_PAGE, "streams": streams }))
 }

@@ -51,15 +51,20 @@ impl Running {
     fn status(&self) -> Status {
         match &self.handle {
             Ok(handle) => handle.status(),
-            Err(reason) => {
-                Status { state: State::Failed, errors: 1, last_error: Some(reason.clone()), ..Status::default() }
-            }
+            Err(reason) => Status {
+                state: State::Failed,
+                errors: 1,
+                last_error: Some(reason.clone()),
+                ..Status::default()
+            },
         }
     }
 
     /// What failed is tried again whenever something is applied: the outside may have been mended meanwhile.
     fn serves(&self, wanted: &Wanted) -> bool {
-        self.version == wanted.version && self.stream == wanted.stream && self.status().state != State::Failed
+        self.version == wanted.version
+            && self.stream == wanted.stream
+            && self.status().state != State::Failed
     }
 }
 
@@ -88,7 +93,11 @@ impl std::fmt::Debug for Connectors {
 
 impl Connectors {
     /// Nothing runs before the first [`Connectors::sync`].
-    pub(crate) fn new(jetstream: JetStream, node: Arc<Node>, allow_private_addresses: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        jetstream: JetStream,
+        node: Arc<Node>,
+        allow_private_addresses: bool,
+    ) -> Arc<Self> {
         let offered = Catalog::new(vec![
             Arc::new(FileSource),
             Arc::new(HttpSource),
@@ -96,7 +105,14 @@ impl Connectors {
             Arc::new(HttpSink),
         ]);
         let (table, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { jetstream, node, allow_private_addresses, offered, table, turn })
+        Arc::new(Self {
+            jetstream,
+            node,
+            allow_private_addresses,
+            offered,
+            table,
+            turn,
+        })
     }
 
     /// The connectors this server offers, to check and to redact configurations with.
@@ -106,7 +122,10 @@ impl Connectors {
 
     /// What a source or sink is doing; `None` when the catalog had none of this name at the last [`Connectors::sync`].
     pub(crate) fn status(&self, kind: Kind, name: &str) -> Option<Status> {
-        self.table().running.get(&(kind, name.to_owned())).map(Running::status)
+        self.table()
+            .running
+            .get(&(kind, name.to_owned()))
+            .map(Running::status)
     }
 
     /// Brings what runs in line with the catalog. Goes on to its end when the caller goes away.
@@ -141,11 +160,17 @@ impl Connectors {
             if table.closed {
                 return;
             }
-            let stays = |key: &Key, running: &Running| wanted.get(key).is_some_and(|wanted| running.serves(wanted));
-            let (keep, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
-                std::mem::take(&mut table.running).into_iter().partition(|(key, running)| stays(key, running));
+            let stays = |key: &Key, running: &Running| {
+                wanted.get(key).is_some_and(|wanted| running.serves(wanted))
+            };
+            let (keep, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut table.running)
+                .into_iter()
+                .partition(|(key, running)| stays(key, running));
             wanted.retain(|key, _| !keep.contains_key(key));
-            gates.extend(gone.iter().map(|(key, running)| (key.clone(), Arc::clone(&running.gate))));
+            gates.extend(
+                gone.iter()
+                    .map(|(key, running)| (key.clone(), Arc::clone(&running.gate))),
+            );
             table.running = keep;
             gone
         };
@@ -158,7 +183,15 @@ impl Connectors {
             if let Err(reason) = &handle {
                 warn!("{} `{}` cannot be started: {reason}", key.0, key.1);
             }
-            self.table().running.insert(key, Running { version, stream, gate, handle });
+            self.table().running.insert(
+                key,
+                Running {
+                    version,
+                    stream,
+                    gate,
+                    handle,
+                },
+            );
         }
     }
 
@@ -169,27 +202,45 @@ impl Connectors {
             for (name, entry) in &catalog.sources {
                 let (connector, config) = (entry.spec.connector.clone(), entry.spec.config.clone());
                 let station = String::new();
-                let source = Wanted { version: entry.version, connector, config, station, stream: None };
+                let source = Wanted {
+                    version: entry.version,
+                    connector,
+                    config,
+                    station,
+                    stream: None,
+                };
                 wanted.insert((Kind::Source, name.clone()), source);
             }
             for (name, entry) in &catalog.sinks {
                 let (connector, config) = (entry.spec.connector.clone(), entry.spec.config.clone());
                 let station = entry.spec.station.clone();
-                let sink = Wanted { version: entry.version, connector, config, station, stream: None };
+                let sink = Wanted {
+                    version: entry.version,
+                    connector,
+                    config,
+                    station,
+                    stream: None,
+                };
                 wanted.insert((Kind::Sink, name.clone()), sink);
             }
         }
-        for sink in wanted.values_mut().filter(|wanted| !wanted.station.is_empty()) {
+        for sink in wanted
+            .values_mut()
+            .filter(|wanted| !wanted.station.is_empty())
+        {
             sink.stream = self.node.stream(&sink.station).map(|cell| cell.id);
         }
         wanted
     }
 
     fn start(&self, (kind, name): &Key, wanted: Wanted, gate: Gate) -> Result<Handle, String> {
-        let connector = self.offered.validate(*kind, &wanted.connector, &wanted.config).map_err(|problems| {
-            let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            texts.join("; ")
-        })?;
+        let connector = self
+            .offered
+            .validate(*kind, &wanted.connector, &wanted.config)
+            .map_err(|problems| {
+                let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                texts.join("; ")
+            })?;
         let environment = Environment {
             name: name.clone(),
             station: wanted.station.clone(),
@@ -200,7 +251,13 @@ impl Connectors {
         let started = match kind {
             Kind::Source => {
                 let inlet = Inlet::new(name, self.jetstream.ingest(), node, gate);
-                run_source(connector, wanted.config, environment, Arc::new(inlet), Backoff::default())
+                run_source(
+                    connector,
+                    wanted.config,
+                    environment,
+                    Arc::new(inlet),
+                    Backoff::default(),
+                )
             }
             Kind::Sink => {
                 let outlet = Outlet::new(name, &wanted.station, self.jetstream.clone(), node);
@@ -215,14 +272,19 @@ impl Connectors {
     async fn drop_cursors(&self) {
         let sinks: BTreeMap<String, String> = {
             let catalog = self.node.catalog();
-            catalog.sinks.iter().map(|(name, entry)| (name.clone(), entry.spec.station.clone())).collect()
+            catalog
+                .sinks
+                .iter()
+                .map(|(name, entry)| (name.clone(), entry.spec.station.clone()))
+                .collect()
         };
         let mut left = Vec::new();
         for cell in self.node.streams() {
             let stream = cell.lock();
-            let cursors = stream.consumers.iter().filter(|(_, consumer)| {
-                consumer.config.description.as_deref() == Some(CURSOR)
-            });
+            let cursors = stream
+                .consumers
+                .iter()
+                .filter(|(_, consumer)| consumer.config.description.as_deref() == Some(CURSOR));
             let unused = cursors.map(|(name, _)| name).filter(|name| {
                 let sink = name.strip_prefix("sink-");
                 sink.is_some_and(|sink| sinks.get(sink) != Some(&cell.name))
@@ -230,7 +292,10 @@ impl Connectors {
             left.extend(unused.map(|name| (cell.id, name.clone())));
         }
         for (stream, name) in left {
-            let command = Command::Stream(StreamCommand::DeleteConsumer { stream, name: name.clone() });
+            let command = Command::Stream(StreamCommand::DeleteConsumer {
+                stream,
+                name: name.clone(),
+            });
             if let Err(error) = self.jetstream.propose(&command).await {
                 warn!("cursor `{name}` is not removed: {error}");
             }

@@ -31,11 +31,21 @@ impl Outlet {
     pub(super) fn new(name: &str, station: &str, jetstream: JetStream, node: Arc<Node>) -> Self {
         let cursor = format!("sink-{name}");
         let (feed, hand) = (OnceCell::new(), Mutex::default());
-        Self { jetstream, node, station: station.to_owned(), cursor, feed, hand }
+        Self {
+            jetstream,
+            node,
+            station: station.to_owned(),
+            cursor,
+            feed,
+            hand,
+        }
     }
 
     async fn feed(&self) -> Result<&Feed, ConnectorError> {
-        let opened = self.feed.get_or_try_init(|| self.jetstream.feed(&self.station, &self.cursor)).await;
+        let opened = self
+            .feed
+            .get_or_try_init(|| self.jetstream.feed(&self.station, &self.cursor))
+            .await;
         opened.map_err(|error| connector_error(&error))
     }
 
@@ -43,7 +53,12 @@ impl Outlet {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn bury(&self, record: &SinkRecord, code: &str, reason: &str) -> Result<(), ConnectorError> {
+    async fn bury(
+        &self,
+        record: &SinkRecord,
+        code: &str,
+        reason: &str,
+    ) -> Result<(), ConnectorError> {
         let feed = self.feed().await?;
         let written = self.hand().buried == Some(record.seq);
         if !written {
@@ -54,10 +69,14 @@ impl Outlet {
                     "there is no stream `{letters}` for the record the destination refused: apply station `{station}` again"
                 )));
             }
-            feed.dead_letter(record.seq, code, reason).await.map_err(|error| connector_error(&error))?;
+            feed.dead_letter(record.seq, code, reason)
+                .await
+                .map_err(|error| connector_error(&error))?;
             self.hand().buried = Some(record.seq);
         }
-        feed.accepted(&[record.seq]).await.map_err(|error| connector_error(&error))?;
+        feed.accepted(&[record.seq])
+            .await
+            .map_err(|error| connector_error(&error))?;
         self.hand().buried = None;
         Ok(())
     }
@@ -93,25 +112,34 @@ fn sink_record((stored, deliveries): (StoredRecord, u64)) -> SinkRecord {
 
 fn connector_error(error: &FeedError) -> ConnectorError {
     match error {
-        FeedError::NoStation(station) => {
-            ConnectorError::fatal(format!("there is no station `{station}`: apply it and the sink"))
+        FeedError::NoStation(station) => ConnectorError::fatal(format!(
+            "there is no station `{station}`: apply it and the sink"
+        )),
+        FeedError::Deleted(_) => ConnectorError::fatal(format!(
+            "{error}: apply the sink again to begin with the station's first record"
+        )),
+        FeedError::Cursor { .. } | FeedError::Fetch(_) | FeedError::Log(_) => {
+            ConnectorError::retryable(error.to_string())
         }
-        FeedError::Deleted(_) => {
-            ConnectorError::fatal(format!("{error}: apply the sink again to begin with the station's first record"))
-        }
-        FeedError::Cursor { .. } | FeedError::Fetch(_) | FeedError::Log(_) => ConnectorError::retryable(error.to_string()),
     }
 }
 
 impl SinkFeed for Outlet {
-    fn next(&self, max: usize, max_bytes: usize) -> BoxFuture<'_, Result<Vec<SinkRecord>, ConnectorError>> {
+    fn next(
+        &self,
+        max: usize,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Vec<SinkRecord>, ConnectorError>> {
         Box::pin(async move {
             let left = self.hand().take(max, max_bytes);
             if !left.is_empty() {
                 return Ok(left);
             }
             let feed = self.feed().await?;
-            let found = feed.next(max, max_bytes).await.map_err(|error| connector_error(&error))?;
+            let found = feed
+                .next(max, max_bytes)
+                .await
+                .map_err(|error| connector_error(&error))?;
             // No await from here on: what was taken from the feed is given or waits in the hand.
             let mut hand = self.hand();
             hand.waiting.extend(found.into_iter().map(sink_record));
@@ -122,7 +150,9 @@ impl SinkFeed for Outlet {
     fn accepted<'a>(&'a self, seqs: &'a [u64]) -> BoxFuture<'a, Result<(), ConnectorError>> {
         Box::pin(async move {
             let feed = self.feed().await?;
-            feed.accepted(seqs).await.map_err(|error| connector_error(&error))
+            feed.accepted(seqs)
+                .await
+                .map_err(|error| connector_error(&error))
         })
     }
 
@@ -169,11 +199,16 @@ mod tests {
                 deliveries: 1,
             });
         }
-        let mut seqs = |max, bytes| hand.take(max, bytes).iter().map(|record| record.seq).collect::<Vec<_>>();
+        let mut seqs = |max, bytes| {
+            hand.take(max, bytes)
+                .iter()
+                .map(|record| record.seq)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(seqs(9, 8), [1], "the first goes though it is larger");
         assert_eq!(seqs(9, 8), [2, 3]);
         assert_eq!(seqs(1, 8), [4]);
         assert_eq!(seqs(9, 8), [5]);
-        assert_eq!(seqs(9, 8), []);
+        assert_eq!(seqs(9, 8), Vec::<u64>::new());
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_cluster::Node;
-use millstream_connector_api::{BoxFuture, ConnectorError, RecordResult, SourceContext, SourceRecord};
+use millstream_connector_api::{
+    BoxFuture, ConnectorError, RecordResult, SourceContext, SourceRecord,
+};
 use millstream_jetstream::{Ingest, IngestRecord, RecordEnd};
 use millstream_pipeline::Rejection;
 use millstream_streams::ApiError;
@@ -27,13 +29,18 @@ pub(super) struct Inlet {
 
 impl Inlet {
     pub(super) fn new(name: &str, ingest: Ingest, node: Arc<Node>, gate: Gate) -> Self {
-        Self { name: name.to_owned(), ingest, node, gate }
+        Self {
+            name: name.to_owned(),
+            ingest,
+            node,
+            gate,
+        }
     }
 
     fn record(&self, record: SourceRecord) -> IngestRecord {
-        let fault = record
-            .fault
-            .map(|fault| Rejection::new(&format!("source:{}", self.name), fault.code, &fault.reason));
+        let fault = record.fault.map(|fault| {
+            Rejection::new(&format!("source:{}", self.name), fault.code, &fault.reason)
+        });
         let message = Message {
             subject: Bytes::from(record.subject),
             reply: None,
@@ -62,7 +69,10 @@ impl Inlet {
             .zip(&records)
             .map(|(end, record)| {
                 if let (RecordEnd::Refused(error), true) = (&end, keeps) {
-                    refused.push(IngestRecord { fault: Some(refusal(&self.name, error)), ..record.clone() });
+                    refused.push(IngestRecord {
+                        fault: Some(refusal(&self.name, error)),
+                        ..record.clone()
+                    });
                 }
                 self.result(end, &record.message.subject)
             })
@@ -79,17 +89,27 @@ impl Inlet {
             RecordEnd::Duplicate { .. } => RecordResult::Duplicate,
             RecordEnd::Dropped => RecordResult::Dropped,
             RecordEnd::NoStation => RecordResult::NoStation,
-            RecordEnd::Rejected { stage: _, code, reason } => {
+            RecordEnd::Rejected {
+                stage: _,
+                code,
+                reason,
+            } => {
                 let lost = self.without_letters(subject).map(|station| {
                     format!(
                         "; it is not kept because there is no stream `{station}-dead-letters`: apply station `{station}` again"
                     )
                 });
-                RecordResult::Rejected { code, reason: reason + &lost.unwrap_or_default() }
+                RecordResult::Rejected {
+                    code,
+                    reason: reason + &lost.unwrap_or_default(),
+                }
             }
             RecordEnd::Refused(error) => {
                 let why = refusal(&self.name, &error);
-                RecordResult::Rejected { code: why.code, reason: why.reason }
+                RecordResult::Rejected {
+                    code: why.code,
+                    reason: why.reason,
+                }
             }
         }
     }
@@ -97,7 +117,10 @@ impl Inlet {
     /// The station this subject belongs to, when its dead letters have nowhere to go.
     fn without_letters(&self, subject: &[u8]) -> Option<String> {
         let station = self.node.stream_for(subject)?.name.clone();
-        self.node.stream(&format!("{station}-dead-letters")).is_none().then_some(station)
+        self.node
+            .stream(&format!("{station}-dead-letters"))
+            .is_none()
+            .then_some(station)
     }
 
     /// Records that passed the pipeline and that the stream's own limits refused. The log has them after the position, not
@@ -105,22 +128,38 @@ impl Inlet {
     async fn keep(&self, refused: Vec<IngestRecord>) {
         let count = refused.len();
         let kept = match self.ingest.commit(refused, None).await {
-            Ok(ends) => ends.iter().filter(|end| matches!(end, RecordEnd::Rejected { .. })).count(),
+            Ok(ends) => ends
+                .iter()
+                .filter(|end| matches!(end, RecordEnd::Rejected { .. }))
+                .count(),
             Err(_) => 0,
         };
-        warn!(source = self.name, count, kept, "the stream refused records of a source; kept ones are dead letters");
+        warn!(
+            source = self.name,
+            count, kept, "the stream refused records of a source; kept ones are dead letters"
+        );
     }
 }
 
 fn refusal(source: &str, error: &ApiError) -> Rejection {
-    Rejection::new(&format!("source:{source}"), "stream_refused", &format!("the stream refused it: {error}"))
+    Rejection::new(
+        &format!("source:{source}"),
+        "stream_refused",
+        &format!("the stream refused it: {error}"),
+    )
 }
 
 impl SourceContext for Inlet {
     fn position(&self) -> BoxFuture<'_, Result<Option<Bytes>, ConnectorError>> {
         Box::pin(async {
             let _decided = self.gate.write().await;
-            Ok(self.node.catalog().positions.get(&self.name).cloned().map(Bytes::from))
+            Ok(self
+                .node
+                .catalog()
+                .positions
+                .get(&self.name)
+                .cloned()
+                .map(Bytes::from))
         })
     }
 
@@ -132,14 +171,19 @@ impl SourceContext for Inlet {
         Box::pin(async move {
             let under_way = Arc::clone(&self.gate).read_owned().await;
             let own = self.clone();
-            let records = records.into_iter().map(|record| self.record(record)).collect();
+            let records = records
+                .into_iter()
+                .map(|record| self.record(record))
+                .collect();
             // A task of its own: it ends with the commit, also when the source is gone by then.
             let commit = tokio::spawn(async move {
                 let results = own.store(records, position).await;
                 drop(under_way);
                 results
             });
-            commit.await.unwrap_or_else(|_| Err(ConnectorError::retryable("the server is shutting down")))
+            commit
+                .await
+                .unwrap_or_else(|_| Err(ConnectorError::retryable("the server is shutting down")))
         })
     }
 

@@ -75,7 +75,10 @@ async fn call(management: &dyn Management, operation: Operation) -> anyhow::Resu
 }
 
 fn error(failure: &Failure) -> anyhow::Error {
-    let problems = failure.details.get("problems").cloned();
+    let problems = failure
+        .details
+        .as_ref()
+        .and_then(|details| details.get("problems").cloned());
     let problems =
         problems.and_then(|problems| serde_json::from_value::<Vec<Problem>>(problems).ok());
     match problems {

@@ -47,6 +47,12 @@ impl Numbers {
         self.stages.iter().map(|stage| stage.dropped).sum()
     }
 
+    /// From the source's start until everything had arrived everywhere.
+    pub(super) fn took(&self) -> Duration {
+        let ends = [self.read, self.delivered, self.sunk, self.copied].map(|arrived| arrived.after);
+        ends.into_iter().max().unwrap_or_default()
+    }
+
     /// `read`, `stored`, `dropped`, `rejected`, `delivered`, `sunk`.
     pub(super) fn sums(&self) -> Map<String, Value> {
         let sums = [

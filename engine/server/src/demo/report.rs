@@ -14,7 +14,7 @@ use super::{DEAD_LETTERS, STATION};
 use crate::running::Running;
 
 /// Longest example of a reason.
-const MOST_REASON: usize = 96;
+const MOST_REASON: usize = 200;
 
 /// Everything there is to tell.
 #[derive(Debug)]
@@ -31,8 +31,9 @@ impl Report<'_> {
         let numbers = &self.outcome.numbers;
         writeln!(
             out,
-            "{} real flights went from a file through the station `{STATION}` to a NATS client, a webhook and a file.\n",
-            grouped(numbers.read.records)
+            "{} flights went from a file through the station `{STATION}` to a NATS client, a webhook and a file, in {:.1} s.\n",
+            grouped(numbers.read.records),
+            numbers.took().as_secs_f64(),
         )?;
         out.write_all(steps(numbers).as_bytes())?;
         writeln!(
@@ -107,7 +108,10 @@ impl Report<'_> {
             .unwrap_or_default();
         let nats = format!("nats://{}", self.running.nats_address());
         let station_file = self.example.station_file.display();
-        let good = self.example.text.lines().next().unwrap_or_default();
+        let samples = self.outcome.samples.with_origins(&self.example.text);
+        let accepted = samples
+            .iter()
+            .find_map(|(before, sample)| Some(((*before)?, &sample.subject)));
         writeln!(
             out,
             "\nThe server runs until Ctrl-C. In another terminal:\n"
@@ -117,14 +121,13 @@ impl Report<'_> {
         writeln!(out, "  {program} dead-letters list {STATION}")?;
         writeln!(out, "  {program} dead-letters show {STATION} 1")?;
         writeln!(out, "  {program} describe station {STATION}")?;
+        if let Some((before, subject)) = accepted {
+            let before = before.replace('\'', "'\\''");
+            writeln!(out, "  {program} publish {subject} '{before}'")?;
+        }
         writeln!(
             out,
-            "  {program} publish {STATION}.UA '{}'",
-            good.replace('\'', "'\\''")
-        )?;
-        writeln!(
-            out,
-            "  {program} apply -f {station_file} --dry-run    (after a change to it)"
+            "  {program} apply -f {station_file} --dry-run   # after a change to it"
         )?;
         writeln!(out, "  curl {http}/metrics\n")?;
         writeln!(
@@ -219,7 +222,7 @@ fn steps(numbers: &Numbers) -> String {
     draw(&rows, 1)
 }
 
-/// Dead letters by stage, code and place, with the first of each as an example.
+/// Dead letters by stage, code and place, the most frequent first, and the first letter of each as an example.
 fn reasons(letters: &[Value]) -> String {
     let mut groups: BTreeMap<[String; 3], (u64, &Value)> = BTreeMap::new();
     for letter in letters {
@@ -228,27 +231,21 @@ fn reasons(letters: &[Value]) -> String {
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
-    let header = [
-        "STAGE",
-        "CODE",
-        "PLACE",
-        "COUNT",
-        "FIRST",
-        "REASON OF THE FIRST",
-    ];
+    let header = ["COUNT", "STAGE", "CODE", "PLACE"];
     let mut rows = vec![header.map(str::to_owned)];
+    let mut examples = vec![String::new()];
     for ([stage, code, path], (count, first)) in groups {
         let id = first.get("id").map(ToString::to_string).unwrap_or_default();
-        rows.push([
-            stage,
-            code,
-            path,
-            grouped(count),
-            id,
-            short(&text(first, "reason")),
-        ]);
+        let reason = short(&text(first, "reason"));
+        rows.push([grouped(count), stage, code, path]);
+        examples.push(format!("       number {id}: {reason}\n"));
     }
-    draw(&rows, 3)
+    let table = draw(&rows, 0);
+    table
+        .lines()
+        .zip(examples)
+        .map(|(line, example)| format!("{line}\n{example}"))
+        .collect()
 }
 
 fn text(letter: &Value, name: &str) -> String {
@@ -364,10 +361,11 @@ mod tests {
         let text = reasons(&letters);
         let lines: Vec<Vec<&str>> = text
             .lines()
-            .skip(1)
             .map(|line| line.split_whitespace().collect())
             .collect();
-        assert_eq!(lines[0], ["schema:x", "a", "/p", "2", "4", "why", "4"]);
-        assert_eq!(lines[1], ["schema:x", "b", "1", "5", "why", "5"]);
+        assert_eq!(lines[1], ["2", "schema:x", "a", "/p"]);
+        assert_eq!(lines[2], ["number", "4:", "why", "4"]);
+        assert_eq!(lines[3], ["1", "schema:x", "b"]);
+        assert_eq!(lines[4], ["number", "5:", "why", "5"]);
     }
 }

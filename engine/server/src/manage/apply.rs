@@ -45,8 +45,13 @@ impl Attached {
     }
 
     fn of(&self, document: &Document) -> Result<Option<&[u8]>, Problem> {
-        let Some(attachment) = document.attachment() else { return Ok(None) };
-        let found = self.0.get(&attachment.key).or_else(|| self.0.get(&attachment.path));
+        let Some(attachment) = document.attachment() else {
+            return Ok(None);
+        };
+        let found = self
+            .0
+            .get(&attachment.key)
+            .or_else(|| self.0.get(&attachment.path));
         found.map(|bytes| Some(bytes.as_slice())).ok_or_else(|| {
             attachment
                 .at
@@ -64,7 +69,10 @@ impl Manager {
         let files: Vec<SourceFile> = request
             .files
             .iter()
-            .map(|file| SourceFile { name: file.name.clone(), text: file.text.clone() })
+            .map(|file| SourceFile {
+                name: file.name.clone(),
+                text: file.text.clone(),
+            })
             .collect();
         let parsed = parse(&files, &|name| request.variables.get(name).cloned());
         let old = self.node.catalog().clone();
@@ -82,13 +90,20 @@ impl Manager {
         let time = Timestamp::now();
         let command = CatalogCommand {
             time: time.0,
-            changes: changes.iter().filter_map(|change| change.change.clone()).collect(),
+            changes: changes
+                .iter()
+                .filter_map(|change| change.change.clone())
+                .collect(),
         };
         let mut commands = Vec::new();
         if problems.is_empty() {
             let mut new = old.clone();
             if let Err(error) = new.apply(command.clone()) {
-                return Err(Failure::new(FailureCode::Refused, error.to_string(), "nothing was applied"));
+                return Err(Failure::new(
+                    FailureCode::Refused,
+                    error.to_string(),
+                    "nothing was applied",
+                ));
             }
             problems.extend(self.compile_all(&new, &documents, &attached).await);
             match self.stream_commands(&new, &documents, time) {
@@ -97,19 +112,11 @@ impl Manager {
             }
         }
         if !problems.is_empty() {
-            problems.sort();
-            problems.dedup();
-            let count = problems.len();
-            let noun = if count == 1 { "problem" } else { "problems" };
-            return Err(Failure::new(
-                FailureCode::Problems,
-                format!("{count} {noun}, nothing was applied"),
-                "mend what is listed and apply again",
-            )
-            .with_details(json!({ "problems": problems })));
+            return Err(problems_found(problems));
         }
         if !request.dry_run {
-            self.commit(command, commands, &documents, &attached).await?;
+            self.commit(command, commands, &documents, &attached)
+                .await?;
         }
         let changes: Vec<Value> = changes
             .iter()
@@ -120,7 +127,12 @@ impl Manager {
         Ok(json!({ "changes": changes, "problems": [], "dry_run": request.dry_run }))
     }
 
-    fn change(&self, old: &Catalog, document: &Document, attached: &Attached) -> Result<Change, Vec<Problem>> {
+    fn change(
+        &self,
+        old: &Catalog,
+        document: &Document,
+        attached: &Attached,
+    ) -> Result<Change, Vec<Problem>> {
         let bytes = attached.of(document).map_err(|problem| vec![problem])?;
         match &document.spec {
             Spec::Schema(spec) => schema_change(old, document, spec, bytes),
@@ -128,28 +140,51 @@ impl Manager {
                 let bytes = bytes.unwrap_or_default();
                 let digest = digest(bytes);
                 let known = old.functions.get(&spec.name);
-                let before = known.map(|entry| json!({ "spec": entry.spec, "module": entry.digest }));
+                let before =
+                    known.map(|entry| json!({ "spec": entry.spec, "module": entry.digest }));
                 let after = json!({ "spec": spec, "module": digest });
                 let size = bytes.len() as u64;
-                let change = CatalogChange::PutFunction { spec: spec.clone(), digest, size };
+                let change = CatalogChange::PutFunction {
+                    spec: spec.clone(),
+                    digest,
+                    size,
+                };
                 Ok(compared(Kind::Function, &spec.name, before, &after, change))
             }
             Spec::Station(spec) => {
                 let before = old.stations.get(&spec.name).map(|entry| json!(entry.spec));
                 let change = CatalogChange::PutStation { spec: spec.clone() };
-                Ok(compared(Kind::Station, &spec.name, before, &json!(spec), change))
+                Ok(compared(
+                    Kind::Station,
+                    &spec.name,
+                    before,
+                    &json!(spec),
+                    change,
+                ))
             }
             Spec::Source(spec) => {
                 self.check_connector(document, &spec.connector, &spec.config)?;
                 let before = old.sources.get(&spec.name).map(|entry| json!(entry.spec));
                 let change = CatalogChange::PutSource { spec: spec.clone() };
-                Ok(hidden(compared(Kind::Source, &spec.name, before, &json!(spec), change)))
+                Ok(hidden(compared(
+                    Kind::Source,
+                    &spec.name,
+                    before,
+                    &json!(spec),
+                    change,
+                )))
             }
             Spec::Sink(spec) => {
                 self.check_connector(document, &spec.connector, &spec.config)?;
                 let before = old.sinks.get(&spec.name).map(|entry| json!(entry.spec));
                 let change = CatalogChange::PutSink { spec: spec.clone() };
-                Ok(hidden(compared(Kind::Sink, &spec.name, before, &json!(spec), change)))
+                Ok(hidden(compared(
+                    Kind::Sink,
+                    &spec.name,
+                    before,
+                    &json!(spec),
+                    change,
+                )))
             }
         }
     }
@@ -161,27 +196,43 @@ impl Manager {
         config: &millstream_spec::ConnectorConfig,
     ) -> Result<(), Vec<Problem>> {
         use millstream_connector_api::Kind as Direction;
-        let direction =
-            if document.spec.kind() == Kind::Source { Direction::Source } else { Direction::Sink };
-        let Some(connectors) = &self.connectors else { return Ok(()) };
+        let direction = if document.spec.kind() == Kind::Source {
+            Direction::Source
+        } else {
+            Direction::Sink
+        };
+        let Some(connectors) = &self.connectors else {
+            return Ok(());
+        };
         let catalog = connectors.catalog();
         if catalog.find(direction, connector).is_none() {
             let near = millstream_connector_api::nearest(connector, catalog.names(direction));
             let known: Vec<_> = catalog.names(direction).collect();
             let problem = document.problem(
                 "connector",
-                format!("there is no {} connector `{connector}`, only {}", document.spec.kind(), known.join(", ")),
+                format!(
+                    "there is no {} connector `{connector}`, only {}",
+                    document.spec.kind(),
+                    known.join(", ")
+                ),
             );
             return Err(vec![problem.with_nearest(near)]);
         }
-        catalog.validate(direction, connector, config).map(|_| ()).map_err(|problems| {
-            let one = |problem: millstream_connector_api::Problem| {
-                let path = format!("config.{}", problem.option);
-                let place = document.problem(&path, problem.message);
-                if problem.hint.is_empty() { place } else { place.with_hint(problem.hint) }
-            };
-            problems.into_iter().map(one).collect()
-        })
+        catalog
+            .validate(direction, connector, config)
+            .map(|_| ())
+            .map_err(|problems| {
+                let one = |problem: millstream_connector_api::Problem| {
+                    let path = format!("config.{}", problem.option);
+                    let place = document.problem(&path, problem.message);
+                    if problem.hint.is_empty() {
+                        place
+                    } else {
+                        place.with_hint(problem.hint)
+                    }
+                };
+                problems.into_iter().map(one).collect()
+            })
     }
 
     /// Compiles every station that is declared or that uses something declared, against the catalog as it would be.
@@ -202,7 +253,11 @@ impl Manager {
         let catalog = new.clone();
         // Compiling WASM takes its time; the workers that carry data go on.
         let compiled = tokio::task::spawn_blocking(move || {
-            let bytes = |name: &str| modules.get(name).map_or_else(|| blobs.get(name), |bytes| Ok(bytes.clone()));
+            let bytes = |name: &str| {
+                modules
+                    .get(name)
+                    .map_or_else(|| blobs.get(name), |bytes| Ok(bytes.clone()))
+            };
             let functions: Vec<_> = catalog
                 .functions
                 .values()
@@ -214,7 +269,16 @@ impl Manager {
                 .filter_map(|(name, result)| {
                     let message = result.as_ref().err()?.clone();
                     let path = "component".to_owned();
-                    Some((Kind::Function, name.clone(), CompileProblem { path, message, hint: None, place: None }))
+                    Some((
+                        Kind::Function,
+                        name.clone(),
+                        CompileProblem {
+                            path,
+                            message,
+                            hint: None,
+                            place: None,
+                        },
+                    ))
                 })
                 .collect();
             if !broken.is_empty() {
@@ -230,7 +294,10 @@ impl Manager {
         })
         .await;
         match compiled {
-            Ok(found) => found.into_iter().map(|found| place(documents, found)).collect(),
+            Ok(found) => found
+                .into_iter()
+                .map(|found| place(documents, found))
+                .collect(),
             Err(error) => vec![nowhere(documents, &format!("compiling failed: {error}"))],
         }
     }
@@ -245,20 +312,31 @@ impl Manager {
         let mut problems = Vec::new();
         let mut id = self.node.next_stream_id();
         for document in documents {
-            let Spec::Station(spec) = &document.spec else { continue };
+            let Spec::Station(spec) = &document.spec else {
+                continue;
+            };
             for cell in self.node.streams() {
                 let own = cell.name == spec.name;
                 let stream = cell.lock();
                 // A station in the same request may give a subject up that another takes; its own check is at apply.
-                let moved = new.stations.get(&cell.name).is_some_and(|entry| entry.spec.subjects != stream.config.subjects);
+                let moved = new
+                    .stations
+                    .get(&cell.name)
+                    .is_some_and(|entry| entry.spec.subjects != stream.config.subjects);
                 if !own && !moved && stream.overlaps(&spec.subjects) {
                     problems.push(document.problem(
                         "subjects",
-                        format!("subjects overlap with those of stream `{}`: {:?}", cell.name, stream.config.subjects),
+                        format!(
+                            "subjects overlap with those of stream `{}`: {:?}",
+                            cell.name, stream.config.subjects
+                        ),
                     ));
                 }
             }
-            let configs = [streams::station(spec), streams::dead_letters(&spec.name, &spec.dead_letters)];
+            let configs = [
+                streams::station(spec),
+                streams::dead_letters(&spec.name, &spec.dead_letters),
+            ];
             for config in configs {
                 match config.and_then(|config| streams::command(&self.node, id, config, time)) {
                     Ok(Some(command)) => {
@@ -270,7 +348,11 @@ impl Manager {
                 }
             }
         }
-        if problems.is_empty() { Ok(commands) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(commands)
+        } else {
+            Err(problems)
+        }
     }
 
     async fn commit(
@@ -286,7 +368,11 @@ impl Manager {
         for document in documents {
             if let (Spec::Function(_), Ok(Some(bytes))) = (&document.spec, attached.of(document)) {
                 self.blobs.put(bytes).map_err(|error| {
-                    Failure::new(FailureCode::Unavailable, format!("{error:#}"), "nothing was applied")
+                    Failure::new(
+                        FailureCode::Unavailable,
+                        format!("{error:#}"),
+                        "nothing was applied",
+                    )
                 })?;
             }
         }
@@ -294,8 +380,10 @@ impl Manager {
         let mut commands = vec![Command::Catalog(command)];
         commands.extend(streams);
         let jetstream = self.jetstream()?;
-        let outcome =
-            jetstream.propose(&Command::Several(commands)).await.map_err(|error| refused(&error))?;
+        let outcome = jetstream
+            .propose(&Command::Several(commands))
+            .await
+            .map_err(|error| refused(&error))?;
         if let Outcome::Several(outcomes) = outcome {
             for outcome in outcomes {
                 if let Outcome::Refused(error) = outcome {
@@ -313,9 +401,28 @@ impl Manager {
     }
 }
 
+/// All that is wrong, as one answer.
+fn problems_found(mut problems: Vec<Problem>) -> Failure {
+    problems.sort();
+    problems.dedup();
+    let count = problems.len();
+    let noun = if count == 1 { "problem" } else { "problems" };
+    Failure::new(
+        FailureCode::Problems,
+        format!("{count} {noun}, nothing was applied"),
+        "mend what is listed and apply again",
+    )
+    .with_details(json!({ "problems": problems }))
+}
+
 pub(super) fn names(catalog: &Catalog, kind: Kind) -> Vec<String> {
     match kind {
-        Kind::Schema => catalog.schemas.list().into_iter().map(|subject| subject.name).collect(),
+        Kind::Schema => catalog
+            .schemas
+            .list()
+            .into_iter()
+            .map(|subject| subject.name)
+            .collect(),
         Kind::Function => catalog.functions.keys().cloned().collect(),
         Kind::Station => catalog.stations.keys().cloned().collect(),
         Kind::Source => catalog.sources.keys().cloned().collect(),
@@ -334,7 +441,9 @@ fn schema_change(
         SchemaText::File(file) => match std::str::from_utf8(bytes.unwrap_or_default()) {
             Ok(text) => ("file", text.to_owned()),
             Err(error) => {
-                return Err(vec![document.problem("file", format!("`{file}` is not text: {error}"))]);
+                return Err(vec![
+                    document.problem("file", format!("`{file}` is not text: {error}")),
+                ]);
             }
         },
     };
@@ -345,21 +454,36 @@ fn schema_change(
     let wrong = |reason: String| vec![document.problem(path, format!("{file}{reason}"))];
     JsonSchema::compile(&text).map_err(|error| wrong(error.to_string()))?;
     let compatibility = serde_json::to_value(spec.compatibility).ok();
-    let compatibility = compatibility.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    let compatibility = compatibility
+        .as_ref()
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let preview = old
         .schemas
         .preview(&spec.name, "json", &text, &compatibility)
         .map_err(|error| wrong(error.to_string()))?;
-    let level = old.schemas.list().into_iter().find(|subject| subject.name == spec.name);
+    let level = old
+        .schemas
+        .list()
+        .into_iter()
+        .find(|subject| subject.name == spec.name);
     let same_level = level.as_ref().is_some_and(|subject| {
-        subject.compatibility.to_string().eq_ignore_ascii_case(&compatibility)
+        subject
+            .compatibility
+            .to_string()
+            .eq_ignore_ascii_case(&compatibility)
     });
     let action = match (level.is_some(), preview.created) {
         (false, _) => "created",
         (true, false) if same_level => "unchanged",
         (true, _) => "changed",
     };
-    let diff = if action == "changed" { vec![format!("version {}", preview.version)] } else { Vec::new() };
+    let diff = if action == "changed" {
+        vec![format!("version {}", preview.version)]
+    } else {
+        Vec::new()
+    };
     let change = CatalogChange::PutSchema {
         name: spec.name.clone(),
         format: "json".to_owned(),
@@ -367,20 +491,48 @@ fn schema_change(
         compatibility,
     };
     let change = (action != "unchanged").then_some(change);
-    Ok(Change { kind: Kind::Schema, name: spec.name.clone(), action, diff, change })
+    Ok(Change {
+        kind: Kind::Schema,
+        name: spec.name.clone(),
+        action,
+        diff,
+        change,
+    })
 }
 
-fn compared(kind: Kind, name: &str, before: Option<Value>, after: &Value, change: CatalogChange) -> Change {
+fn compared(
+    kind: Kind,
+    name: &str,
+    before: Option<Value>,
+    after: &Value,
+    change: CatalogChange,
+) -> Change {
     let name = name.to_owned();
     match before {
-        None => Change { kind, name, action: "created", diff: Vec::new(), change: Some(change) },
-        Some(before) if before == *after => {
-            Change { kind, name, action: "unchanged", diff: Vec::new(), change: None }
-        }
+        None => Change {
+            kind,
+            name,
+            action: "created",
+            diff: Vec::new(),
+            change: Some(change),
+        },
+        Some(before) if before == *after => Change {
+            kind,
+            name,
+            action: "unchanged",
+            diff: Vec::new(),
+            change: None,
+        },
         Some(before) => {
             let mut diff = Vec::new();
             difference("", &before, after, &mut diff);
-            Change { kind, name, action: "changed", diff, change: Some(change) }
+            Change {
+                kind,
+                name,
+                action: "changed",
+                diff,
+                change: Some(change),
+            }
         }
     }
 }
@@ -401,8 +553,14 @@ fn difference(path: &str, before: &Value, after: &Value, lines: &mut Vec<String>
         (Value::Object(old), Value::Object(new)) => {
             let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
             for key in keys {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or(Value::Null);
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                let of = |map: &serde_json::Map<String, Value>| {
+                    map.get(key).cloned().unwrap_or(Value::Null)
+                };
                 difference(&path, &of(old), &of(new), lines);
             }
         }
@@ -412,18 +570,32 @@ fn difference(path: &str, before: &Value, after: &Value, lines: &mut Vec<String>
 }
 
 /// A problem of a station or function, at its place in the files; or, when it is not in them, at what broke it.
-fn place(documents: &[&Document], (kind, name, problem): (Kind, String, CompileProblem)) -> Problem {
-    let own = documents.iter().find(|document| document.spec.kind() == kind && document.spec.name() == name);
+fn place(
+    documents: &[&Document],
+    (kind, name, problem): (Kind, String, CompileProblem),
+) -> Problem {
+    let own = documents
+        .iter()
+        .find(|document| document.spec.kind() == kind && document.spec.name() == name);
     let found = match (own, problem.place) {
-        (Some(document), Some((line, column))) => {
-            document.text_at(&problem.path, line, column).problem(problem.message)
-        }
+        (Some(document), Some((line, column))) => document
+            .text_at(&problem.path, line, column)
+            .problem(problem.message),
         (Some(document), None) => {
-            let file = document.attachment().map(|attachment| format!("`{}`: ", attachment.path));
-            let file = if problem.path == "component" { file.unwrap_or_default() } else { String::new() };
+            let file = document
+                .attachment()
+                .map(|attachment| format!("`{}`: ", attachment.path));
+            let file = if problem.path == "component" {
+                file.unwrap_or_default()
+            } else {
+                String::new()
+            };
             document.problem(&problem.path, format!("{file}{}", problem.message))
         }
-        (None, _) => nowhere(documents, &format!("{kind} `{name}` would break: {}", problem.message)),
+        (None, _) => nowhere(
+            documents,
+            &format!("{kind} `{name}` would break: {}", problem.message),
+        ),
     };
     match problem.hint {
         Some(hint) => found.with_hint(hint),
@@ -434,6 +606,12 @@ fn place(documents: &[&Document], (kind, name, problem): (Kind, String, CompileP
 fn nowhere(documents: &[&Document], message: &str) -> Problem {
     match documents.first() {
         Some(document) => document.problem("name", message),
-        None => Problem { file: String::new(), line: 0, column: 0, message: message.to_owned(), hint: None },
+        None => Problem {
+            file: String::new(),
+            line: 0,
+            column: 0,
+            message: message.to_owned(),
+            hint: None,
+        },
     }
 }

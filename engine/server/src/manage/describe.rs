@@ -1,7 +1,7 @@
 //! `get`, `describe` and `status`: what is declared, and how it is doing.
 
 use millstream_admin::Failure;
-use millstream_cluster::{Catalog, Kind};
+use millstream_cluster::{Catalog, Kind, StationEntry};
 use millstream_connector_api::{Kind as Direction, redact};
 use millstream_schema_registry::Version;
 use millstream_types::Timestamp;
@@ -13,7 +13,12 @@ impl Manager {
     pub(super) fn list(&self, kind: Kind) -> Result<Value, Failure> {
         let catalog = self.node.catalog().clone();
         let items: Vec<Value> = match kind {
-            Kind::Schema => catalog.schemas.list().iter().map(|subject| json!(subject)).collect(),
+            Kind::Schema => catalog
+                .schemas
+                .list()
+                .iter()
+                .map(|subject| json!(subject))
+                .collect(),
             Kind::Function => catalog
                 .functions
                 .values()
@@ -22,10 +27,17 @@ impl Manager {
                         "digest": entry.digest, "updated": Timestamp(entry.updated).to_rfc3339() })
                 })
                 .collect(),
-            Kind::Station => catalog.stations.keys().map(|name| self.station_line(&catalog, name)).collect(),
+            Kind::Station => catalog
+                .stations
+                .keys()
+                .map(|name| self.station_line(&catalog, name))
+                .collect(),
             Kind::Source | Kind::Sink => {
                 let names = super::apply::names(&catalog, kind);
-                names.iter().map(|name| self.connector_line(&catalog, kind, name)).collect()
+                names
+                    .iter()
+                    .map(|name| self.connector_line(&catalog, kind, name))
+                    .collect()
             }
         };
         Ok(json!({ "items": items }))
@@ -57,8 +69,14 @@ impl Manager {
     fn connector_line(&self, catalog: &Catalog, kind: Kind, name: &str) -> Value {
         let status = self.connector_status(kind, name);
         let connector = match kind {
-            Kind::Source => catalog.sources.get(name).map(|entry| entry.spec.connector.clone()),
-            _ => catalog.sinks.get(name).map(|entry| entry.spec.connector.clone()),
+            Kind::Source => catalog
+                .sources
+                .get(name)
+                .map(|entry| entry.spec.connector.clone()),
+            _ => catalog
+                .sinks
+                .get(name)
+                .map(|entry| entry.spec.connector.clone()),
         };
         let field = |field: &str| status.get(field).cloned().unwrap_or(Value::Null);
         json!({ "name": name, "connector": connector, "state": field("state"), "records": field("records"),
@@ -66,13 +84,24 @@ impl Manager {
     }
 
     fn connector_status(&self, kind: Kind, name: &str) -> Value {
-        let status = self.connectors.as_ref().and_then(|connectors| connectors.status(direction(kind), name));
+        let status = self
+            .connectors
+            .as_ref()
+            .and_then(|connectors| connectors.status(direction(kind), name));
         status.map_or(Value::Null, |status| json!(status))
     }
 
     /// A connector's configuration without its secrets.
-    fn redacted(&self, direction: Direction, connector: &str, config: &millstream_spec::ConnectorConfig) -> Value {
-        let found = self.connectors.as_ref().and_then(|own| own.catalog().find(direction, connector));
+    fn redacted(
+        &self,
+        direction: Direction,
+        connector: &str,
+        config: &millstream_spec::ConnectorConfig,
+    ) -> Value {
+        let found = self
+            .connectors
+            .as_ref()
+            .and_then(|own| own.catalog().find(direction, connector));
         match found {
             Some(connector) => json!(redact(&connector.all_options(), config)),
             // Not known here: nothing of it can be shown safely.
@@ -90,51 +119,83 @@ impl Manager {
         match kind {
             Kind::Schema => {
                 let versions = catalog.schemas.versions(name).map_err(|_| missing())?;
-                let latest = catalog.schemas.get(name, Version::Latest).map_err(|_| missing())?;
-                Ok(json!({ "name": name, "format": latest.format, "compatibility": latest.compatibility,
+                let latest = catalog
+                    .schemas
+                    .get(name, Version::Latest)
+                    .map_err(|_| missing())?;
+                Ok(
+                    json!({ "name": name, "format": latest.format, "compatibility": latest.compatibility,
                     "latest": latest.version,
                     "versions": versions.iter().map(|view| json!({ "version": view.version, "id": view.id })).collect::<Vec<_>>(),
                     "used_by": catalog.users_of(kind, name),
-                    "schema": serde_json::from_str::<Value>(latest.text).unwrap_or_else(|_| json!(latest.text)) }))
+                    "schema": serde_json::from_str::<Value>(latest.text).unwrap_or_else(|_| json!(latest.text)) }),
+                )
             }
             Kind::Function => {
                 let entry = catalog.functions.get(name).ok_or_else(missing)?;
-                Ok(json!({ "name": name, "version": entry.version, "digest": entry.digest, "bytes": entry.size,
+                Ok(
+                    json!({ "name": name, "version": entry.version, "digest": entry.digest, "bytes": entry.size,
                     "updated": Timestamp(entry.updated).to_rfc3339(), "used_by": catalog.users_of(kind, name),
-                    "spec": entry.spec }))
+                    "spec": entry.spec }),
+                )
             }
             Kind::Station => {
                 let entry = catalog.stations.get(name).ok_or_else(missing)?;
-                let cell = self.node.stream(name);
-                let state = cell.as_ref().map(|cell| json!(cell.lock().state()));
-                let consumers: Vec<Value> = cell.iter().flat_map(|cell| {
-                    let names: Vec<String> = cell.lock().consumers.keys().cloned().collect();
-                    names.into_iter().filter_map(|consumer| {
-                        Some(json!(cell.lock().consumer_info(&consumer, Timestamp::now())?))
-                    }).collect::<Vec<_>>()
-                }).collect();
-                let plan = self.jetstream.as_ref().and_then(|jetstream| jetstream.plan(name));
-                let stages = plan.map(|plan| json!(plan.snapshot()));
-                Ok(json!({ "name": name, "version": entry.version,
-                    "created": Timestamp(entry.created).to_rfc3339(), "updated": Timestamp(entry.updated).to_rfc3339(),
-                    "spec": entry.spec, "state": state, "stages": stages, "consumers": consumers,
-                    "dead_letters": self.station_line(&catalog, name)["dead_letters"],
-                    "used_by": catalog.users_of(kind, name) }))
+                Ok(self.describe_station(&catalog, entry))
             }
             Kind::Source => {
                 let entry = catalog.sources.get(name).ok_or_else(missing)?;
-                let config = self.redacted(Direction::Source, &entry.spec.connector, &entry.spec.config);
-                let position = catalog.positions.get(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-                Ok(json!({ "name": name, "connector": entry.spec.connector, "version": entry.version,
-                    "config": config, "position": position, "status": self.connector_status(kind, name) }))
+                let config =
+                    self.redacted(Direction::Source, &entry.spec.connector, &entry.spec.config);
+                let position = catalog
+                    .positions
+                    .get(name)
+                    .map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+                Ok(
+                    json!({ "name": name, "connector": entry.spec.connector, "version": entry.version,
+                    "config": config, "position": position, "status": self.connector_status(kind, name) }),
+                )
             }
             Kind::Sink => {
                 let entry = catalog.sinks.get(name).ok_or_else(missing)?;
-                let config = self.redacted(Direction::Sink, &entry.spec.connector, &entry.spec.config);
-                Ok(json!({ "name": name, "connector": entry.spec.connector, "station": entry.spec.station,
-                    "version": entry.version, "config": config, "status": self.connector_status(kind, name) }))
+                let config =
+                    self.redacted(Direction::Sink, &entry.spec.connector, &entry.spec.config);
+                Ok(
+                    json!({ "name": name, "connector": entry.spec.connector, "station": entry.spec.station,
+                    "version": entry.version, "config": config, "status": self.connector_status(kind, name) }),
+                )
             }
         }
+    }
+
+    fn describe_station(&self, catalog: &Catalog, entry: &StationEntry) -> Value {
+        let name = entry.spec.name.as_str();
+        let cell = self.node.stream(name);
+        let state = cell.as_ref().map(|cell| json!(cell.lock().state()));
+        let consumers: Vec<Value> = cell
+            .iter()
+            .flat_map(|cell| {
+                let names: Vec<String> = cell.lock().consumers.keys().cloned().collect();
+                names
+                    .into_iter()
+                    .filter_map(|consumer| {
+                        Some(json!(
+                            cell.lock().consumer_info(&consumer, Timestamp::now())?
+                        ))
+                    })
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let plan = self
+            .jetstream
+            .as_ref()
+            .and_then(|jetstream| jetstream.plan(name));
+        let stages = plan.map(|plan| json!(plan.snapshot()));
+        json!({ "name": name, "version": entry.version,
+                    "created": Timestamp(entry.created).to_rfc3339(), "updated": Timestamp(entry.updated).to_rfc3339(),
+                    "spec": entry.spec, "state": state, "stages": stages, "consumers": consumers,
+                    "dead_letters": self.station_line(catalog, name)["dead_letters"],
+                    "used_by": catalog.users_of(Kind::Station, name) })
     }
 
     pub(super) fn status(&self) -> Value {

@@ -29,15 +29,26 @@ impl Manager {
     pub(super) fn dead_letters(&self, station: &str, limit: Option<u64>) -> Result<Value, Failure> {
         let stream = self.letters(station)?;
         let limit = usize::try_from(limit.unwrap_or(DEFAULT_LIMIT)).unwrap_or(usize::MAX);
-        let found = self.jetstream()?.reader().range(&stream, 1, limit).map_err(|error| damaged(&error))?;
+        let found = self
+            .jetstream()?
+            .reader()
+            .range(&stream, 1, limit)
+            .map_err(|error| damaged(&error))?;
         let items: Vec<Value> = found.iter().map(shown).collect();
-        let total = self.node.stream(&stream).map_or(0, |cell| cell.lock().state().messages);
+        let total = self
+            .node
+            .stream(&stream)
+            .map_or(0, |cell| cell.lock().state().messages);
         Ok(json!({ "items": items, "total": total }))
     }
 
     fn letter(&self, station: &str, id: u64) -> Result<StoredRecord, Failure> {
         let stream = self.letters(station)?;
-        let found = self.jetstream()?.reader().get(&stream, id).map_err(|error| damaged(&error))?;
+        let found = self
+            .jetstream()?
+            .reader()
+            .get(&stream, id)
+            .map_err(|error| damaged(&error))?;
         found.ok_or_else(|| {
             Failure::new(
                 FailureCode::NotFound,
@@ -63,9 +74,18 @@ impl Manager {
         let mut original = letter.original();
         // The same message id would count as a duplicate of the rejected one where that is still remembered.
         original.reply = None;
-        let ends = self.jetstream()?.ingest().commit(vec![IngestRecord::from(original)], None).await.map_err(
-            |error| Failure::new(FailureCode::Unavailable, error.to_string(), "the letter stays; try again"),
-        )?;
+        let ends = self
+            .jetstream()?
+            .ingest()
+            .commit(vec![IngestRecord::from(original)], None)
+            .await
+            .map_err(|error| {
+                Failure::new(
+                    FailureCode::Unavailable,
+                    error.to_string(),
+                    "the letter stays; try again",
+                )
+            })?;
         match ends.into_iter().next() {
             Some(RecordEnd::Stored { stream, seq } | RecordEnd::Duplicate { stream, seq }) => {
                 self.drop_letter(station, id).await?;
@@ -75,7 +95,11 @@ impl Manager {
                 self.drop_letter(station, id).await?;
                 Ok(json!({ "id": id, "dropped": true }))
             }
-            Some(RecordEnd::Rejected { stage, code, reason }) => {
+            Some(RecordEnd::Rejected {
+                stage,
+                code,
+                reason,
+            }) => {
                 // It became a new letter with the new reason; the old one says nothing more.
                 self.drop_letter(station, id).await?;
                 Err(Failure::new(
@@ -96,8 +120,13 @@ impl Manager {
     pub(super) async fn drop_letter(&self, station: &str, id: u64) -> Result<Value, Failure> {
         self.letter(station, id)?;
         let stream = self.letters(station)?;
-        let Some(cell) = self.node.stream(&stream) else { return Ok(json!({ "id": id })) };
-        let command = Command::Stream(StreamCommand::DeleteMessage { stream: cell.id, seq: id });
+        let Some(cell) = self.node.stream(&stream) else {
+            return Ok(json!({ "id": id }));
+        };
+        let command = Command::Stream(StreamCommand::DeleteMessage {
+            stream: cell.id,
+            seq: id,
+        });
         match self.jetstream()?.propose(&command).await {
             Ok(Outcome::Refused(error)) | Err(error) => Err(refused(&error)),
             Ok(_) => Ok(json!({ "id": id, "dropped": true })),
@@ -106,7 +135,11 @@ impl Manager {
 }
 
 fn damaged(error: &dyn std::error::Error) -> Failure {
-    Failure::new(FailureCode::Damaged, error.to_string(), "see the server's log")
+    Failure::new(
+        FailureCode::Damaged,
+        error.to_string(),
+        "see the server's log",
+    )
 }
 
 fn shown(record: &StoredRecord) -> Value {
@@ -116,7 +149,10 @@ fn shown(record: &StoredRecord) -> Value {
     match DeadLetter::read(&message) {
         Some(letter) => {
             value.insert("time".to_owned(), letter.time.to_rfc3339().into());
-            value.insert("subject".to_owned(), String::from_utf8_lossy(&letter.subject).into_owned().into());
+            value.insert(
+                "subject".to_owned(),
+                String::from_utf8_lossy(&letter.subject).into_owned().into(),
+            );
             value.insert("stage".to_owned(), letter.stage.clone().into());
             value.insert("code".to_owned(), letter.code.clone().into());
             value.insert("reason".to_owned(), letter.reason.clone().into());

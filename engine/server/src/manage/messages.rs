@@ -18,18 +18,31 @@ const DEFAULT_LIMIT: u64 = 100;
 
 impl Manager {
     pub(super) async fn publish(&self, request: PublishRequest) -> Result<Value, Failure> {
-        let bad = |error: String, hint: &'static str| Failure::new(FailureCode::BadRequest, error, hint);
-        check_subject(request.subject.as_bytes())
-            .map_err(|error| bad(error.to_string(), "name a literal subject, such as `flights.UA`"))?;
+        let bad =
+            |error: String, hint: &'static str| Failure::new(FailureCode::BadRequest, error, hint);
+        check_subject(request.subject.as_bytes()).map_err(|error| {
+            bad(
+                error.to_string(),
+                "name a literal subject, such as `flights.UA`",
+            )
+        })?;
         let payload = match (request.payload, request.payload_base64) {
             (Some(text), None) => Bytes::from(text),
             (None, Some(text)) => STANDARD
                 .decode(text)
-                .map_err(|error| bad(format!("payload is not base64: {error}"), "encode the bytes in base64"))?
+                .map_err(|error| {
+                    bad(
+                        format!("payload is not base64: {error}"),
+                        "encode the bytes in base64",
+                    )
+                })?
                 .into(),
             (None, None) => Bytes::new(),
             (Some(_), Some(_)) => {
-                return Err(bad("two payloads are given".to_owned(), "give `payload` or `payload_base64`"));
+                return Err(bad(
+                    "two payloads are given".to_owned(),
+                    "give `payload` or `payload_base64`",
+                ));
             }
         };
         let mut headers = HeadersBuilder::new();
@@ -48,42 +61,79 @@ impl Manager {
             .commit(vec![IngestRecord::from(message)], None)
             .await
             .map_err(|error| {
-                Failure::new(FailureCode::Unavailable, error.to_string(), "nothing was stored; try again")
+                Failure::new(
+                    FailureCode::Unavailable,
+                    error.to_string(),
+                    "nothing was stored; try again",
+                )
             })?;
-        match ends.into_iter().next() {
-            Some(RecordEnd::Stored { stream, seq }) => Ok(json!({ "stream": stream, "seq": seq })),
-            Some(RecordEnd::Duplicate { stream, seq }) => {
-                Ok(json!({ "stream": stream, "seq": seq, "duplicate": true }))
-            }
-            Some(RecordEnd::Dropped) => Ok(json!({ "stream": null, "seq": 0, "dropped": true })),
-            Some(RecordEnd::Rejected { stage, code, reason }) => Err(Failure::new(
-                FailureCode::Refused,
-                format!("rejected by {stage}: {reason} ({code})"),
-                "mend the message, or look at the station's dead letters",
-            )
-            .with_details(json!({ "stage": stage, "reason_code": code }))),
-            Some(RecordEnd::Refused(error)) => Err(refused(&error)),
-            Some(RecordEnd::NoStation) | None => Err(Failure::new(
-                FailureCode::NotFound,
-                format!("no station stores `{}`", request.subject),
-                "apply a station with that subject, or publish with a NATS client for live subscribers only",
-            )),
-        }
+        published(ends.into_iter().next(), &request.subject)
     }
 
-    pub(super) fn messages(&self, station: &str, request: &MessagesRequest) -> Result<Reply, Failure> {
+    pub(super) fn messages(
+        &self,
+        station: &str,
+        request: &MessagesRequest,
+    ) -> Result<Reply, Failure> {
         let Some(cell) = self.node.stream(station) else {
-            let names: Vec<String> = self.node.streams().iter().map(|cell| cell.name.clone()).collect();
+            let names: Vec<String> = self
+                .node
+                .streams()
+                .iter()
+                .map(|cell| cell.name.clone())
+                .collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            return Err(not_found(millstream_cluster::Kind::Station, station, &names));
+            return Err(not_found(
+                millstream_cluster::Kind::Station,
+                station,
+                &names,
+            ));
         };
         let first = cell.lock().first_seq();
         let from = request.from_seq.unwrap_or(first).max(first);
-        let limit = request.limit.unwrap_or(if request.follow { u64::MAX } else { DEFAULT_LIMIT });
+        let limit = request.limit.unwrap_or(if request.follow {
+            u64::MAX
+        } else {
+            DEFAULT_LIMIT
+        });
         let reader = self.jetstream()?.reader();
         let (lines, receiver) = mpsc::channel(PAGE);
-        tokio::spawn(list(reader, station.to_owned(), from, limit, request.follow, lines));
+        tokio::spawn(list(
+            reader,
+            station.to_owned(),
+            from,
+            limit,
+            request.follow,
+            lines,
+        ));
         Ok(Reply::Lines(receiver))
+    }
+}
+
+/// What became of a message, as an answer.
+fn published(end: Option<RecordEnd>, subject: &str) -> Result<Value, Failure> {
+    match end {
+        Some(RecordEnd::Stored { stream, seq }) => Ok(json!({ "stream": stream, "seq": seq })),
+        Some(RecordEnd::Duplicate { stream, seq }) => {
+            Ok(json!({ "stream": stream, "seq": seq, "duplicate": true }))
+        }
+        Some(RecordEnd::Dropped) => Ok(json!({ "stream": null, "seq": 0, "dropped": true })),
+        Some(RecordEnd::Rejected {
+            stage,
+            code,
+            reason,
+        }) => Err(Failure::new(
+            FailureCode::Refused,
+            format!("rejected by {stage}: {reason} ({code})"),
+            "mend the message, or look at the station's dead letters",
+        )
+        .with_details(json!({ "stage": stage, "reason_code": code }))),
+        Some(RecordEnd::Refused(error)) => Err(refused(&error)),
+        Some(RecordEnd::NoStation) | None => Err(Failure::new(
+            FailureCode::NotFound,
+            format!("no station stores `{}`", subject),
+            "apply a station with that subject, or publish with a NATS client for live subscribers only",
+        )),
     }
 }
 
@@ -133,7 +183,10 @@ pub(super) fn shown(record: &StoredRecord) -> Value {
     let mut value = Map::new();
     value.insert("seq".to_owned(), record.seq.into());
     value.insert("time".to_owned(), record.time.to_rfc3339().into());
-    value.insert("subject".to_owned(), String::from_utf8_lossy(view.subject).into_owned().into());
+    value.insert(
+        "subject".to_owned(),
+        String::from_utf8_lossy(view.subject).into_owned().into(),
+    );
     value.insert("headers".to_owned(), headers_of(view.headers));
     put_payload(&mut value, view.payload);
     value.into()
@@ -143,7 +196,9 @@ pub(super) fn headers_of(raw: &[u8]) -> Value {
     let mut headers = Map::new();
     for (name, value) in HeaderBlock::new(raw).iter() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        headers.entry(text(name)).or_insert_with(|| text(value).into());
+        headers
+            .entry(text(name))
+            .or_insert_with(|| text(value).into());
     }
     headers.into()
 }

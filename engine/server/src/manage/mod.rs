@@ -48,13 +48,21 @@ pub(crate) struct Manager {
 impl Manager {
     fn jetstream(&self) -> Result<&JetStream, Failure> {
         self.jetstream.as_ref().ok_or_else(|| {
-            Failure::new(FailureCode::Unavailable, "JetStream is off", "start the server with `-js`")
+            Failure::new(
+                FailureCode::Unavailable,
+                "JetStream is off",
+                "start the server with `-js`",
+            )
         })
     }
 
     fn connectors(&self) -> Result<&Arc<Connectors>, Failure> {
         self.connectors.as_ref().ok_or_else(|| {
-            Failure::new(FailureCode::Unavailable, "JetStream is off", "start the server with `-js`")
+            Failure::new(
+                FailureCode::Unavailable,
+                "JetStream is off",
+                "start the server with `-js`",
+            )
         })
     }
 
@@ -101,7 +109,11 @@ fn refused(error: &ApiError) -> Failure {
         503 | 500 => FailureCode::Unavailable,
         _ => FailureCode::Refused,
     };
-    Failure::new(code, error.to_string(), "see the message; nothing was changed")
+    Failure::new(
+        code,
+        error.to_string(),
+        "see the message; nothing was changed",
+    )
 }
 
 fn not_found(kind: Kind, name: &str, known: &[&str]) -> Failure {
@@ -110,7 +122,11 @@ fn not_found(kind: Kind, name: &str, known: &[&str]) -> Failure {
         || format!("`millstream get {}` lists what there is", kind.plural()),
         |near| format!("did you mean `{near}`?"),
     );
-    Failure::new(FailureCode::NotFound, format!("there is no {kind} `{name}`"), hint)
+    Failure::new(
+        FailureCode::NotFound,
+        format!("there is no {kind} `{name}`"),
+        hint,
+    )
 }
 
 impl Management for Manager {
@@ -178,7 +194,11 @@ impl Collector for Gather {
     fn push(&mut self, message: &Published<'_>) {
         let Some(reply) = message.reply else { return };
         let subject = String::from_utf8_lossy(message.subject).into_owned();
-        let request = (subject, Bytes::copy_from_slice(reply), Bytes::copy_from_slice(message.payload));
+        let request = (
+            subject,
+            Bytes::copy_from_slice(reply),
+            Bytes::copy_from_slice(message.payload),
+        );
         if self.0.try_send(request).is_err() {
             tracing::warn!(target: "nats", "management request limit of {QUEUE} reached, request dropped");
         }

@@ -14,7 +14,10 @@ impl Manager {
         let jetstream = self.jetstream()?;
         let (known, users) = {
             let catalog = self.node.catalog();
-            (super::apply::names(&catalog, kind), catalog.users_of(kind, name))
+            (
+                super::apply::names(&catalog, kind),
+                catalog.users_of(kind, name),
+            )
         };
         if !known.iter().any(|known| known == name) {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -27,8 +30,14 @@ impl Manager {
                 "change or delete those first",
             ));
         }
-        let change = CatalogChange::Delete { kind, name: name.to_owned() };
-        let catalog = CatalogCommand { time: Timestamp::now().0, changes: vec![change] };
+        let change = CatalogChange::Delete {
+            kind,
+            name: name.to_owned(),
+        };
+        let catalog = CatalogCommand {
+            time: Timestamp::now().0,
+            changes: vec![change],
+        };
         let mut commands = vec![Command::Catalog(catalog)];
         if kind == Kind::Station {
             for stream in [name.to_owned(), streams::letters_name(name)] {
@@ -37,8 +46,10 @@ impl Manager {
                 }
             }
         }
-        let outcome =
-            jetstream.propose(&Command::Several(commands)).await.map_err(|error| refused(&error))?;
+        let outcome = jetstream
+            .propose(&Command::Several(commands))
+            .await
+            .map_err(|error| refused(&error))?;
         if let Outcome::Several(outcomes) = outcome {
             for outcome in outcomes {
                 if let Outcome::Refused(error) = outcome {

@@ -15,7 +15,9 @@ fn blank() -> StreamConfig {
 }
 
 fn limit(value: Option<u64>) -> i64 {
-    value.and_then(|value| i64::try_from(value).ok()).unwrap_or(-1)
+    value
+        .and_then(|value| i64::try_from(value).ok())
+        .unwrap_or(-1)
 }
 
 /// The station's stream.
@@ -53,10 +55,15 @@ pub(super) fn letters_name(station: &str) -> String {
 }
 
 /// The dead letters' stream: an ordinary one.
-pub(super) fn dead_letters(station: &str, spec: &DeadLettersSpec) -> Result<StreamConfig, ApiError> {
+pub(super) fn dead_letters(
+    station: &str,
+    spec: &DeadLettersSpec,
+) -> Result<StreamConfig, ApiError> {
     StreamConfig {
         name: letters_name(station),
-        description: Some(format!("what station `{station}` rejected, with the reasons")),
+        description: Some(format!(
+            "what station `{station}` rejected, with the reasons"
+        )),
         subjects: vec![format!("{DEAD}.{station}.>")],
         max_age: spec.max_age.unwrap_or_default(),
         max_bytes: limit(spec.max_bytes),
@@ -75,15 +82,26 @@ pub(super) fn command(
 ) -> Result<Option<Command>, ApiError> {
     let Some(cell) = node.stream(&config.name) else {
         let config = Box::new(config);
-        return Ok(Some(Command::Stream(StreamCommand::CreateStream { id, time, config })));
+        return Ok(Some(Command::Stream(StreamCommand::CreateStream {
+            id,
+            time,
+            config,
+        })));
     };
     let stream = cell.lock();
     // What nats clients set on the stream and a station file does not say stays.
-    let config = StreamConfig { metadata: stream.config.metadata.clone(), ..config };
+    let config = StreamConfig {
+        metadata: stream.config.metadata.clone(),
+        ..config
+    };
     let config = stream.config.checked_update(config)?;
     if stream.config == config {
         return Ok(None);
     }
     let config = Box::new(config);
-    Ok(Some(Command::Stream(StreamCommand::UpdateStream { id: cell.id, time, config })))
+    Ok(Some(Command::Stream(StreamCommand::UpdateStream {
+        id: cell.id,
+        time,
+        config,
+    })))
 }

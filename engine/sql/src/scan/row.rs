@@ -62,16 +62,6 @@ impl<'de> DeserializeSeed<'de> for Row<'_, 'de> {
     }
 }
 
-/// What stands where an object is expected.
-macro_rules! refuse {
-    ($($name:ident($type:ty) => $loose:expr;)*) => {$(
-        fn $name<E: Error>(self, value: $type) -> Result<Self::Value, E> {
-            #[expect(clippy::redundant_closure_call, reason = "the closure names the value")]
-            Ok(Some(no_object(&($loose)(value))))
-        }
-    )*};
-}
-
 impl<'de> Visitor<'de> for Row<'_, 'de> {
     type Value = Option<Refusal>;
 
@@ -79,12 +69,24 @@ impl<'de> Visitor<'de> for Row<'_, 'de> {
         f.write_str("a JSON object")
     }
 
-    refuse! {
-        visit_bool(bool) => Loose::Bool;
-        visit_i64(i64) => Loose::Int;
-        visit_u64(u64) => Loose::Large;
-        visit_f64(f64) => Loose::Float;
-        visit_str(&str) => |text: &str| Loose::Text(Cow::Owned(text.to_owned()));
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Some(no_object(&Loose::Bool(value))))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Some(no_object(&Loose::Int(value))))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(Some(no_object(&Loose::Large(value))))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Some(no_object(&Loose::Float(value))))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(Some(no_object(&Loose::Text(Cow::Borrowed(value)))))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {

@@ -26,14 +26,26 @@ fn filters() -> Vec<String> {
 fn overlap_and_cover_agree_with_matching() {
     // Three tokens decide: the filters have at most three, and `>` needs one more to differ.
     let mut subjects = words(&["a", "b", "c"]);
-    subjects.extend(words(&["a", "b", "c"]).iter().map(|word| format!("{word}.c.c")));
+    subjects.extend(
+        words(&["a", "b", "c"])
+            .iter()
+            .map(|word| format!("{word}.c.c")),
+    );
     let hit = |filter: &str, subject: &str| matches(filter.as_bytes(), subject.as_bytes());
     for one in filters() {
         for two in filters() {
             let both = subjects.iter().any(|s| hit(&one, s) && hit(&two, s));
-            assert_eq!(filters_overlap(one.as_bytes(), two.as_bytes()), both, "{one} {two}");
+            assert_eq!(
+                filters_overlap(one.as_bytes(), two.as_bytes()),
+                both,
+                "{one} {two}"
+            );
             let cover = subjects.iter().all(|s| !hit(&two, s) || hit(&one, s));
-            assert_eq!(filter_covers(one.as_bytes(), two.as_bytes()), cover, "{one} {two}");
+            assert_eq!(
+                filter_covers(one.as_bytes(), two.as_bytes()),
+                cover,
+                "{one} {two}"
+            );
         }
     }
 }
