@@ -28,7 +28,7 @@ fn environment(folder: &Path) -> Result<Command, String> {
         "install",
         "--quiet",
         "--disable-pip-version-check",
-        "nats-py>=2.9",
+        "nats-py==2.16.0",
     ];
     run(Command::new(&python).args(quiet))?;
     Ok(Command::new(python))

@@ -158,6 +158,9 @@ pub struct StreamConfig {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub metadata: BTreeMap<String, String>,
+    /// Kept as sent, because some clients set it on every bucket. Messages that carry `Nats-TTL` are refused all the same.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub allow_msg_ttl: bool,
     /// Fields of nats-server that this release does not carry out.
     #[serde(flatten)]
     pub unsupported: Unsupported,
@@ -176,8 +179,6 @@ pub struct Unsupported {
     subject_transform: serde_json::Value,
     #[serde(default, skip_serializing_if = "is_absent")]
     placement: serde_json::Value,
-    #[serde(default, skip_serializing_if = "is_absent")]
-    allow_msg_ttl: serde_json::Value,
     #[serde(default, skip_serializing_if = "is_absent")]
     subject_delete_marker_ttl: serde_json::Value,
     #[serde(default, skip_serializing_if = "is_absent")]
@@ -213,7 +214,6 @@ impl Unsupported {
             ("republish", &self.republish),
             ("subject_transform", &self.subject_transform),
             ("placement", &self.placement),
-            ("allow_msg_ttl", &self.allow_msg_ttl),
             ("subject_delete_marker_ttl", &self.subject_delete_marker_ttl),
             ("allow_msg_counter", &self.allow_msg_counter),
             ("allow_atomic", &self.allow_atomic),

@@ -77,6 +77,7 @@ async def pull(js):
     (msg,) = await sub.fetch(1, timeout=10)
     assert (msg.data, msg.metadata.num_delivered) == (b"12", 2), msg.metadata
     await msg.ack_sync()
+    await sub.unsubscribe()
     await js.delete_consumer("orders", "worker")
 
 

@@ -275,7 +275,6 @@ fn stream_rules() {
         ("compression", json!({"compression": "zip"})),
         ("mirror", json!({"mirror": {"name": "x"}})),
         ("sources", json!({"sources": [{"name": "x"}]})),
-        ("ttl", json!({"allow_msg_ttl": true})),
         (
             "off and empty",
             json!({"allow_msg_ttl": false, "sources": [], "republish": null, "persist_mode": "default"}),
@@ -305,7 +304,6 @@ fn stream_rules() {
         compression: 500 10052 compression `zip` is unknown; use `none` or `s2`
         mirror: 500 10052 `mirror` is not supported yet; leave it out
         sources: 500 10052 `sources` is not supported yet; leave it out
-        ttl: 500 10052 `allow_msg_ttl` is not supported yet; leave it out
         off and empty: fine
         republish: 500 10052 `republish` is not supported yet; leave it out"#]].assert_eq(&refusals(cases, judge));
 }
