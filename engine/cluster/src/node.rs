@@ -139,7 +139,10 @@ impl Node {
             }
             Command::Position { source, value } => {
                 let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
-                catalog.positions.insert(source, value.to_vec());
+                // A source that was deleted meanwhile must not leave its place to one of the same name.
+                if catalog.sources.contains_key(&source) {
+                    catalog.positions.insert(source, value.to_vec());
+                }
                 Outcome::Done
             }
             Command::Several(commands) => {

@@ -60,6 +60,8 @@ pub struct Feed {
     cursor: Mutex<FrameCursor>,
     /// Sequence and delivery count of what was handed out and is not settled.
     outstanding: std::sync::Mutex<BTreeMap<u64, u64>>,
+    /// Acknowledgements whose proposal failed; proposed again with the next ones.
+    unsaved: std::sync::Mutex<Vec<Ack>>,
 }
 
 impl JetStream {
@@ -101,6 +103,7 @@ impl JetStream {
             wake,
             cursor: Mutex::default(),
             outstanding: std::sync::Mutex::default(),
+            unsaved: std::sync::Mutex::default(),
         })
     }
 }
@@ -138,6 +141,21 @@ impl Feed {
         self.outstanding
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unsaved(&self) -> std::sync::MutexGuard<'_, Vec<Ack>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns deliveries that were not settled, so that they come again first.
+    fn give_back(&self, seqs: impl Iterator<Item = u64>) {
+        let now = Timestamp::now();
+        let mut stream = self.cell.lock();
+        for seq in seqs {
+            if let Some(delivered) = self.outstanding().remove(&seq) {
+                stream.nak(&self.name, seq, delivered, None, now);
+            }
+        }
     }
 
     /// The sink still works on these: they are not given out again yet.
@@ -206,12 +224,20 @@ impl Feed {
             }
             stream.take_waiting(&self.name);
         }
-        for deliver in deliveries {
-            if let Some(record) =
-                cursor.record(&self.shared, &self.cell, deliver.seq, deliver.place)?
-            {
-                self.outstanding().insert(deliver.seq, deliver.delivered);
-                found.push((record, deliver.delivered));
+        for deliver in &deliveries {
+            self.outstanding().insert(deliver.seq, deliver.delivered);
+        }
+        for deliver in &deliveries {
+            match cursor.record(&self.shared, &self.cell, deliver.seq, deliver.place) {
+                Ok(Some(record)) => found.push((record, deliver.delivered)),
+                Ok(None) => {
+                    self.outstanding().remove(&deliver.seq);
+                }
+                Err(error) => {
+                    // All of them are given again, in order: nothing may be passed over.
+                    self.give_back(deliveries.iter().map(|deliver| deliver.seq));
+                    return Err(error.into());
+                }
             }
         }
         Ok(until)
@@ -233,10 +259,16 @@ impl Feed {
         for seq in seqs {
             self.outstanding().remove(seq);
         }
-        let acks = self.cell.lock().acknowledge(&self.name, acks, now);
+        let acks = {
+            // Those of a proposal that failed are no longer pending; only this feed still knows of them.
+            let mut all = std::mem::take(&mut *self.unsaved());
+            all.extend(self.cell.lock().acknowledge(&self.name, acks, now));
+            all
+        };
         if acks.is_empty() {
             return Ok(());
         }
+        let kept = acks.clone();
         let command = millstream_cluster::Command::Stream(millstream_streams::Command::Acks(
             millstream_streams::Acks {
                 stream: self.cell.id,
@@ -250,11 +282,13 @@ impl Feed {
             .propose(&self.cell, 0, &command, move |outcome| {
                 let _gone = done.send(outcome.map(|_| ()));
             });
-        match wait.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(FeedError::Log(error.to_string())),
-            Err(_) => Err(FeedError::Log("server is shutting down".to_owned())),
-        }
+        let error = match wait.await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "server is shutting down".to_owned(),
+        };
+        self.unsaved().extend(kept);
+        Err(FeedError::Log(error))
     }
 
     /// Keeps a record the destination will never take among the station's dead letters.
@@ -292,11 +326,7 @@ impl Feed {
 impl Drop for Feed {
     /// What was handed out and not settled goes to the next reader first, in order.
     fn drop(&mut self) {
-        let outstanding = std::mem::take(&mut *self.outstanding());
-        let now = Timestamp::now();
-        let mut stream = self.cell.lock();
-        for (seq, delivered) in outstanding {
-            stream.nak(&self.name, seq, delivered, None, now);
-        }
+        let seqs: Vec<u64> = self.outstanding().keys().copied().collect();
+        self.give_back(seqs.into_iter());
     }
 }

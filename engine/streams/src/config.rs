@@ -257,6 +257,7 @@ impl Default for StreamConfig {
             allow_rollup_hdrs: false,
             consumer_limits: ConsumerLimits::default(),
             metadata: BTreeMap::new(),
+            allow_msg_ttl: false,
             unsupported: Unsupported::default(),
         }
     }
