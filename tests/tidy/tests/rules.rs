@@ -289,15 +289,13 @@ fn no_machine_paths_are_committed() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    let marks = ["TO", "FIX", "XX"].map(|start| match start {
-        "TO" => [start, "DO"].concat(),
-        "FIX" => [start, "ME"].concat(),
-        _ => [start, "X"].concat(),
-    });
+    // Put together here, so that this file does not find itself.
+    let marks = [("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("#[ig", "nore")]
+        .map(|(start, end)| [start, end].concat());
     let mut wrong = Vec::new();
     for (path, text) in rust_files() {
         for (number, line) in text.lines().enumerate() {
-            if marks.iter().any(|mark| line.contains(mark.as_str())) || line.contains("#[ignore") {
+            if marks.iter().any(|mark| line.contains(mark.as_str())) {
                 wrong.push(format!(
                     "{}:{}: {}",
                     path.display(),

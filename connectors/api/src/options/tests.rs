@@ -1,3 +1,5 @@
+//! Options are checked against their descriptors, and secrets never print.
+
 use serde_json::json;
 
 use super::{OptionDescriptor, OptionType, REDACTED, check_options, redact};

@@ -1,3 +1,5 @@
+//! The ledger of a file sink: what is counted as written after a crash at any byte.
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! Lines come out whole however the reads are split.
+
 use std::io::{self, Read};
 
 use proptest::collection::vec;

@@ -1,3 +1,5 @@
+//! The file sink: batches, rotation, and no torn line after a crash.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

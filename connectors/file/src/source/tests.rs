@@ -1,3 +1,5 @@
+//! The file source: formats, growing and replaced files, and positions.
+
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};

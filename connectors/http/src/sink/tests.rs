@@ -1,3 +1,5 @@
+//! The HTTP sink against a scripted server: signatures, retries, refusals, private addresses.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;

@@ -1,3 +1,5 @@
+//! The HTTP source through real requests: one, many, bad records, answers after the commit.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The sink loop: the cursor moves only after the destination accepted.
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 

@@ -1,3 +1,5 @@
+//! The source loop: the position moves only after the commit.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! What is printed as YAML reads back as the same document.
+
 use millstream_spec::{SourceFile, Spec, parse};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use serde_json::{Map, Value, json};

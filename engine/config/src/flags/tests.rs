@@ -1,3 +1,5 @@
+//! The command line: each flag in its short and long form, and the errors.
+
 use super::{Command, FlagError, Flags, help_text, parse_flags};
 use crate::server::Secret;
 

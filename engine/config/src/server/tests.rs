@@ -1,3 +1,5 @@
+//! From parsed configuration to settings: precedence, units, unknown and unsupported keys.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! Dead letters keep the original bytes and headers, whatever those are.
+
 use bytes::Bytes;
 use millstream_types::{HeaderBlock, HeadersBuilder, Message, Timestamp};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! A batch ends as the sum of its inputs, and each outcome of a stage reaches the right place.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

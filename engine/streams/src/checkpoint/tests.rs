@@ -1,3 +1,5 @@
+//! Checkpoints give back the state they were taken from and refuse damaged bytes.
+
 use millstream_types::Timestamp;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Commands survive encoding, and golden bytes hold their format still.
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};

@@ -1,3 +1,5 @@
+//! Records survive encoding, and golden bytes hold their format still.
+
 use expect_test::expect;
 use proptest::prelude::*;
 

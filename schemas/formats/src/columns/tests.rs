@@ -1,3 +1,5 @@
+//! Which columns a JSON Schema makes.
+
 use serde_json::json;
 
 use super::columns_of_json_schema;

@@ -1,3 +1,5 @@
+//! JSON Schema checks: verdicts, messages with paths, and hostile schemas.
+
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 

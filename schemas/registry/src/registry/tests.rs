@@ -1,3 +1,5 @@
+//! The registry against a model: subjects, versions, ids.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
