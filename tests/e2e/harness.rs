@@ -40,6 +40,11 @@ impl Server {
     }
 
     pub fn start_with(folder: &Path, arguments: &[&str]) -> Self {
+        Self::start_under(&[], folder, arguments)
+    }
+
+    /// Starts it by another command, which must become the server by `exec`.
+    pub fn start_under(wrapper: &[&str], folder: &Path, arguments: &[&str]) -> Self {
         let ports = folder.join("ports");
         let _absent = fs::remove_dir_all(&ports);
         fs::create_dir_all(&ports).expect("ports folder");
@@ -49,7 +54,13 @@ impl Server {
             .append(true)
             .open(&log)
             .expect("log file");
-        let child = Command::new(binary())
+        let server = binary().to_str().expect("a path in UTF-8");
+        let (program, rest) = match wrapper {
+            [program, rest @ ..] => (*program, [rest, &[server]].concat()),
+            [] => (server, Vec::new()),
+        };
+        let child = Command::new(program)
+            .args(rest)
             .args(["serve", "-p", "-1", "-m", "-1", "-js"])
             .arg("-sd")
             .arg(folder.join("store"))

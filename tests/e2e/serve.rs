@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Server, binary, folder, text};
+use crate::harness::{Server, binary, eventually, folder, text};
 
 #[test]
 fn version_and_pid_file_and_clean_stop() {
@@ -200,4 +200,75 @@ async fn users_and_tokens_are_checked() {
         .flush()
         .await
         .expect("served");
+
+    // Who manages the server over HTTP says who they are, too; monitoring is open, as nats-server's is.
+    let (status, body) = server.get("/api/v1/status").await;
+    assert_eq!(status, 401, "{body}");
+    assert!(body.contains("--server http://USER:PASSWORD@"), "{body}");
+    assert_eq!(server.get("/varz").await.0, 200);
+    for (login, status) in [("ann:s3cret", 0), ("ann:wrong", 4), ("s3cret", 4)] {
+        let address = server.http.replace("http://", &format!("http://{login}@"));
+        let output = Command::new(binary())
+            .args(["status", "--server", &address])
+            .output()
+            .expect("it runs");
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(status), "{login}: {said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+/// Runs what follows in a mount namespace of its own, whose store is a file system of 12 MiB with a filler in it.
+const SMALL_DISK: &str =
+    r#"mount -t tmpfs -o size=12m tmpfs "$1" && fallocate -l 6m "$1/filler" && shift && exec "$@""#;
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_harms_nothing() {
+    let namespaces = Command::new("unshare")
+        .args(["-rm", "sh", "-c", "mount -t tmpfs tmpfs /mnt"])
+        .output();
+    if !namespaces.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: a full disk needs `unshare -rm` to mount a small one");
+        return;
+    }
+    let folder = folder();
+    let store = folder.path().join("store");
+    fs::create_dir(&store).expect("store");
+    let configuration = folder.path().join("small.conf");
+    fs::write(&configuration, "millstream { journal_file_size: 1MB }\n").expect("configuration");
+    let store = store.to_str().expect("path");
+    let wrapper = ["unshare", "-rm", "sh", "-c", SMALL_DISK, "sh", store];
+    let configuration = configuration.to_str().expect("path");
+    let server = Server::start_under(&wrapper, folder.path(), &["-c", configuration]);
+    let stream = async_nats::jetstream::new(server.client().await);
+    let config = async_nats::jetstream::stream::Config {
+        name: "disk".to_owned(),
+        subjects: vec!["disk.*".to_owned()],
+        ..Default::default()
+    };
+    let stored = stream.create_stream(config).await.expect("stream");
+    let publish = async |number: u64| {
+        let body = format!("{number:0>60000}");
+        let ack = stream.publish("disk.a", body.into()).await.expect("sent");
+        ack.await.map(|ack| ack.sequence)
+    };
+    let mut held = 0;
+    let refusal = loop {
+        match publish(held + 1).await {
+            Ok(sequence) => held = sequence,
+            Err(error) => break error.to_string(),
+        }
+        assert!(held < 200, "12 MiB hold more than they can");
+    };
+    assert!(held > 10, "{held}");
+    assert!(refusal.contains("disk is full"), "{refusal}");
+    for number in 1..=held {
+        let message = stored.get_raw_message(number).await.expect("readable");
+        assert_eq!(message.payload, format!("{number:0>60000}"));
+    }
+    let filler = format!("/proc/{}/root{store}/filler", server.pid());
+    fs::remove_file(filler).expect("room is made");
+    let next = eventually("room for more", async || publish(held + 1).await.ok()).await;
+    assert_eq!(next, held + 1);
+    assert!(server.terminate().success());
 }

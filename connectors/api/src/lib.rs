@@ -15,7 +15,6 @@
 
 mod connector;
 mod error;
-mod nearest;
 mod options;
 mod record;
 mod record_json;
@@ -31,7 +30,6 @@ use std::pin::Pin;
 
 pub use connector::{Config, Connector, Environment, Kind};
 pub use error::{BuildError, ConnectorError, SinkError};
-pub use nearest::nearest;
 pub use options::{OptionDescriptor, OptionType, Problem, REDACTED, check_options, redact};
 pub use record::{Fault, RecordResult, SinkRecord, SourceRecord};
 pub use settings::Settings;

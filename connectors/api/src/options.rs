@@ -6,7 +6,9 @@ use millstream_types::{check_subject, parse_bytes, parse_duration};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Config, SubjectTemplate, nearest};
+use millstream_types::nearest;
+
+use crate::{Config, SubjectTemplate};
 
 /// What stands in place of a secret wherever a configuration is shown.
 pub const REDACTED: &str = "********";

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use millstream_connector_api::{BuildError, Config, Connector, Kind, Problem, nearest};
+use millstream_connector_api::{BuildError, Config, Connector, Kind, Problem};
+use millstream_types::nearest;
 
 /// Connectors by kind and name. The server fills it with what its features brought in.
 #[derive(Clone, Debug, Default)]

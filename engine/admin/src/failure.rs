@@ -22,6 +22,8 @@ pub enum FailureCode {
     Unavailable,
     /// A stored message cannot be read.
     Damaged,
+    /// Credentials are missing or wrong.
+    Unauthorized,
 }
 
 impl FailureCode {
@@ -36,6 +38,7 @@ impl FailureCode {
             Self::Refused => 14,
             Self::Unavailable => 15,
             Self::Damaged => 16,
+            Self::Unauthorized => 17,
         }
     }
 
@@ -49,6 +52,7 @@ impl FailureCode {
             Self::Problems | Self::Refused => 422,
             Self::Unavailable => 503,
             Self::Damaged => 500,
+            Self::Unauthorized => 401,
         }
     }
 }

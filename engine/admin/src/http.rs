@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use base64::Engine as _;
 use bytes::Bytes;
+use millstream_access::{Authenticator, Credentials, Decision};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -25,11 +28,13 @@ use crate::operation::{Management, MessagesRequest, MonitorQuery, Operation, Rep
 /// Largest request body: station files with their components, in base64.
 const MAX_BODY: usize = 128 * 1024 * 1024;
 
-/// Where to listen.
+/// Where to listen, and whom to let manage.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Host and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Who may use `/api/v1`: the same users or token as NATS clients. Monitoring pages are open, as nats-server's are.
+    pub auth: Authenticator,
 }
 
 /// Why the listener does not start.
@@ -70,7 +75,7 @@ impl Admin {
         let listener = TcpListener::bind(options.listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let (stop, mut stopped) = watch::channel(false);
-        let app = routes(management);
+        let app = routes(management, options.auth);
         tokio::spawn(async move {
             let ended = async move {
                 // An error means that the sender is gone: time to stop as well.
@@ -102,7 +107,7 @@ impl Admin {
     }
 }
 
-fn routes(management: Arc<dyn Management>) -> Router {
+fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
     let api = Router::new()
         .route("/status", get(status))
         .route("/apply", post(apply))
@@ -116,7 +121,8 @@ fn routes(management: Arc<dyn Management>) -> Router {
         .route("/stations/{name}/dead-letters/{id}/resend", post(resend))
         .route("/{kinds}", get(list))
         .route("/{kinds}/{name}", get(describe).delete(delete))
-        .layer(DefaultBodyLimit::max(MAX_BODY));
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(auth, let_in));
     Router::new()
         .nest("/api/v1", api)
         .route(
@@ -128,6 +134,56 @@ fn routes(management: Arc<dyn Management>) -> Router {
         .route("/{page}", get(monitor))
         .fallback(nowhere)
         .with_state(management)
+}
+
+/// Lets a request in whose `Authorization` is `Basic` with a user's name and password, or `Bearer` with the token.
+async fn let_in(State(auth): State<Authenticator>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION);
+    let login = given.and_then(|value| read_login(value.to_str().ok()?));
+    let credentials = match &login {
+        Some(Login::Basic(user, pass)) => Credentials {
+            user: Some(user),
+            pass: Some(pass),
+            token: None,
+        },
+        Some(Login::Bearer(token)) => Credentials {
+            token: Some(token),
+            ..Credentials::default()
+        },
+        None => Credentials::default(),
+    };
+    if let Decision::Allow { .. } = auth.check(&credentials) {
+        return next.run(request).await;
+    }
+    let failure = Failure::new(
+        FailureCode::Unauthorized,
+        "authorization is required to manage this server",
+        "give a user as in `--server http://USER:PASSWORD@HOST:PORT`, or a token as in `--server http://TOKEN@HOST:PORT`",
+    );
+    let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"millstream\"")];
+    (ask, refuse(&failure)).into_response()
+}
+
+enum Login {
+    Basic(String, String),
+    Bearer(String),
+}
+
+/// RFC 7617 and RFC 6750.
+fn read_login(header: &str) -> Option<Login> {
+    let (scheme, rest) = header.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Login::Bearer(rest.trim().to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let plain = base64::engine::general_purpose::STANDARD
+        .decode(rest.trim())
+        .ok()?;
+    let plain = String::from_utf8(plain).ok()?;
+    let (user, pass) = plain.split_once(':')?;
+    Some(Login::Basic(user.to_owned(), pass.to_owned()))
 }
 
 fn answer(result: Result<Reply, Failure>) -> Response {

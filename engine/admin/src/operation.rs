@@ -28,7 +28,8 @@ pub struct ApplyRequest {
     pub dry_run: bool,
     /// The station files.
     pub files: Vec<FileText>,
-    /// Files they name (`file:`, `component:`), by the path written there, in base64.
+    /// Files they name (`file:`, `component:`), in base64, by the path written there, resolved against the folder of the
+    /// station file that names it.
     pub attachments: BTreeMap<String, String>,
     /// Values of `${NAME}`.
     pub variables: BTreeMap<String, String>,

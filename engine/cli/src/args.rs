@@ -167,7 +167,7 @@ pub enum DeadLettersCommand {
 fn kind(word: &str) -> Result<Kind, String> {
     Kind::parse(word).ok_or_else(|| {
         let names = Kind::ALL.map(Kind::as_str);
-        match millstream_spec::nearest(word, names) {
+        match millstream_types::nearest(word, names) {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("one of {}", names.join(", ")),
         }

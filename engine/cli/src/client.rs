@@ -47,8 +47,13 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|error| wrong(innermost(&error)))?;
+        // Named in errors, without the password.
+        let mut shown = base.clone();
+        // Fails for addresses that cannot have credentials, which is as good.
+        let _none = shown.set_username("");
+        let _none = shown.set_password(None);
         Ok(Self {
-            server: text,
+            server: shown.as_str().trim_end_matches('/').to_owned(),
             base,
             http,
         })

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::nearest::nearest;
 use crate::server::Secret;
+use millstream_types::nearest;
 
 mod table;
 

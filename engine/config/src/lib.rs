@@ -7,7 +7,6 @@
 
 pub mod conf;
 mod flags;
-mod nearest;
 mod problem;
 mod server;
 

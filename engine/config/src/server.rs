@@ -111,10 +111,6 @@ pub struct Limits {
     pub write_deadline: Duration,
     /// Time to send credentials.
     pub auth_timeout: Duration,
-    /// Over which clients are asked to leave before a lame-duck server ends.
-    pub lame_duck_duration: Duration,
-    /// Before the first of them is asked.
-    pub lame_duck_grace_period: Duration,
 }
 
 /// What is logged and where.
@@ -124,8 +120,6 @@ pub struct Logging {
     pub debug: bool,
     /// Protocol lines.
     pub trace: bool,
-    /// Also the server's own messages.
-    pub trace_verbose: bool,
     /// A time in front of each line.
     pub time: bool,
     /// None: standard error.

@@ -164,14 +164,19 @@ pub(crate) fn commit(
         stream: cell.id,
         consumer: consumer.to_owned(),
         time: now,
-        acks,
+        acks: acks.clone(),
     }));
     let owner = Arc::clone(shared);
+    let home = Arc::clone(cell);
+    let consumer = consumer.to_owned();
     shared.propose(cell, 0, &command, move |outcome| {
         if outcome.is_ok() {
             for reply in replies {
                 owner.acker.plain(&reply);
             }
+        } else {
+            home.lock().unacknowledge(&consumer, &acks);
+            owner.pumps.wake(&home, &consumer);
         }
     });
 }

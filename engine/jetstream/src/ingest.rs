@@ -351,7 +351,7 @@ pub enum RecordEnd {
 #[derive(Debug, Error)]
 pub enum IngestError {
     /// The log does not take it.
-    #[error("batch is not committed: {0:?}")]
+    #[error("batch is not committed: {0}")]
     Log(ApiError),
     /// The server is going down.
     #[error("server is shutting down")]

@@ -14,10 +14,10 @@ const KEPT: &str = "Ms-Original-";
 const OWN: &str = "Ms-Dead-";
 
 /// The kinds of stage that appear as the last token of a dead letter's subject.
-const KINDS: [&str; 5] = ["schema", "function", "sql", "consumer", "sink"];
+const KINDS: [&str; 6] = ["schema", "function", "sql", "source", "consumer", "sink"];
 
 /// The message that keeps a rejected one: subject `$MS.DEAD.<station>.<kind of stage>`, where the kind is `schema`,
-/// `function`, `sql`, `consumer`, `sink` or else `other`.
+/// `function`, `sql`, `source`, `consumer`, `sink` or else `other`.
 ///
 /// `version` is the plan's version, 0 where there is none. Texts of the rejection are bounded and on one line.
 #[must_use]

@@ -104,7 +104,10 @@ impl Running {
     async fn open_doors(&mut self, config: &Config) -> anyhow::Result<()> {
         if let Some(http) = &config.http {
             let listen = resolve(&http.host, http.port).await?;
-            let options = millstream_admin::Options { listen };
+            let options = millstream_admin::Options {
+                listen,
+                auth: authenticator(config),
+            };
             self.admin = Some(Admin::start(options, self.management()).await?);
         }
         let door = NatsDoor::start(Arc::clone(&self.manager));
@@ -211,10 +214,9 @@ async fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
     }
 }
 
-async fn broker_options(config: &Config) -> anyhow::Result<millstream_broker::Options> {
-    let limits = &config.limits;
-    let listen = resolve(&config.host, config.port).await?;
-    let auth = match &config.authorization {
+/// Whom the configuration lets in, over NATS and HTTP alike.
+fn authenticator(config: &Config) -> Authenticator {
+    match &config.authorization {
         Authorization::None => Authenticator::none(),
         Authorization::Token(token) => Authenticator::token(token.expose()),
         Authorization::Users(users) => Authenticator::users(
@@ -226,7 +228,12 @@ async fn broker_options(config: &Config) -> anyhow::Result<millstream_broker::Op
                 })
                 .collect(),
         ),
-    };
+    }
+}
+
+async fn broker_options(config: &Config) -> anyhow::Result<millstream_broker::Options> {
+    let limits = &config.limits;
+    let listen = resolve(&config.host, config.port).await?;
     Ok(millstream_broker::Options {
         server_name: config
             .server_name
@@ -243,7 +250,7 @@ async fn broker_options(config: &Config) -> anyhow::Result<millstream_broker::Op
         auth_timeout: limits.auth_timeout,
         jetstream: config.jetstream.is_some(),
         trace: config.logging.trace,
-        auth,
+        auth: authenticator(config),
         ..millstream_broker::Options::new(listen)
     })
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use millstream_types::{parse_bytes, parse_duration};
 use serde_json::{Map, Number, Value as Json};
 
-use crate::nearest::nearest;
 use crate::node::{Entry, Node, Place, Scalar, Value};
 use crate::problem::{At, Problem};
 use crate::variables::{Lookup, interpolate};
+use millstream_types::nearest;
 
 /// What the readers of one file share.
 pub(crate) struct Context<'a> {

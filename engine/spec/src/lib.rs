@@ -10,7 +10,6 @@ mod document;
 mod fields;
 mod kind;
 mod load;
-mod nearest;
 mod node;
 mod problem;
 mod references;
@@ -23,7 +22,6 @@ mod tests;
 pub use attachments::{Attachment, attachment_key, attachments};
 pub use document::{Document, Parsed, Spec, parse};
 pub use kind::Kind;
-pub use nearest::nearest;
 pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
     AddedColumn, Compatibility, ConnectorConfig, DeadLettersSpec, Discard, FunctionLimits,

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::document::{Document, Parsed, Spec};
 use crate::kind::Kind;
-use crate::nearest::nearest;
 use crate::problem::Problem;
 use crate::shapes::StageSpec;
+use millstream_types::nearest;
 
 impl Parsed {
     /// Problems for every name that neither the files nor the server know. `known` lists the names

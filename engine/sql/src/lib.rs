@@ -15,7 +15,6 @@ mod error;
 mod intervals;
 mod locate;
 mod lower;
-mod names;
 mod overflow;
 mod parse;
 mod print;

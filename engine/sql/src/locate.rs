@@ -10,9 +10,9 @@ use datafusion::sql::sqlparser::ast::{
 use crate::catalog::Catalog;
 use crate::compile::{build, root_text};
 use crate::error::{Place, SqlError};
-use crate::names::nearest;
 use crate::parse::lower_first;
 use crate::shape::Shaped;
+use millstream_types::nearest;
 
 /// Expressions that are tried alone before the search for the guilty one ends.
 const MAX_TRIED: usize = 400;

@@ -11,8 +11,8 @@ use datafusion::sql::sqlparser::ast::{
 use crate::SqlError;
 use crate::catalog::{Catalog, METADATA, TABLE};
 use crate::error::Place;
-use crate::names::nearest;
 use crate::parse::keyword;
+use millstream_types::nearest;
 
 const ONE_AT_A_TIME: &str = "a stage sees one message at a time: `SELECT … FROM message WHERE …`";
 

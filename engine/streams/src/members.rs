@@ -156,6 +156,14 @@ impl Stream {
         acks
     }
 
+    /// What [`Self::acknowledge`] gave to be proposed did not get into the log: those messages are delivered again. Poll
+    /// again after it.
+    pub fn unacknowledge(&mut self, name: &str, acks: &[Ack]) {
+        if let Some(consumer) = self.consumers.get_mut(name) {
+            consumer.unacknowledge(acks);
+        }
+    }
+
     /// A client wants the delivery number `delivered` of a message again, at once or after `delay`. Answers whether it was
     /// out.
     pub fn nak(

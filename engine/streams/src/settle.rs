@@ -5,7 +5,7 @@ use std::time::Duration;
 use millstream_types::Timestamp;
 
 use crate::command::{Ack, AckKind};
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, Pending};
 use crate::consumer_config::AckPolicy;
 use crate::log::Log;
 
@@ -46,6 +46,24 @@ impl Consumer {
             return false;
         };
         seq >= self.cursor && self.needs(log, seq, subject)
+    }
+
+    /// Acknowledgements that the log did not take: their messages are out again and delivered once more, since nobody can
+    /// promise that they are done.
+    pub(crate) fn unacknowledge(&mut self, acks: &[Ack]) {
+        for seq in acks.iter().map(|ack| ack.stream_seq) {
+            // What the cursor has not passed is delivered anyway.
+            let open = seq > self.floor && seq < self.cursor && !self.acked.contains(seq);
+            if open && !self.pending.contains_key(&seq) {
+                let pending = Pending {
+                    deliveries: 1,
+                    consumer_seq: self.delivered.consumer_seq,
+                    deadline: i64::MAX,
+                };
+                self.pending.insert(seq, pending);
+                self.redeliver.push_back(seq);
+            }
+        }
     }
 
     /// A client wants a message again, at once or after `delay`; `delivered` says which delivery it means, and one that a

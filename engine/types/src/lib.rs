@@ -7,6 +7,7 @@ mod error;
 mod headers;
 mod message;
 mod name;
+mod nearest;
 mod subject;
 mod time;
 mod units;
@@ -15,6 +16,7 @@ pub use error::{Domain, Retry};
 pub use headers::{HeaderBlock, HeadersBuilder, HeadersError};
 pub use message::Message;
 pub use name::{NameError, check_name};
+pub use nearest::nearest;
 pub use subject::{
     SubjectError, check_filter, check_subject, filter_covers, filters_overlap, matches, tokens,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millstream_types::check_name;
+use millstream_types::{check_name, nearest};
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{Format, Schema, SubjectView, Version, VersionView};
@@ -329,30 +329,6 @@ impl TryFrom<Stored> for Registry {
             numbers,
         })
     }
-}
-
-/// The name that is closest to `wanted`, if one is close enough to be a misspelling.
-fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = (wanted.chars().count() / 3).max(1);
-    let near = names
-        .map(|name| (distance(wanted, name), name))
-        .filter(|(far, _)| *far <= allowed);
-    near.min().map(|(_, name)| name)
-}
-
-/// Levenshtein's: single letters added, left out or changed.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let change = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

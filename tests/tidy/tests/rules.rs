@@ -52,7 +52,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "pipeline",
         ],
     ),
-    ("admin", &["types"]),
+    ("admin", &["types", "access"]),
     ("cli", &["types", "spec"]),
     ("function-host", &["types", "function-api"]),
     ("guest", &[]),

@@ -1,6 +1,7 @@
 //! `get`, `describe`, `delete`, `status`.
 
-use millstream_spec::{Kind, nearest};
+use millstream_spec::Kind;
+use millstream_types::nearest;
 use serde_json::{Value, json};
 
 use crate::error::CliError;

@@ -209,8 +209,6 @@ fn limits(top: &Table<'_>, auth_timeout: Option<Duration>) -> Limits {
         ping_max: u32::try_from(top.number("ping_max", 1, 1000).unwrap_or(2)).unwrap_or(2),
         write_deadline: time("write_deadline", 10),
         auth_timeout: auth_timeout.unwrap_or(Duration::from_secs(2)),
-        lame_duck_duration: time("lame_duck_duration", 120),
-        lame_duck_grace_period: time("lame_duck_grace_period", 10),
     };
     for (key, value) in [
         ("max_payload", limits.max_payload),
@@ -242,11 +240,11 @@ fn max_connections(top: &Table<'_>) -> usize {
 fn logging(top: &Table<'_>, flags: &Flags) -> Logging {
     let truth =
         |key, flag: Option<bool>, default| flag.or_else(|| top.truth(key)).unwrap_or(default);
-    let trace_verbose = truth("trace_verbose", flags.trace_verbose, false);
+    // Verbose adds the messages of a system account, which there is none of.
+    let verbose = truth("trace_verbose", flags.trace_verbose, false);
     Logging {
         debug: truth("debug", flags.debug, false),
-        trace: truth("trace", flags.trace, false) || trace_verbose,
-        trace_verbose,
+        trace: truth("trace", flags.trace, false) || verbose,
         time: truth("logtime", flags.logtime, true),
         file: path(top, "log_file", flags.log_file.as_ref()),
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use millstream_types::parse_duration;
 
 use crate::conf::{At, Data, Entry, Value, parse_size};
-use crate::nearest::nearest;
 use crate::problem::Problem;
+use millstream_types::nearest;
 
 use super::Secret;
 use super::keys::Key;

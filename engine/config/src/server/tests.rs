@@ -64,8 +64,8 @@ fn defaults() {
         config.notes
     );
     expect![[r#"
-        Limits { max_payload: 1048576, max_control_line: 4096, max_pending: 67108864, max_connections: 65536, ping_interval: 120s, ping_max: 2, write_deadline: 10s, auth_timeout: 2s, lame_duck_duration: 120s, lame_duck_grace_period: 10s }
-        Logging { debug: false, trace: false, trace_verbose: false, time: true, file: None }"#]].assert_eq(&format!("{:?}\n{:?}", config.limits, config.logging));
+        Limits { max_payload: 1048576, max_control_line: 4096, max_pending: 67108864, max_connections: 65536, ping_interval: 120s, ping_max: 2, write_deadline: 10s, auth_timeout: 2s }
+        Logging { debug: false, trace: false, time: true, file: None }"#]].assert_eq(&format!("{:?}\n{:?}", config.limits, config.logging));
 
     let ours = load("", "", Flavor::Millstream).unwrap();
     assert_eq!(
@@ -88,12 +88,12 @@ fn every_supported_key() {
          jetstream { store_dir: /data, max_mem: 1GB, max_file: \"10G\", sync_interval: always, strict: true }\n\
          authorization { users [ {user: ann, password: a}, {user: bob, pass: $PASSWORD} ], timeout: 1.5 }\n\
          max_payload: 2MB\nmax_control_line: 8192\nmax_pending: 128mb\nmax_connections: 100\n\
-         ping_interval: \"30s\"\nping_max: 5\nwrite_deadline: 3\nlame_duck_duration: 30s, lame_duck_grace_period: 1s\n\
+         ping_interval: \"30s\"\nping_max: 5\nwrite_deadline: 3\n\
          debug: true\ntrace_verbose: yes\nlogtime: off\nlog_file: /l\npid_file: /p\nports_file_dir: /d\n\
          millstream { allow_private_addresses: true, journal_file_size: 16MB, journal_cache: 8MB }",
         "",
     );
-    expect![[r#"Config { host: "0.0.0.0", port: 4333, server_name: Some("mill"), http: Some(Http { host: "127.0.0.1", port: 8333 }), jetstream: Some(JetStream { store_dir: "/data", max_memory: Some(1073741824), max_file: Some(10000000000) }), authorization: Users([UserEntry { name: "ann", password: [secret] }, UserEntry { name: "bob", password: [secret] }]), limits: Limits { max_payload: 2097152, max_control_line: 8192, max_pending: 134217728, max_connections: 100, ping_interval: 30s, ping_max: 5, write_deadline: 3s, auth_timeout: 1.5s, lame_duck_duration: 30s, lame_duck_grace_period: 1s }, logging: Logging { debug: true, trace: true, trace_verbose: true, time: false, file: Some("/l") }, pid_file: Some("/p"), ports_file_dir: Some("/d"), millstream: Millstream { allow_private_addresses: true, journal_file_size: Some(16777216), journal_cache: Some(8388608) }, file: Some("s.conf"), notes: ["`sync_interval` changes nothing: every message is synced before it is acknowledged"] }"#]].assert_eq(&format!("{config:?}"));
+    expect![[r#"Config { host: "0.0.0.0", port: 4333, server_name: Some("mill"), http: Some(Http { host: "127.0.0.1", port: 8333 }), jetstream: Some(JetStream { store_dir: "/data", max_memory: Some(1073741824), max_file: Some(10000000000) }), authorization: Users([UserEntry { name: "ann", password: [secret] }, UserEntry { name: "bob", password: [secret] }]), limits: Limits { max_payload: 2097152, max_control_line: 8192, max_pending: 134217728, max_connections: 100, ping_interval: 30s, ping_max: 5, write_deadline: 3s, auth_timeout: 1.5s }, logging: Logging { debug: true, trace: true, time: false, file: Some("/l") }, pid_file: Some("/p"), ports_file_dir: Some("/d"), millstream: Millstream { allow_private_addresses: true, journal_file_size: Some(16777216), journal_cache: Some(8388608) }, file: Some("s.conf"), notes: ["`sync_interval` changes nothing: every message is synced before it is acknowledged"] }"#]].assert_eq(&format!("{config:?}"));
 }
 
 #[test]

@@ -206,7 +206,7 @@ impl Manager {
         };
         let catalog = connectors.catalog();
         if catalog.find(direction, connector).is_none() {
-            let near = millstream_connector_api::nearest(connector, catalog.names(direction));
+            let near = millstream_types::nearest(connector, catalog.names(direction));
             let known: Vec<_> = catalog.names(direction).collect();
             let problem = document.problem(
                 "connector",

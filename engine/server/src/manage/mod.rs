@@ -117,7 +117,7 @@ fn refused(error: &ApiError) -> Failure {
 }
 
 fn not_found(kind: Kind, name: &str, known: &[&str]) -> Failure {
-    let near = millstream_spec::nearest(name, known.iter().copied());
+    let near = millstream_types::nearest(name, known.iter().copied());
     let hint = near.map_or_else(
         || format!("`millstream get {}` lists what there is", kind.plural()),
         |near| format!("did you mean `{near}`?"),

@@ -5,8 +5,8 @@ use millstream_types::{check_filter, check_name, filters_overlap};
 use crate::document::Spec;
 use crate::fields::{Context, Fields};
 use crate::kind::Kind;
-use crate::nearest::nearest;
 use crate::node::{Node, Value};
+use millstream_types::nearest;
 
 use super::{
     AddedColumn, Compatibility, DeadLettersSpec, Discard, FunctionLimits, FunctionSpec,

@@ -654,6 +654,37 @@ fn acknowledgements_after_a_restart_count() {
 }
 
 #[test]
+fn acknowledgements_that_were_not_saved_are_asked_for_again() {
+    let mut stream = stream(&durable(), &["a", "a"]);
+    ask(&mut stream, 0, pull(2)).expect("taken");
+    check(
+        &mut stream,
+        0,
+        &expect![[r#"
+        1 to inbox x1
+        2 to inbox x1
+        wait 10s"#]],
+    );
+    let ack = Ack {
+        stream_seq: 1,
+        kind: AckKind::Ack,
+    };
+    let acks = stream.acknowledge(NAME, vec![ack], at(10));
+    assert_eq!(acks.len(), 1);
+    stream.unacknowledge(NAME, &acks);
+    ask(&mut stream, 20, pull(2)).expect("taken");
+    check(
+        &mut stream,
+        20,
+        &expect![[r#"
+        1 to inbox x2
+        wait 10s"#]],
+    );
+    commit(&mut stream, vec![ack], at(30));
+    assert!(stream.acknowledge(NAME, vec![ack], at(40)).is_empty());
+}
+
+#[test]
 fn interest_keeps_a_message_until_all_who_want_it_are_done() {
     let mut stream = stream_with(RetentionPolicy::Interest);
     publish(&mut stream, &["a"], T0);
