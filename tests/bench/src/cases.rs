@@ -340,13 +340,15 @@ fn pull(client: &mut Client, bytes: usize, time: Duration) -> Result<Run> {
     })
 }
 
-/// A push consumer without acknowledgements replays the stream.
+/// A push consumer without acknowledgements replays the stream, with the flow control that clients' ordered consumers ask
+/// for: without it nats-server cuts off a client that is slower than its disk.
 fn push(client: &mut Client, bytes: usize, time: Duration) -> Result<Run> {
     let total = fill(client, bytes, 400_000.0, time)?;
     client.write(b"SUB _INBOX.push 4\r\n")?;
     client.round_trip()?;
     let config = json!({ "stream_name": STREAM, "config": { "deliver_subject": "_INBOX.push",
-        "ack_policy": "none", "deliver_policy": "all", "replay_policy": "instant" } });
+        "ack_policy": "none", "deliver_policy": "all", "replay_policy": "instant",
+        "flow_control": true, "idle_heartbeat": 5_000_000_000_u64 } });
     let since = Instant::now();
     let body = config.to_string();
     let create = format!(
@@ -354,9 +356,21 @@ fn push(client: &mut Client, bytes: usize, time: Duration) -> Result<Run> {
         body.len()
     );
     client.write(create.as_bytes())?;
-    let mut got = 0;
+    let (mut got, mut caught_up) = (0, Vec::new());
     while got < total {
-        got += client.next(&mut |_| {})? as u64;
+        client.next(&mut |message| {
+            if !message.headers.starts_with(b"NATS/1.0 100") {
+                got += 1;
+            } else if let Some(reply) = message.reply {
+                caught_up.extend_from_slice(b"PUB ");
+                caught_up.extend_from_slice(reply);
+                caught_up.extend_from_slice(b" 0\r\n\r\n");
+            }
+        })?;
+        if !caught_up.is_empty() {
+            client.write(&caught_up)?;
+            caught_up.clear();
+        }
     }
     let elapsed = since.elapsed();
     leave(client, 4)?;

@@ -1,6 +1,7 @@
 //! Alternating rounds of one case on both servers.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -21,15 +22,27 @@ struct Outcome {
     peer_cpu: f64,
 }
 
-/// Our binary, where none was named: beside this program, where cargo puts both.
+/// Our binary, where none was named: beside this program, where cargo puts both. Under cargo it is brought up to date first,
+/// because `cargo run -p millstream-bench` builds the load generator alone.
 pub(crate) fn ours(named: Option<&PathBuf>) -> Result<PathBuf> {
     if let Some(path) = named {
         return Ok(path.clone());
     }
     let beside = std::env::current_exe()?.with_file_name("millstream");
+    if let Some(cargo) = std::env::var_os("CARGO")
+        && !cfg!(debug_assertions)
+    {
+        let built = Command::new(cargo)
+            .args(["build", "--release", "--locked", "-p", "millstream"])
+            .stdout(Stdio::null())
+            .status()?;
+        if !built.success() {
+            bail!("`cargo build --release --locked -p millstream` failed");
+        }
+    }
     if !beside.is_file() {
         bail!(
-            "`{}` is not there; build it with `cargo build --release --bin millstream`, or name one with --ours",
+            "`{}` is not there; build it with `cargo build --release -p millstream`, or name one with --ours",
             beside.display()
         );
     }
@@ -78,14 +91,14 @@ fn compare(case: &Case, ours: &Path, options: &Compare) -> Result<Outcome> {
     let time = Duration::from_secs_f64(options.seconds);
     // A short run of each first, so that neither pays for its first page faults in a round that counts.
     let warm = time.min(Duration::from_millis(200));
-    case.run(us.address, warm)?;
-    case.run(them.address, warm)?;
+    case.run(us.address, warm).context("Millstream")?;
+    case.run(them.address, warm).context("the peer")?;
     let (mut ratios, mut our_rates, mut peer_rates) = (Vec::new(), Vec::new(), Vec::new());
     let (mut our_cpu, mut peer_cpu) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds.max(1) {
-        let (mine, cpu) = timed(case, &us, time)?;
+        let (mine, cpu) = timed(case, &us, time).context("Millstream")?;
         our_cpu.push(cpu);
-        let (theirs, cpu) = timed(case, &them, time)?;
+        let (theirs, cpu) = timed(case, &them, time).context("the peer")?;
         peer_cpu.push(cpu);
         ratios.push(mine.rate() / theirs.rate());
         our_rates.push(mine.rate());
