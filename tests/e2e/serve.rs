@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Server, binary, eventually, folder, text};
+use crate::harness::{Server, binary, eventually, folder, http, text};
 
 #[test]
 fn version_and_pid_file_and_clean_stop() {
@@ -94,6 +94,22 @@ async fn monitoring_pages_have_what_clients_read() {
     assert!(metrics.contains("millstream_connections"), "{metrics}");
     let (status, _) = server.get("/nowhere").await;
     assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn changes_are_logged_with_their_request() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let publish = format!("{}/api/v1/publish", server.http);
+    for (id, named) in [("audit-7", true), (&*"x".repeat(65), false)] {
+        let request = http().post(&publish).header("X-Request-Id", id).body("{");
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), 400);
+        let given = answer.headers()["x-request-id"].to_str().expect("text");
+        assert_eq!(given == id, named, "{given}");
+        let line = format!("[INF] POST /api/v1/publish request={given} status=400");
+        assert!(server.log().contains(&line), "{line}\n{}", server.log());
+    }
 }
 
 /// Runs `serve` where it must fail, and answers what it says.

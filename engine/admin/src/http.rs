@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use base64::Engine as _;
 use bytes::Bytes;
-use millstream_access::{Authenticator, Credentials, Decision};
+use millstream_access::Authenticator;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -21,6 +20,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::failure::{Failure, FailureCode};
+use crate::guard;
 use crate::nats::read;
 use crate::openapi;
 use crate::operation::{Management, MessagesRequest, MonitorQuery, Operation, Reply};
@@ -122,7 +122,8 @@ fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
         .route("/{kinds}", get(list))
         .route("/{kinds}/{name}", get(describe).delete(delete))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(auth, let_in));
+        .layer(middleware::from_fn_with_state(auth, guard::let_in))
+        .layer(middleware::from_fn(guard::note));
     Router::new()
         .nest("/api/v1", api)
         .route(
@@ -134,56 +135,6 @@ fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
         .route("/{page}", get(monitor))
         .fallback(nowhere)
         .with_state(management)
-}
-
-/// Lets a request in whose `Authorization` is `Basic` with a user's name and password, or `Bearer` with the token.
-async fn let_in(State(auth): State<Authenticator>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION);
-    let login = given.and_then(|value| read_login(value.to_str().ok()?));
-    let credentials = match &login {
-        Some(Login::Basic(user, pass)) => Credentials {
-            user: Some(user),
-            pass: Some(pass),
-            token: None,
-        },
-        Some(Login::Bearer(token)) => Credentials {
-            token: Some(token),
-            ..Credentials::default()
-        },
-        None => Credentials::default(),
-    };
-    if let Decision::Allow { .. } = auth.check(&credentials) {
-        return next.run(request).await;
-    }
-    let failure = Failure::new(
-        FailureCode::Unauthorized,
-        "authorization is required to manage this server",
-        "give a user as in `--server http://USER:PASSWORD@HOST:PORT`, or a token as in `--server http://TOKEN@HOST:PORT`",
-    );
-    let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"millstream\"")];
-    (ask, refuse(&failure)).into_response()
-}
-
-enum Login {
-    Basic(String, String),
-    Bearer(String),
-}
-
-/// RFC 7617 and RFC 6750.
-fn read_login(header: &str) -> Option<Login> {
-    let (scheme, rest) = header.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(Login::Bearer(rest.trim().to_owned()));
-    }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let plain = base64::engine::general_purpose::STANDARD
-        .decode(rest.trim())
-        .ok()?;
-    let plain = String::from_utf8(plain).ok()?;
-    let (user, pass) = plain.split_once(':')?;
-    Some(Login::Basic(user.to_owned(), pass.to_owned()))
 }
 
 fn answer(result: Result<Reply, Failure>) -> Response {
@@ -202,7 +153,7 @@ fn answer(result: Result<Reply, Failure>) -> Response {
     }
 }
 
-fn refuse(failure: &Failure) -> Response {
+pub(crate) fn refuse(failure: &Failure) -> Response {
     let status =
         StatusCode::from_u16(failure.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, axum::Json(failure.body())).into_response()

@@ -4,6 +4,7 @@
 //! What may not come in: what the operations do. The server implements [`Management`]; this room sees only that trait.
 
 mod failure;
+mod guard;
 mod http;
 mod nats;
 mod openapi;

@@ -20,6 +20,18 @@ pub(crate) fn dead_letter_stream(station: &str) -> String {
     format!("{station}-dead-letters")
 }
 
+/// For who follows a message through the log file; what is kept of it is in its dead letter.
+fn note_rejected(station: &str, original: &Message, why: &Rejection) {
+    if tracing::enabled!(target: "nats", tracing::Level::DEBUG) {
+        let id = HeaderBlock::new(&original.headers).get_str("Nats-Msg-Id");
+        let subject = String::from_utf8_lossy(&original.subject);
+        tracing::debug!(
+            target: "nats", station, %subject, msg_id = id, stage = why.stage, code = why.code,
+            "rejected"
+        );
+    }
+}
+
 /// What became of one input, as far as the plan decides it.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -176,6 +188,7 @@ impl<'a> Stager<'a> {
                 Ended::Stored(records) => self.store(cell, &records),
                 Ended::Dropped { .. } => Answer::Dropped,
                 Ended::Rejected(why) => {
+                    note_rejected(&cell.name, original, &why);
                     let version = plan.map_or(0, |plan| plan.version);
                     let wanted = plan.is_none_or(|plan| {
                         plan.on_rejection(&why) == OnRejection::DeadLetter
@@ -194,6 +207,7 @@ impl<'a> Stager<'a> {
 
     /// A record that came with its rejection: nobody waits for an answer to it, so it is kept whatever the plan says.
     fn unfit(&mut self, cell: &StreamCell, original: &Message, why: Rejection) -> Answer {
+        note_rejected(&cell.name, original, &why);
         let letters = self.shared.node.stream(&dead_letter_stream(&cell.name));
         let letter = letters.map(|letters| {
             let letter = dead_letter(&cell.name, original, &why, self.time, 0);

@@ -162,6 +162,13 @@ impl NatsDoor {
                     Ok(operation) => manager.operate(operation).await,
                     Err(failure) => Err(failure),
                 };
+                // A request's reply subject is its own.
+                let request = String::from_utf8_lossy(&reply);
+                let code = answer
+                    .as_ref()
+                    .err()
+                    .map_or(0, |failure| failure.code.number());
+                tracing::debug!(target: "nats", %request, code, "{subject}");
                 let body = match answer {
                     Ok(Reply::Value(value)) => value,
                     Ok(Reply::Lines(mut lines)) => {
