@@ -20,6 +20,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use millstream_config::Flavor;
 
+/// JSON documents and records are many small allocations, made on one thread and freed on another. Measured with
+/// `millstream-bench pipeline`; see `tests/bench/RESULTS.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A durable stream-processing broker that speaks NATS: schemas, WASM functions and SQL inside the log.
 #[derive(Debug, Parser)]
 #[command(name = "millstream", version, arg_required_else_help = true)]
