@@ -7,6 +7,7 @@ mod connectors;
 mod core;
 mod crash;
 mod demo;
+mod edges;
 mod harness;
 mod jetstream;
 mod pipeline;

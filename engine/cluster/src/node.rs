@@ -65,8 +65,6 @@ pub struct Node {
     catalog: RwLock<Catalog>,
     /// Streams touched since the last batch ended, to wake their readers once per batch.
     touched: Mutex<Vec<Arc<StreamCell>>>,
-    /// Per memory stream, when to look for dead frames next.
-    free_at: Mutex<BTreeMap<u32, usize>>,
     hooks: OnceLock<Arc<dyn Hooks>>,
 }
 
@@ -172,8 +170,7 @@ impl Node {
         let offset = u32::try_from(offset).expect("invariant: bodies are below 4 GiB");
         stream.publish(at, offset, publish, &mut outcomes);
         if memory {
-            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-            cell.free_frames(&stream, free_at.entry(cell.id).or_insert(64));
+            cell.free_frames(&stream);
         }
         drop(stream);
         self.touch(cell);
@@ -245,10 +242,6 @@ impl Node {
         let Some(cell) = gone else {
             return Outcome::Refused(ApiError::stream_not_found());
         };
-        self.free_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
         self.hook(|hooks| hooks.stream_changed(StreamChange::Deleted(Arc::clone(&cell))));
         cell.wake();
         Outcome::Done
@@ -269,7 +262,14 @@ impl Node {
             )),
             _ => None,
         };
-        let applied = cell.lock().apply(command);
+        let applied = {
+            let mut stream = cell.lock();
+            let applied = stream.apply(command);
+            if stream.config.storage == StorageType::Memory {
+                cell.free_frames(&stream);
+            }
+            applied
+        };
         let outcome = match applied {
             Ok(removed) => Outcome::Purged(removed),
             Err(refused) => return Outcome::Refused(refused),

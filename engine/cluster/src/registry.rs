@@ -8,6 +8,9 @@ use millstream_journal::Position;
 use millstream_streams::Stream;
 use tokio::sync::Notify;
 
+/// Dead frames that are not worth a look.
+const FEW_FRAMES: u64 = 64;
+
 /// A stream on this node: its state machine, the bytes of a memory stream, and who waits for new messages.
 ///
 /// The state is behind a std mutex because every critical section is short and never awaits.
@@ -18,8 +21,16 @@ pub struct StreamCell {
     /// Its name.
     pub name: String,
     stream: Mutex<Stream>,
-    memory: Mutex<BTreeMap<u64, Bytes>>,
+    memory: Mutex<Frames>,
     waiting: Mutex<Vec<Arc<Notify>>>,
+}
+
+/// The frames of a memory stream.
+#[derive(Debug, Default)]
+struct Frames {
+    /// By offset, which never comes again: readers know a frame they hold by it.
+    held: BTreeMap<u64, Bytes>,
+    next: u64,
 }
 
 impl StreamCell {
@@ -59,14 +70,15 @@ impl StreamCell {
     #[must_use]
     pub fn memory_frame(&self, position: Position) -> Option<Bytes> {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.get(&position.offset).cloned()
+        memory.held.get(&position.offset).cloned()
     }
 
     /// Keeps a memory stream's frame and answers under which position the index must name it.
     pub(crate) fn keep_frame(&self, body: &Bytes) -> Position {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let offset = memory.last_key_value().map_or(0, |(last, _)| last + 1);
-        memory.insert(offset, body.clone());
+        let offset = memory.next;
+        memory.next += 1;
+        memory.held.insert(offset, body.clone());
         Position {
             file: u32::MAX,
             offset,
@@ -75,15 +87,14 @@ impl StreamCell {
     }
 
     /// Drops the frames of a memory stream that no message points to any more. Looks at all of them only when they are
-    /// twice as many as were live at the last look, so the cost per publish stays constant.
-    pub(crate) fn free_frames(&self, stream: &Stream, threshold: &mut usize) {
+    /// twice as many as there are messages, so the cost per change stays constant.
+    pub(crate) fn free_frames(&self, stream: &Stream) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.len() < *threshold {
-            return;
+        let held = memory.held.len() as u64;
+        if held > FEW_FRAMES && held >= 2 * stream.messages() {
+            let live = stream.live_positions();
+            memory.held.retain(|offset, _| live.contains(offset));
         }
-        let live = stream.live_positions();
-        memory.retain(|offset, _| live.contains(offset));
-        *threshold = (memory.len() * 2).max(64);
     }
 }
 

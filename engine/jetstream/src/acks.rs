@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_broker::{Collector, Handler, Origin, Published};
-use millstream_cluster::{Command, StreamCell};
+use millstream_cluster::{Command, Outcome, StreamCell};
 use millstream_streams::{
     Ack, AckKind, AckPayload, Acks, Command as StreamCommand, PullRequest, parse_ack_payload,
     parse_ack_subject,
@@ -34,6 +34,12 @@ struct AckGroup {
     acks: Vec<Ack>,
     /// Who wants to know that the log has it (double ack).
     replies: Vec<Bytes>,
+}
+
+impl AckGroup {
+    fn answer(&mut self, reply: Option<&[u8]>) {
+        self.replies.extend(reply.map(Bytes::copy_from_slice));
+    }
 }
 
 struct Gather {
@@ -86,6 +92,7 @@ impl Collector for Gather {
                     .lock()
                     .nak(&group.consumer, seq, subject.delivered, delay, now);
                 shared.pumps.wake(&group.cell, &group.consumer);
+                group.answer(message.reply);
                 return;
             }
             AckPayload::Progress => {
@@ -93,6 +100,7 @@ impl Collector for Gather {
                     .cell
                     .lock()
                     .progress(&group.consumer, seq, Timestamp::now());
+                group.answer(message.reply);
                 return;
             }
             AckPayload::Next(request) => {
@@ -110,24 +118,20 @@ impl Collector for Gather {
             stream_seq: seq,
             kind,
         });
-        if let Some(reply) = message.reply {
-            group.replies.push(Bytes::copy_from_slice(reply));
-        }
+        group.answer(message.reply);
     }
 
     fn flush(&mut self) {
         for group in &mut self.groups {
-            if group.acks.is_empty() {
+            if group.acks.is_empty() && group.replies.is_empty() {
                 continue;
             }
             let acks = std::mem::take(&mut group.acks);
             let replies = std::mem::take(&mut group.replies);
             commit(&self.shared, &group.cell, &group.consumer, acks, replies);
         }
-        // A connection mostly works on few consumers; one that works on many must not keep them all.
-        if self.groups.len() > 16 {
-            self.groups.clear();
-        }
+        // A stream may be deleted and made anew under its name: the next batch looks it up again.
+        self.groups.clear();
     }
 }
 
@@ -154,10 +158,13 @@ pub(crate) fn commit(
     let now = Timestamp::now();
     let acks = cell.lock().acknowledge(consumer, acks, now);
     if acks.is_empty() {
-        for reply in replies {
-            shared.acker.plain(&reply);
+        // This may run inside a flush of the acker itself, whose own messages want no answer.
+        if !replies.is_empty() {
+            for reply in replies {
+                shared.acker.plain(&reply);
+            }
+            shared.acker.flush();
         }
-        shared.acker.flush();
         return;
     }
     let command = Command::Stream(StreamCommand::Acks(Acks {
@@ -170,7 +177,7 @@ pub(crate) fn commit(
     let home = Arc::clone(cell);
     let consumer = consumer.to_owned();
     shared.propose(cell, 0, &command, move |outcome| {
-        if outcome.is_ok() {
+        if matches!(outcome, Ok(answer) if !matches!(answer, Outcome::Refused(_))) {
             for reply in replies {
                 owner.acker.plain(&reply);
             }

@@ -67,12 +67,15 @@ impl Answer {
             (_, Err(error)) => Resolved::Record(RecordOutcome::Refused(error.clone())),
             (Self::Dropped, Ok(_)) => Resolved::Dropped,
             (Self::Rejected { why, letter }, Ok(outcome)) => {
-                let seq =
-                    letter.and_then(|(section, index)| match record(outcome, section, index) {
-                        Some(RecordOutcome::Stored(seq)) => Some(seq),
-                        _ => None,
-                    });
-                Resolved::Rejected { why, letter: seq }
+                match letter.and_then(|(section, index)| record(outcome, section, index)) {
+                    Some(RecordOutcome::Stored(seq)) => Resolved::Rejected {
+                        why,
+                        letter: Some(seq),
+                    },
+                    // Not kept anywhere: whoever brought it must hear that, and not that it was dealt with.
+                    Some(refused @ RecordOutcome::Refused(_)) => Resolved::Record(refused),
+                    _ => Resolved::Rejected { why, letter: None },
+                }
             }
             (
                 Self::Stored {
@@ -114,6 +117,8 @@ pub(crate) struct Staged {
     /// `None` when nothing is to be written.
     pub(crate) command: Option<Command>,
     pub(crate) count: u32,
+    /// Whether anything in it belongs on disk: a memory station's dead letters do.
+    pub(crate) durable: bool,
     pub(crate) answers: Vec<Answer>,
 }
 
@@ -268,6 +273,11 @@ impl<'a> Stager<'a> {
     fn finish(self, answers: Vec<Answer>, position: Option<(String, Bytes)>) -> Staged {
         let mut commands = Vec::with_capacity(self.sections.len() + 1);
         let mut total = 0;
+        let durable = position.is_some()
+            || self
+                .sections
+                .iter()
+                .any(|(cell, ..)| cell.lock().config.storage == StorageType::File);
         for (cell, mut records, _) in self.sections {
             let (records, count) = records.take();
             total += count;
@@ -289,21 +299,14 @@ impl<'a> Stager<'a> {
         Staged {
             command,
             count: total,
+            durable,
             answers,
         }
     }
 }
 
 fn with_id(headers: &[u8], id: &str) -> Bytes {
-    let mut new = HeadersBuilder::new();
-    for (name, value) in HeaderBlock::new(headers).iter() {
-        if name != b"Nats-Msg-Id" {
-            new.push(
-                &String::from_utf8_lossy(name),
-                &String::from_utf8_lossy(value),
-            );
-        }
-    }
+    let mut new = HeadersBuilder::without(&HeaderBlock::new(headers), "Nats-Msg-Id");
     new.push("Nats-Msg-Id", id);
     new.build()
 }
@@ -354,6 +357,8 @@ pub enum RecordEnd {
         code: String,
         /// Why, for people.
         reason: String,
+        /// Its sequence among the station's dead letters, when it is kept there.
+        letter: Option<u64>,
     },
     /// The stream's rules refused it.
     Refused(ApiError),
@@ -450,11 +455,6 @@ impl Shared {
             answers.extend(stager.run(&ingress.cell, plan.as_deref(), inputs, &run));
             names.extend(run.iter().map(|_| ingress.cell.name.clone()));
         }
-        let durable = position.is_some()
-            || stager
-                .sections
-                .iter()
-                .any(|(cell, ..)| cell.lock().config.storage == StorageType::File);
         let staged = stager.finish(answers, position);
         let answers = staged.answers;
         let finish = move |outcome: Result<Outcome, ApiError>| {
@@ -470,7 +470,7 @@ impl Shared {
             let _gone = done.send(result);
         };
         match staged.command {
-            Some(command) => self.propose_raw(0, staged.count, durable, &command, finish),
+            Some(command) => self.propose_raw(0, staged.count, staged.durable, &command, finish),
             None => finish(Ok(Outcome::Done)),
         }
     }
@@ -483,10 +483,11 @@ fn end(resolved: Resolved<'_>, stream: String) -> RecordEnd {
         Resolved::Record(RecordOutcome::Refused(error)) => RecordEnd::Refused(error),
         Resolved::Dropped => RecordEnd::Dropped,
         Resolved::NoStation => RecordEnd::NoStation,
-        Resolved::Rejected { why, .. } => RecordEnd::Rejected {
+        Resolved::Rejected { why, letter } => RecordEnd::Rejected {
             stage: why.stage.clone(),
             code: why.code.clone(),
             reason: why.reason.clone(),
+            letter,
         },
     }
 }

@@ -6,6 +6,7 @@
 //! worker runs per station, so the log has the order of arrival.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -22,8 +23,10 @@ use crate::ingest::{Answer, stage};
 use crate::replies::Replies;
 use crate::service::Shared;
 
-/// Most messages a worker takes through the plan at once; bounds how long a batch keeps its memory.
+/// Most messages and bytes a worker takes through the plan at once; bounds how long a batch keeps its memory and how large its
+/// command becomes.
 const MAX_BATCH: usize = 4096;
+const MAX_BATCH_BYTES: usize = 8 << 20;
 
 /// One stream's entrance.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Ingress {
     shared: Arc<Shared>,
     /// The station's compiled pipeline; `None` where there are no stages. Swapped whole: a batch sees one version.
     pub(crate) plan: ArcSwapOption<Plan>,
+    /// Whether publishers are answered: not with `no_ack`.
+    pub(crate) answers: AtomicBool,
     queue: Mutex<Queue>,
 }
 
@@ -69,6 +74,7 @@ impl Ingress {
             cell,
             shared,
             plan: ArcSwapOption::new(plan),
+            answers: AtomicBool::new(true),
             queue: Mutex::default(),
         }
     }
@@ -108,10 +114,12 @@ impl Ingress {
                 Some(Batch::Staged(first)) => {
                     let mut together = vec![first];
                     let mut count = together[0].messages.len();
-                    while count < MAX_BATCH {
+                    let mut bytes = together[0].bytes;
+                    while count < MAX_BATCH && bytes < MAX_BATCH_BYTES {
                         match queue.waiting.pop_front() {
                             Some(Batch::Staged(next)) => {
                                 count += next.messages.len();
+                                bytes += next.bytes;
                                 together.push(next);
                             }
                             Some(other) => {
@@ -203,15 +211,18 @@ impl Ingress {
         let replies: Vec<Option<Bytes>> =
             messages.into_iter().map(|message| message.reply).collect();
         let ingress = Arc::clone(self);
-        let (command, count, answers) = (staged.command, staged.count, staged.answers);
+        let (count, durable, answers) = (staged.count, staged.durable, staged.answers);
         let finish = move |outcome: Result<Outcome, ApiError>| {
             for (origin, bytes) in origins {
                 origin.done_inflight(bytes);
             }
             ingress.answer_staged(&replies, &answers, &outcome);
         };
-        match command {
-            Some(command) => self.shared.propose(&self.cell, count, &command, finish),
+        match staged.command {
+            Some(command) => {
+                self.shared
+                    .propose_raw(self.cell.id, count, durable, &command, finish);
+            }
             None => {
                 finish(Ok(Outcome::Done));
                 self.shared.acker.flush();
@@ -289,16 +300,19 @@ struct Gather {
 
 impl Collector for Gather {
     fn push(&mut self, message: &Published<'_>) {
+        // With `no_ack` the reply subject is somebody else's business.
+        let answers = self.ingress.answers.load(Ordering::Relaxed);
+        let reply = message.reply.filter(|_| answers);
         // A batch takes one way: it would overtake itself if it took both.
         let staged = !self.spans.is_empty()
             || (self.records.is_empty() && self.ingress.plan.load().is_some());
         if !staged {
             self.records
                 .push(message.subject, message.headers, message.payload);
-            self.replies.push(message.reply);
+            self.replies.push(reply);
             return;
         }
-        let reply = message.reply.unwrap_or_default();
+        let reply = reply.unwrap_or_default();
         let parts = [message.subject, reply, message.headers, message.payload];
         let mut span = [0; 4];
         for (part, length) in parts.into_iter().zip(&mut span) {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_broker::{Publisher, Sent};
 use millstream_cluster::{Command, StreamCell};
-use millstream_streams::{Ack, AckKind, Acks, Action, Command as StreamCommand, Deliver};
+use millstream_streams::{
+    Ack, AckKind, Acks, Action, Command as StreamCommand, Deliver, RetentionPolicy,
+};
 use millstream_types::{HeaderBlock, HeadersBuilder, Timestamp};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -16,8 +18,12 @@ use tracing::{debug, error};
 use crate::read::FrameCursor;
 use crate::service::Shared;
 
-/// Most deliveries between two looks at the stream's lock.
+/// Most deliveries, and about the most bytes, between two looks at the stream's lock and at what the receivers still have to
+/// read.
 const ROUND: usize = 256;
+const ROUND_BYTES: u64 = 1 << 20;
+/// After a change that the log did not take.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Pending bytes of a receiver beyond which its consumer waits, and below which it goes on.
 const HIGH_WATER: usize = 8 * 1024 * 1024;
 const LOW_WATER: usize = 2 * 1024 * 1024;
@@ -48,7 +54,9 @@ impl Pumps {
             return;
         }
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((wake, _)) = tasks.get(&key) {
+        if let Some((wake, task)) = tasks.get(&key)
+            && !task.is_finished()
+        {
             wake.notify_one();
             return;
         }
@@ -186,7 +194,8 @@ impl Pump {
     fn poll(&self, actions: &mut Vec<Action>) -> Next {
         let now = Timestamp::now();
         let mut stream = self.cell.lock();
-        while actions.len() < ROUND {
+        let mut bytes = 0;
+        while actions.len() < ROUND && bytes < ROUND_BYTES {
             match stream.poll_consumer(&self.name, now) {
                 None => return Next::Never,
                 Some(Action::Idle { wants_messages }) => {
@@ -204,7 +213,16 @@ impl Pump {
                     }
                     return Next::At(time);
                 }
-                Some(action) => actions.push(action),
+                Some(Action::Expired) => {
+                    actions.push(Action::Expired);
+                    return Next::Never;
+                }
+                Some(action) => {
+                    if let Action::Deliver(deliver) = &action {
+                        bytes += u64::from(deliver.size);
+                    }
+                    actions.push(action);
+                }
             }
         }
         Next::Now
@@ -252,8 +270,8 @@ impl Pump {
                         crate::api::remove_consumer(shared, &self.cell, &self.name).await
                     {
                         error!(target: "nats", "inactive consumer `{}` stays: {error}", self.name);
+                        *next = Next::At(Timestamp::now().plus(AGAIN));
                     }
-                    *next = Next::Never;
                 }
                 Action::Idle { .. } | Action::WaitUntil { .. } => {}
             }
@@ -314,17 +332,22 @@ impl Pump {
 
     /// Consumers that acknowledge nothing move their floor by delivering; now and then the log is told.
     fn save_progress(&mut self, shared: &Arc<Shared>) {
-        let (reached, floor) = {
+        let (reached, floor, step) = {
             let stream = self.cell.lock();
+            // Elsewhere the messages go with the floor.
+            let step = match stream.config.retention {
+                RetentionPolicy::Limits => PROGRESS_STEP,
+                _ => 1,
+            };
             let Some(consumer) = stream.consumers.get(&self.name) else {
                 return;
             };
             let Some(reached) = consumer.uncommitted() else {
                 return;
             };
-            (reached, consumer.floor())
+            (reached, consumer.floor(), step)
         };
-        if reached.saturating_sub(floor.max(self.proposed)) < PROGRESS_STEP {
+        if reached.saturating_sub(floor.max(self.proposed)) < step {
             return;
         }
         self.proposed = reached;

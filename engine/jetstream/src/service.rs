@@ -1,6 +1,8 @@
 //! The JetStream service: ties the node's streams to the broker and keeps the ties as streams come and go.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use millstream_broker::{Attachment, Broker, Publisher};
@@ -76,8 +78,8 @@ impl std::fmt::Debug for Shared {
 /// A stream's ties to the broker.
 struct Bound {
     ingress: Arc<Ingress>,
-    subjects: Vec<String>,
-    attachments: Vec<Attachment>,
+    /// Its doors, by the subject they stand at.
+    doors: BTreeMap<String, Attachment>,
 }
 
 /// A running JetStream service; cheap to clone.
@@ -274,37 +276,35 @@ impl Shared {
     }
 
     fn bind(self: &Arc<Self>, cell: &Arc<StreamCell>) {
-        let subjects = cell.lock().config.subjects.clone();
-        let mut bound = self.bound.write().unwrap_or_else(PoisonError::into_inner);
-        let ingress = match bound.get(&cell.id) {
-            Some(known) if known.subjects == subjects => return,
-            Some(known) => Arc::clone(&known.ingress),
-            None => {
-                let plan = self.plans.compile(&self.node, &cell.name);
-                Arc::new(Ingress::new(Arc::clone(cell), Arc::clone(self), plan))
-            }
+        let (subjects, answers) = {
+            let stream = cell.lock();
+            (stream.config.subjects.clone(), !stream.config.no_ack)
         };
-        let attachments = subjects
-            .iter()
-            .filter_map(|subject| {
-                let door = Arc::new(Door(Arc::clone(&ingress)));
-                match self.broker.attach(subject, door) {
-                    Ok(attachment) => Some(attachment),
-                    Err(error) => {
-                        tracing::error!(target: "nats", "stream `{}` cannot take `{subject}`: {error}", cell.name);
-                        None
-                    }
-                }
-            })
-            .collect();
-        bound.insert(
-            cell.id,
+        let mut all = self.bound.write().unwrap_or_else(PoisonError::into_inner);
+        let bound = all.entry(cell.id).or_insert_with(|| {
+            let plan = self.plans.compile(&self.node, &cell.name);
             Bound {
-                ingress,
-                subjects,
-                attachments,
-            },
-        );
+                ingress: Arc::new(Ingress::new(Arc::clone(cell), Arc::clone(self), plan)),
+                doors: BTreeMap::new(),
+            }
+        });
+        bound.ingress.answers.store(answers, Ordering::Relaxed);
+        // A subject that stays keeps its door: with two for a moment a message would be stored twice, with none not at all.
+        bound.doors.retain(|subject, _| subjects.contains(subject));
+        for subject in subjects {
+            let Entry::Vacant(place) = bound.doors.entry(subject) else {
+                continue;
+            };
+            let door = Arc::new(Door(Arc::clone(&bound.ingress)));
+            match self.broker.attach(place.key(), door) {
+                Ok(attachment) => {
+                    place.insert(attachment);
+                }
+                Err(error) => {
+                    tracing::error!(target: "nats", "stream `{}` cannot take `{}`: {error}", cell.name, place.key());
+                }
+            }
+        }
     }
 
     fn unbind(&self, cell: &StreamCell) {
@@ -313,7 +313,7 @@ impl Shared {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&cell.id);
-        drop(gone.map(|bound| bound.attachments));
+        drop(gone.map(|bound| bound.doors));
     }
 
     fn refresh_plans(&self) {

@@ -144,6 +144,18 @@ impl HeadersBuilder {
         new
     }
 
+    /// A copy without the headers of one name, upper and lower case alike.
+    #[must_use]
+    pub fn without(block: &HeaderBlock<'_>, name: &str) -> Self {
+        let mut new = Self::new();
+        for (known, value) in block.iter() {
+            if !known.eq_ignore_ascii_case(name.as_bytes()) {
+                new.push_raw(known, value);
+            }
+        }
+        new
+    }
+
     /// Adds a header. Line breaks in the value become blanks, so a value can never start a new header.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {

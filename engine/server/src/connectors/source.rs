@@ -93,6 +93,7 @@ impl Inlet {
                 stage: _,
                 code,
                 reason,
+                letter: _,
             } => {
                 let lost = self.without_letters(subject).map(|station| {
                     format!(

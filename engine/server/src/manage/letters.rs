@@ -5,6 +5,7 @@ use millstream_cluster::{Command, Kind, Outcome};
 use millstream_jetstream::{IngestRecord, RecordEnd, StoredRecord};
 use millstream_pipeline::DeadLetter;
 use millstream_streams::Command as StreamCommand;
+use millstream_types::{HeaderBlock, HeadersBuilder};
 use serde_json::{Map, Value, json};
 
 use super::messages::{headers_of, put_payload};
@@ -72,8 +73,10 @@ impl Manager {
             )
         })?;
         let mut original = letter.original();
-        // The same message id would count as a duplicate of the rejected one where that is still remembered.
         original.reply = None;
+        // A message that a sink refused was stored under its id: the same one would count as its duplicate.
+        original.headers =
+            HeadersBuilder::without(&HeaderBlock::new(&original.headers), "Nats-Msg-Id").build();
         let ends = self
             .jetstream()?
             .ingest()
@@ -99,13 +102,20 @@ impl Manager {
                 stage,
                 code,
                 reason,
+                letter,
             }) => {
-                // It became a new letter with the new reason; the old one says nothing more.
-                self.drop_letter(station, id).await?;
+                let hint = match letter {
+                    // It became a new letter with the new reason; the old one says nothing more.
+                    Some(new) => {
+                        self.drop_letter(station, id).await?;
+                        format!("mend the station, then send letter {new} again")
+                    }
+                    None => "the letter stays; mend the station, then send it again".to_owned(),
+                };
                 Err(Failure::new(
                     FailureCode::Refused,
                     format!("rejected again by {stage}: {reason} ({code})"),
-                    "mend the station, then send the new letter again",
+                    hint,
                 ))
             }
             Some(RecordEnd::Refused(error)) => Err(refused(&error)),

@@ -122,6 +122,7 @@ fn published(end: Option<RecordEnd>, subject: &str) -> Result<Value, Failure> {
             stage,
             code,
             reason,
+            letter: _,
         }) => Err(Failure::new(
             FailureCode::Refused,
             format!("rejected by {stage}: {reason} ({code})"),
