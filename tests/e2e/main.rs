@@ -13,3 +13,4 @@ mod jetstream;
 mod pipeline;
 mod python;
 mod serve;
+mod stations;

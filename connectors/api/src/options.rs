@@ -133,7 +133,7 @@ fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
 
 fn check_value(option: &OptionDescriptor, value: &Value) -> Option<Problem> {
     let name = option.name;
-    let found = if option.secret {
+    let found = if option.secret || option.kind == OptionType::Url {
         "a value that does not fit".to_owned()
     } else {
         shown(value)
@@ -258,17 +258,25 @@ pub fn redact(options: &[OptionDescriptor], config: &Config) -> Config {
     config.iter().map(show).collect()
 }
 
+/// Scheme and host: many services carry their secret in the path or the query.
 fn redact_url(url: &str) -> String {
     let Some(start) = url.find("://").map(|at| at + 3) else {
-        return url.to_owned();
+        return REDACTED.to_owned();
     };
     let end = url[start..]
         .find(['/', '?', '#'])
         .map_or(url.len(), |at| start + at);
-    match url[start..end].rfind('@') {
-        Some(at) => format!("{}{REDACTED}@{}", &url[..start], &url[start + at + 1..]),
-        None => url.to_owned(),
-    }
+    let host = &url[start..end];
+    let (login, host) = host
+        .rsplit_once('@')
+        .map_or(("", host), |(_, host)| (REDACTED, host));
+    let at = if login.is_empty() { "" } else { "@" };
+    let rest = if end + 1 < url.len() {
+        format!("/{REDACTED}")
+    } else {
+        url[end..].to_owned()
+    };
+    format!("{}{login}{at}{host}{rest}", &url[..start])
 }
 
 /// Whether a text is a literal subject; for connectors that check values themselves.

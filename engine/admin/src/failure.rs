@@ -24,6 +24,8 @@ pub enum FailureCode {
     Damaged,
     /// Credentials are missing or wrong.
     Unauthorized,
+    /// The request may be a browser's, made for a page of another site.
+    Forbidden,
 }
 
 impl FailureCode {
@@ -39,6 +41,7 @@ impl FailureCode {
             Self::Unavailable => 15,
             Self::Damaged => 16,
             Self::Unauthorized => 17,
+            Self::Forbidden => 18,
         }
     }
 
@@ -53,6 +56,7 @@ impl FailureCode {
             Self::Unavailable => 503,
             Self::Damaged => 500,
             Self::Unauthorized => 401,
+            Self::Forbidden => 403,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! In front of the management API over HTTP: who may use it, and what the log says of each request.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -82,6 +83,48 @@ pub(crate) async fn let_in(
     );
     let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"millstream\"")];
     (ask, refuse(&failure)).into_response()
+}
+
+/// Refuses what a browser sends for a page of somebody else: with an `Origin` that is not this server, or, where nobody
+/// has to log in, under a name that is not this machine's (DNS rebinding).
+pub(crate) async fn same_site(
+    State(auth): State<Authenticator>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let foreign = is_foreign(request.headers(), auth.required());
+    if foreign {
+        return refuse(&Failure::new(
+            FailureCode::Forbidden,
+            "request comes from another site's page",
+            "use the server's own address, such as http://127.0.0.1:8222",
+        ));
+    }
+    next.run(request).await
+}
+
+fn is_foreign(headers: &HeaderMap, login: bool) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).unwrap_or_default();
+    let origin = text(header::ORIGIN).is_some_and(|origin| {
+        origin
+            .split_once("://")
+            .is_none_or(|(_, from)| !from.eq_ignore_ascii_case(host))
+    });
+    origin || (!login && !is_address(host))
+}
+
+/// Whether a `Host` is an IP address or `localhost`: names that no foreign DNS can point here.
+fn is_address(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) {
+            name
+        } else {
+            host
+        }
+    });
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.is_empty() || name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 enum Login {

@@ -122,7 +122,8 @@ fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
         .route("/{kinds}", get(list))
         .route("/{kinds}/{name}", get(describe).delete(delete))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(auth, guard::let_in))
+        .layer(middleware::from_fn_with_state(auth.clone(), guard::let_in))
+        .layer(middleware::from_fn_with_state(auth, guard::same_site))
         .layer(middleware::from_fn(guard::note));
     Router::new()
         .nest("/api/v1", api)

@@ -56,7 +56,7 @@ async fn answer(State(asked): State<Asked>, method: Method, uri: Uri, body: Byte
             StatusCode::UNPROCESSABLE_ENTITY,
             json!({ "code": 14, "error": "schema `flight` refuses it", "hint": "see the path", "stage": "schema:flight" }),
         ),
-        ("POST", "/api/v1/publish") if text.contains("nowhere") => fine(json!({ "stream": null })),
+        ("POST", "/api/v1/publish") if text.contains("nowhere") => fine(json!({ "stream": null, "seq": 0, "dropped": true })),
         ("POST", "/api/v1/publish") => fine(json!({ "stream": "flights", "seq": 7 })),
         ("GET", "/api/v1/stations/flights/messages") => {
             "{\"seq\":1,\"time\":\"2024-01-01T00:00:00Z\",\"subject\":\"a\",\"headers\":{},\"payload\":{\"x\":1}}\n\n{\"seq\":2,\"time\":\"t\",\"subject\":\"b\",\"headers\":{\"k\":\"v\"},\"payload\":\"te\\nxt\"}\n{\"seq\":3,\"time\":\"t\",\"subject\":\"c\",\"payload_base64\":\"/w==\"}".into_response()
@@ -232,7 +232,7 @@ async fn publishing() {
     check(
         &["publish", "nowhere", "x"],
         expect![[r#"
-        sent; no station stores this subject
+        not stored: a stage of the station left it out
         = 0
     "#]],
     )
@@ -268,7 +268,7 @@ async fn publishing() {
     let path = path.to_str().unwrap();
     let shown = type_in(&server, &["publish", "a", "--file", path], "").await;
     expect![[r#"
-        published 2 messages
+        stored 2 messages
         data.jsonl:3: schema `flight` refuses it
         error: 1 of 3 were refused
         = 4

@@ -9,6 +9,7 @@ use millstream_journal::Position;
 use millstream_streams::{
     ApiError, Command as StreamCommand, Publish, RecordOutcome, StorageType, Stream,
 };
+use millstream_types::filters_overlap;
 use tracing::error;
 
 use crate::catalog::Catalog;
@@ -144,12 +145,75 @@ impl Node {
                 Outcome::Done
             }
             Command::Several(commands) => {
+                if let Some(error) = self.conflict(&commands) {
+                    return Outcome::Refused(error);
+                }
                 let each = commands
                     .into_iter()
                     .map(|command| self.command(position, body, command));
                 Outcome::Several(each.collect())
             }
         }
+    }
+
+    /// Why streams cannot become what these commands say together. Looked at before the first of them is applied, so that
+    /// an apply of many stations happens whole or not at all; what counts is how it ends, so stations may swap subjects.
+    fn conflict(&self, commands: &[Command]) -> Option<ApiError> {
+        let declared: Vec<String> = commands
+            .iter()
+            .filter_map(|command| match command {
+                Command::Stream(
+                    StreamCommand::CreateStream { config, .. }
+                    | StreamCommand::UpdateStream { config, .. },
+                ) => Some(config.name.clone()),
+                _ => None,
+            })
+            .collect();
+        if declared.is_empty() {
+            return None;
+        }
+        let mut after: BTreeMap<String, (u32, Vec<String>)> = self
+            .registry()
+            .all()
+            .map(|cell| {
+                let subjects = cell.lock().config.subjects.clone();
+                (cell.name.clone(), (cell.id, subjects))
+            })
+            .collect();
+        for command in commands {
+            match command {
+                Command::Stream(StreamCommand::CreateStream { id, config, .. }) => {
+                    let subjects = config.subjects.clone();
+                    if after.insert(config.name.clone(), (*id, subjects)).is_some() {
+                        return Some(ApiError::stream_name_exist());
+                    }
+                }
+                Command::Stream(StreamCommand::UpdateStream { id, config, .. }) => {
+                    match after.get_mut(&config.name).filter(|(known, _)| known == id) {
+                        Some((_, subjects)) => subjects.clone_from(&config.subjects),
+                        None => return Some(ApiError::stream_not_found()),
+                    }
+                }
+                Command::Stream(StreamCommand::DeleteStream { id }) => {
+                    after.retain(|_, (known, _)| known != id);
+                }
+                _ => {}
+            }
+        }
+        let crosses = |own: &[String], others: &[String]| {
+            own.iter().any(|subject| {
+                others
+                    .iter()
+                    .any(|other| filters_overlap(subject.as_bytes(), other.as_bytes()))
+            })
+        };
+        let overlap = declared.iter().any(|name| {
+            let own = after.get(name).map_or(&[][..], |(_, own)| own);
+            after
+                .iter()
+                .any(|(other, (_, subjects))| other != name && crosses(own, subjects))
+        });
+        overlap.then(ApiError::stream_subject_overlap)
     }
 
     fn publish(&self, position: Position, body: &Bytes, publish: &Publish) -> Outcome {

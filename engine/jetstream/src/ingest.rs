@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_cluster::{Command, Outcome, StreamCell};
-use millstream_pipeline::{Ended, OnRejection, Plan, Record, Rejection, dead_letter};
+use millstream_pipeline::{Ended, OnRejection, Plan, Record, Rejection, dead_letter, unforged};
 use millstream_streams::{
     ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder, StorageType,
 };
@@ -178,7 +178,12 @@ impl<'a> Stager<'a> {
             Some(plan) => plan.run(inputs),
             None => inputs
                 .into_iter()
-                .map(|record| Ended::Stored(vec![record]))
+                .map(|mut record| {
+                    if let Some(clean) = unforged(&record.message.headers) {
+                        record.message.headers = clean;
+                    }
+                    Ended::Stored(vec![record])
+                })
                 .collect(),
         };
         let letters = self.shared.node.stream(&dead_letter_stream(&cell.name));
@@ -223,6 +228,19 @@ impl<'a> Stager<'a> {
 
     /// A stage may rename a message only within the station's subjects: elsewhere another station's rules would be passed by.
     fn captured(&self, cell: &StreamCell, records: Vec<Record>) -> Ended {
+        let most = self.shared.broker.options().max_payload;
+        if let Some(large) = records
+            .iter()
+            .map(|record| record.message.payload.len())
+            .find(|size| *size > most)
+        {
+            return Ended::Rejected(Rejection {
+                stage: "station:output".to_owned(),
+                code: "too_large".to_owned(),
+                reason: format!("record has {large} bytes, `max_payload` allows {most}"),
+                path: None,
+            });
+        }
         let stream = cell.lock();
         let outside = records
             .iter()

@@ -13,7 +13,7 @@ use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use millstream_broker::{Collector, Handler, Origin, Published};
 use millstream_cluster::{Command, Outcome, StreamCell};
-use millstream_pipeline::{Plan, Record};
+use millstream_pipeline::{Plan, Record, unforged};
 use millstream_streams::{
     ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder,
 };
@@ -307,8 +307,9 @@ impl Collector for Gather {
         let staged = !self.spans.is_empty()
             || (self.records.is_empty() && self.ingress.plan.load().is_some());
         if !staged {
-            self.records
-                .push(message.subject, message.headers, message.payload);
+            let clean = unforged(message.headers);
+            let headers = clean.as_deref().unwrap_or(message.headers);
+            self.records.push(message.subject, headers, message.payload);
             self.replies.push(reply);
             return;
         }

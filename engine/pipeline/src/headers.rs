@@ -77,6 +77,12 @@ pub(crate) fn mentions_schema(raw: &[u8]) -> bool {
     !raw.is_empty() && memmem::find(raw, b"Ms-Schema").is_some()
 }
 
+/// A publisher's block without the headers that only the server may write; `None` when it has none of them.
+#[must_use]
+pub fn unforged(raw: &[u8]) -> Option<Bytes> {
+    mentions_schema(raw).then(|| without_schema(raw))
+}
+
 /// The block without the headers that only the server may write.
 pub(crate) fn without_schema(raw: &[u8]) -> Bytes {
     with_line(raw, None)

@@ -17,6 +17,7 @@ mod verdict;
 
 pub use dead_letter::{DeadLetter, dead_letter};
 pub use function_stage::FunctionStage;
+pub use headers::unforged;
 pub use metrics::{PipelineMetrics, StageMetrics, StageSnapshot};
 pub use millstream_schema_formats::{Column, ColumnKind};
 pub use plan::Plan;

@@ -186,7 +186,8 @@ impl Compiler {
 
     /// What a station's plan is made from: when it is the same, so is the plan.
     fn key(catalog: &Catalog, station: &StationEntry) -> String {
-        let mut key = format!("{}", station.version);
+        // A version comes again when something was deleted and applied anew; its time does not.
+        let mut key = format!("{} {}", station.version, station.updated);
         if let Some(used) = &station.spec.schema
             && let Ok(view) = catalog.schemas.get(&used.subject, version_of(used.version))
         {
@@ -196,7 +197,7 @@ impl Compiler {
             if let StageSpec::Function(name) = stage
                 && let Some(entry) = catalog.functions.get(name)
             {
-                key.push_str(&format!(" {name} {}", entry.version));
+                key.push_str(&format!(" {name} {} {}", entry.version, entry.updated));
             }
         }
         key
@@ -206,11 +207,12 @@ impl Compiler {
 impl PlanSource for Compiler {
     fn compile(&self, node: &Node, station: &str) -> Result<Option<Arc<Plan>>, String> {
         let catalog = node.catalog().clone();
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(entry) = catalog.stations.get(station) else {
+            plans.remove(station);
             return Ok(None);
         };
         let key = Self::key(&catalog, entry);
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, plan)) = plans.get(station)
             && *known == key
         {

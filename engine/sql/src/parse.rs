@@ -15,6 +15,9 @@ const MAX_TEXT: usize = 64 * 1024;
 /// Deepest nesting of expressions; `a OR b OR c` nests as well. Evaluating recurses this deep on the caller's stack.
 const MAX_DEPTH: usize = 200;
 
+/// Most words and signs: the parser's tree of a chain like `a + a + …` is as deep as the chain is long, and planning recurses.
+const MAX_TOKENS: usize = 4096;
+
 /// The query of `text`, which holds nothing else.
 pub(crate) fn parse(text: &str) -> Result<Box<Query>, SqlError> {
     if text.len() > MAX_TEXT {
@@ -24,9 +27,22 @@ pub(crate) fn parse(text: &str) -> Result<Box<Query>, SqlError> {
         );
         return Err(SqlError::new(Place::START, message));
     }
-    let mut statements = Parser::new(&GenericDialect {})
+    let mut parser = Parser::new(&GenericDialect {})
         .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| syntax(text, &error))?;
+    let tokens = Tokenizer::new(&GenericDialect {}, text)
+        .tokenize()
+        .map_or(0, |tokens| {
+            let count = |token: &&Token| !matches!(token, Token::Whitespace(_));
+            tokens.iter().filter(count).count()
+        });
+    if tokens > MAX_TOKENS {
+        let message =
+            format!("statement has {tokens} words and signs, at most {MAX_TOKENS} are allowed");
+        return Err(SqlError::new(Place::START, message).hint("use a function for rules this long"));
+    }
+    let mut statements = parser
+        .parse_statements()
         .map_err(|error| syntax(text, &error))?;
     if let Some(second) = statements.get(1) {
         let at = Place::of(second.span()).unwrap_or(Place::START);

@@ -66,7 +66,17 @@ async fn list(station: &str, limit: u64, session: Session<'_, '_>) -> Result<(),
     for letter in items(&answer).iter().filter_map(Value::as_object) {
         table.row(columns.map(|name| field(letter, name)).into());
     }
-    console.text(&table.draw())
+    console.text(&table.draw())?;
+    let (shown, total) = (
+        items(&answer).len() as u64,
+        answer.get("total").and_then(Value::as_u64),
+    );
+    match total {
+        Some(total) if total > shown => {
+            console.line(&format!("{shown} of {total}; `--limit N` shows more"))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn show(station: &str, id: u64, session: Session<'_, '_>) -> Result<(), CliError> {

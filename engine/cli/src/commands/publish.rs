@@ -44,8 +44,8 @@ fn outcome(answer: &Value) -> String {
     let empty = Map::new();
     let fields = answer.as_object().unwrap_or(&empty);
     let (stream, seq) = (field(fields, "stream"), field(fields, "seq"));
-    if stream.is_empty() {
-        return "sent; no station stores this subject".to_owned();
+    if is_dropped(answer) {
+        return "not stored: a stage of the station left it out".to_owned();
     }
     let duplicate = fields.get("duplicate").and_then(Value::as_bool) == Some(true);
     let already = if duplicate {
@@ -54,6 +54,17 @@ fn outcome(answer: &Value) -> String {
         ""
     };
     format!("stored{already} in `{stream}`, sequence {seq}")
+}
+
+fn summary(stored: u64, dropped: u64) -> String {
+    match dropped {
+        0 => format!("stored {stored} messages"),
+        some => format!("stored {stored} messages, {some} left out by a stage"),
+    }
+}
+
+fn is_dropped(answer: &Value) -> bool {
+    answer.get("dropped").and_then(Value::as_bool) == Some(true)
 }
 
 async fn one(client: &Client, args: &PublishArgs, payload: &[u8]) -> Result<Value, CliError> {
@@ -82,7 +93,8 @@ async fn lines(args: &PublishArgs, path: &Path, session: Session<'_, '_>) -> Res
         source,
     };
     let mut file = BufReader::new(File::open(path).map_err(wrong)?);
-    let (mut line, mut number, mut all, mut refused) = (Vec::new(), 0_u64, 0_u64, 0_u64);
+    let mut line = Vec::new();
+    let (mut number, mut all, mut dropped, mut refused) = (0_u64, 0_u64, 0_u64, 0_u64);
     loop {
         line.clear();
         if file.read_until(b'\n', &mut line).map_err(wrong)? == 0 {
@@ -96,7 +108,7 @@ async fn lines(args: &PublishArgs, path: &Path, session: Session<'_, '_>) -> Res
         }
         all += 1;
         match one(&client, args, payload).await {
-            Ok(_) => {}
+            Ok(answer) => dropped += u64::from(is_dropped(&answer)),
             Err(CliError::Server {
                 status: 400..=499,
                 error,
@@ -126,9 +138,9 @@ async fn lines(args: &PublishArgs, path: &Path, session: Session<'_, '_>) -> Res
     console.progress_done()?;
     if !console.structured(
         format,
-        &json!({ "published": all - refused, "refused": refused }),
+        &json!({ "published": all - refused, "dropped": dropped, "refused": refused }),
     )? {
-        console.line(&format!("published {} messages", all - refused))?;
+        console.line(&summary(all - refused - dropped, dropped))?;
     }
     if refused > 0 {
         Err(CliError::Some { refused, all })

@@ -85,6 +85,9 @@ async fn update(shared: &Arc<Shared>, name: &str, request: &Request) -> Result<V
     let cell = find(shared, name)?;
     let config = config_of(name, request)?;
     let config = cell.lock().config.checked_update(config)?;
+    if config.subjects != cell.lock().config.subjects {
+        not_of_a_station(shared, name).map_err(ApiError::stream_update_failed)?;
+    }
     let command = Command::Stream(StreamCommand::UpdateStream {
         id: cell.id,
         time: Timestamp::now(),
@@ -175,8 +178,24 @@ fn info(shared: &Shared, name: &str, request: &Request) -> Result<Value, ApiErro
     Ok(value)
 }
 
+/// A station's stream and its dead letters go with the station: without them its sources and sinks hang in the air.
+fn not_of_a_station(shared: &Shared, name: &str) -> Result<(), String> {
+    let catalog = shared.node.catalog();
+    let station = name.strip_suffix("-dead-letters").unwrap_or(name);
+    match [name, station]
+        .into_iter()
+        .find(|name| catalog.stations.contains_key(*name))
+    {
+        Some(station) => Err(format!(
+            "the stream belongs to station `{station}`: use `millstream apply` or `millstream delete station {station}`"
+        )),
+        None => Ok(()),
+    }
+}
+
 async fn delete(shared: &Arc<Shared>, name: &str) -> Result<Value, ApiError> {
     let cell = find(shared, name)?;
+    not_of_a_station(shared, name).map_err(ApiError::stream_delete_failed)?;
     let command = Command::Stream(StreamCommand::DeleteStream { id: cell.id });
     done(shared.propose_wait(&command).await?)?;
     Ok(json!({ "success": true }))

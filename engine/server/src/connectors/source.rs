@@ -57,6 +57,9 @@ impl Inlet {
     ) -> Result<Vec<RecordResult>, ConnectorError> {
         // With a position the input moves on and nobody sends a refused record again.
         let keeps = position.is_some();
+        if keeps {
+            self.homes(&records)?;
+        }
         let position = position.map(|position| (self.name.clone(), position));
         let ends = self
             .ingest
@@ -81,6 +84,22 @@ impl Inlet {
             self.keep(refused).await;
         }
         Ok(results)
+    }
+
+    /// A record that no station takes has no dead letters to go to either: the source waits for a station.
+    fn homes(&self, records: &[IngestRecord]) -> Result<(), ConnectorError> {
+        let mut last: &[u8] = &[];
+        for record in records {
+            let subject = &record.message.subject[..];
+            if subject != last && self.node.stream_for(subject).is_none() {
+                return Err(ConnectorError::retryable(format!(
+                    "no station takes `{}`; apply one with that subject, or mend the source's `subject`",
+                    String::from_utf8_lossy(subject)
+                )));
+            }
+            last = subject;
+        }
+        Ok(())
     }
 
     fn result(&self, end: RecordEnd, subject: &[u8]) -> RecordResult {

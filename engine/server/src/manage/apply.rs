@@ -318,11 +318,14 @@ impl Manager {
             for cell in self.node.streams() {
                 let own = cell.name == spec.name;
                 let stream = cell.lock();
-                // A station in the same request may give a subject up that another takes; its own check is at apply.
+                // A station in the same request may give a subject up that another takes.
                 let moved = new
                     .stations
                     .get(&cell.name)
-                    .is_some_and(|entry| entry.spec.subjects != stream.config.subjects);
+                    .is_some_and(|entry| entry.spec.subjects != stream.config.subjects)
+                    && documents.iter().any(|other| {
+                        matches!(&other.spec, Spec::Station(other) if other.name == cell.name)
+                    });
                 if !own && !moved && stream.overlaps(&spec.subjects) {
                     problems.push(document.problem(
                         "subjects",
@@ -376,7 +379,15 @@ impl Manager {
                 })?;
             }
         }
-        // The catalog first: a stream that appears finds its declaration, and never takes a message unchecked.
+        // The catalog first: a stream that appears finds its declaration, and never takes a message unchecked. Updates before
+        // creations: who gives a subject up does so before another takes it.
+        let (updates, creations): (Vec<_>, Vec<_>) = streams.into_iter().partition(|command| {
+            matches!(
+                command,
+                Command::Stream(millstream_streams::Command::UpdateStream { .. })
+            )
+        });
+        let streams = updates.into_iter().chain(creations);
         let mut commands = vec![Command::Catalog(command)];
         commands.extend(streams);
         let jetstream = self.jetstream()?;
@@ -384,12 +395,16 @@ impl Manager {
             .propose(&Command::Several(commands))
             .await
             .map_err(|error| refused(&error))?;
-        if let Outcome::Several(outcomes) = outcome {
-            for outcome in outcomes {
-                if let Outcome::Refused(error) = outcome {
-                    return Err(refused(&error));
+        match outcome {
+            Outcome::Refused(error) => return Err(refused(&error)),
+            Outcome::Several(outcomes) => {
+                for outcome in outcomes {
+                    if let Outcome::Refused(error) = outcome {
+                        tracing::error!(target: "nats", "a part of an apply was refused: {error}");
+                    }
                 }
             }
+            _ => {}
         }
         let own = jetstream.clone();
         let swapped = tokio::task::spawn_blocking(move || own.refresh_plans()).await;

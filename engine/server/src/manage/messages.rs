@@ -45,6 +45,16 @@ impl Manager {
                 ));
             }
         };
+        let most = self.broker.options().max_payload;
+        if payload.len() > most {
+            return Err(bad(
+                format!(
+                    "payload has {} bytes, `max_payload` allows {most}",
+                    payload.len()
+                ),
+                "send less, or raise `max_payload` in the server's configuration",
+            ));
+        }
         let mut headers = HeadersBuilder::new();
         for (name, value) in &request.headers {
             headers.push(name, value);

@@ -151,6 +151,18 @@ pub(crate) struct NatsDoor {
 
 /// Requests that may wait.
 const QUEUE: usize = 1024;
+/// Messages and bytes in one answer over NATS; who wants more asks again from the next sequence.
+const MAX_ITEMS: u64 = 1000;
+const MAX_ANSWER: usize = 512 * 1024;
+
+/// An operation as one answer can carry it: without following, and with an end.
+fn bounded(mut operation: Operation) -> Operation {
+    if let Operation::Messages { request, .. } = &mut operation {
+        request.follow = false;
+        request.limit = Some(request.limit.unwrap_or(MAX_ITEMS).min(MAX_ITEMS));
+    }
+    operation
+}
 
 impl NatsDoor {
     pub(crate) fn start(manager: Arc<Manager>) -> Self {
@@ -159,7 +171,7 @@ impl NatsDoor {
         tokio::spawn(async move {
             while let Some((subject, reply, payload)) = requests.recv().await {
                 let answer = match operation_of(&subject, &payload) {
-                    Ok(operation) => manager.operate(operation).await,
+                    Ok(operation) => manager.operate(bounded(operation)).await,
                     Err(failure) => Err(failure),
                 };
                 // A request's reply subject is its own.
@@ -172,9 +184,13 @@ impl NatsDoor {
                 let body = match answer {
                     Ok(Reply::Value(value)) => value,
                     Ok(Reply::Lines(mut lines)) => {
-                        // A request has one answer: the lines that are there, as a list.
-                        let mut items = Vec::new();
+                        // A request has one answer: the lines that are there, as a list, and as many as fit.
+                        let (mut items, mut bytes) = (Vec::new(), 0);
                         while let Some(line) = lines.recv().await {
+                            bytes += line.len();
+                            if bytes > MAX_ANSWER && !items.is_empty() {
+                                break;
+                            }
                             items.extend(serde_json::from_slice::<Value>(&line).ok());
                         }
                         serde_json::json!({ "items": items })
