@@ -40,4 +40,9 @@ fn too_much() {
     let long = format!("SELECT '{}' AS x FROM message", "x".repeat(70_000));
     expect!["line 1, column 1: statement has 70027 bytes, at most 65536 are allowed"]
         .assert_eq(&error(&long));
+    let chain = format!(
+        "SELECT carrier{} AS x FROM message",
+        "||carrier".repeat(6_000)
+    );
+    expect!["line 1, column 1: statement has 12006 words and signs, at most 4096 are allowed; use a function for rules this long"].assert_eq(&error(&chain));
 }
