@@ -176,6 +176,29 @@ async fn payloads_over_the_limit_are_refused_at_every_door() {
 }
 
 #[tokio::test]
+async fn a_file_holds_records_of_one_station() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let stations = "kind: station\nname: a\nsubjects: [\"a.>\"]\n---\nkind: station\nname: b\nsubjects: [\"b.>\"]\n---\n";
+    let sink = |station: &str, path: &str| {
+        let path = folder.path().join(path);
+        format!(
+            "{stations}kind: sink\nname: out\nconnector: file\nstation: {station}\nconfig: {{ path: \"{}\" }}\n",
+            path.display()
+        )
+    };
+    apply(&server, &sink("a", "one"));
+    let refused = server.apply("stations.yaml", &sink("b", "one"));
+    assert!(!refused.status.success(), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("another `path`"),
+        "{}",
+        text(&refused)
+    );
+    apply(&server, &sink("b", "two"));
+}
+
+#[tokio::test]
 async fn a_source_waits_for_the_station_of_its_records() {
     let folder = folder();
     let server = Server::start(folder.path());

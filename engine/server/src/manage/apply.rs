@@ -218,6 +218,28 @@ impl Manager {
             );
             return Err(vec![problem.with_nearest(near)]);
         }
+        if let Spec::Sink(sink) = &document.spec
+            && let Some(before) = self.node.catalog().sinks.get(&sink.name)
+            && before.spec.station != sink.station
+            && before.spec.connector == sink.connector
+            && before
+                .spec
+                .config
+                .get("path")
+                .is_some_and(|path| config.get("path") == Some(path))
+        {
+            // The file's last line says how far its station's records are written; another station's would be compared with it.
+            let problem = document.problem(
+                "station",
+                format!(
+                    "the sink's file holds records of station `{}`",
+                    before.spec.station
+                ),
+            );
+            return Err(vec![
+                problem.with_hint("give the sink another `path`".to_owned()),
+            ]);
+        }
         catalog
             .validate(direction, connector, config)
             .map(|_| ())
