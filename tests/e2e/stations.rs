@@ -72,6 +72,17 @@ async fn stations_may_hand_subjects_over_and_an_apply_is_whole_or_nothing() {
         "old"
     );
 
+    // And swap them.
+    apply(
+        &server,
+        "kind: station\nname: a\nsubjects: [\"orders.>\"]\n---\nkind: station\nname: old\nsubjects: [\"refunds.>\"]\n",
+    );
+    assert_eq!(
+        request(&server, "refunds.2", &json!(1)).await["stream"],
+        "old"
+    );
+    assert_eq!(request(&server, "orders.2", &json!(1)).await["stream"], "a");
+
     // Two streams of one name: nothing of the file is there afterwards.
     let before = server.json(&["get", "stations"]);
     let refused = server.apply(

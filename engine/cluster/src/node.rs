@@ -123,7 +123,7 @@ impl Node {
             Command::Stream(StreamCommand::Publish(publish)) => {
                 self.publish(position, body, &publish)
             }
-            Command::Stream(command) => self.stream_command(command),
+            Command::Stream(command) => self.stream_command(command, false),
             Command::Catalog(command) => {
                 let result = self
                     .catalog
@@ -148,9 +148,14 @@ impl Node {
                 if let Some(error) = self.conflict(&commands) {
                     return Outcome::Refused(error);
                 }
-                let each = commands
-                    .into_iter()
-                    .map(|command| self.command(position, body, command));
+                let each = commands.into_iter().map(|command| match command {
+                    // Looked at together: on the way two stations that swap subjects may both have one.
+                    Command::Stream(
+                        command @ (StreamCommand::CreateStream { .. }
+                        | StreamCommand::UpdateStream { .. }),
+                    ) => self.stream_command(command, true),
+                    command => self.command(position, body, command),
+                });
                 Outcome::Several(each.collect())
             }
         }
@@ -241,10 +246,13 @@ impl Node {
         Outcome::Records(outcomes)
     }
 
-    fn stream_command(&self, command: StreamCommand) -> Outcome {
+    /// `checked` says that overlaps were ruled out already.
+    fn stream_command(&self, command: StreamCommand, checked: bool) -> Outcome {
         match command {
-            StreamCommand::CreateStream { id, time, config } => self.create(id, time, *config),
-            StreamCommand::UpdateStream { id, config, .. } => self.update(id, *config),
+            StreamCommand::CreateStream { id, time, config } => {
+                self.create(id, time, *config, checked)
+            }
+            StreamCommand::UpdateStream { id, config, .. } => self.update(id, *config, checked),
             StreamCommand::DeleteStream { id } => self.delete(id),
             command => self.inside_stream(command),
         }
@@ -255,6 +263,7 @@ impl Node {
         id: u32,
         time: millstream_types::Timestamp,
         config: millstream_streams::StreamConfig,
+        checked: bool,
     ) -> Outcome {
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         if streams.by_name(&config.name).is_some() {
@@ -263,9 +272,10 @@ impl Node {
         if streams.by_id(id).is_some() {
             return Outcome::Refused(ApiError::stream_name_exist());
         }
-        if streams
-            .all()
-            .any(|cell| cell.lock().overlaps(&config.subjects))
+        if !checked
+            && streams
+                .all()
+                .any(|cell| cell.lock().overlaps(&config.subjects))
         {
             return Outcome::Refused(ApiError::stream_subject_overlap());
         }
@@ -276,16 +286,14 @@ impl Node {
         Outcome::Done
     }
 
-    fn update(&self, id: u32, config: millstream_streams::StreamConfig) -> Outcome {
+    fn update(&self, id: u32, config: millstream_streams::StreamConfig, checked: bool) -> Outcome {
         let streams = self.registry();
         let Some(cell) = streams.by_id(id) else {
             return Outcome::Refused(ApiError::stream_not_found());
         };
-        let others = streams.all().filter(|other| other.id != id);
-        if others
-            .into_iter()
-            .any(|other| other.lock().overlaps(&config.subjects))
-        {
+        let crosses =
+            |other: &Arc<StreamCell>| other.id != id && other.lock().overlaps(&config.subjects);
+        if !checked && streams.all().any(crosses) {
             return Outcome::Refused(ApiError::stream_subject_overlap());
         }
         drop(streams);
