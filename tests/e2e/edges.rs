@@ -7,18 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 
 use crate::harness::{Server, eventually, folder, text};
-
-async fn context(server: &Server) -> jetstream::Context {
-    jetstream::new(server.client().await)
-}
-
-fn config(name: &str) -> stream::Config {
-    stream::Config {
-        name: name.to_owned(),
-        subjects: vec![format!("{name}.>")],
-        ..Default::default()
-    }
-}
+use crate::jetstream::{config, context};
 
 async fn store(js: &jetstream::Context, subject: String, payload: Vec<u8>) -> u64 {
     let ack = js.publish(subject, payload.into()).await.expect("sent");

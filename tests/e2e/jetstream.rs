@@ -7,11 +7,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use crate::harness::{Server, eventually, folder};
 
-async fn context(server: &Server) -> jetstream::Context {
+pub async fn context(server: &Server) -> jetstream::Context {
     jetstream::new(server.client().await)
 }
 
-fn config(name: &str) -> stream::Config {
+pub fn config(name: &str) -> stream::Config {
     stream::Config {
         name: name.to_owned(),
         subjects: vec![format!("{name}.>")],

@@ -27,21 +27,20 @@ pub(crate) fn parse(text: &str) -> Result<Box<Query>, SqlError> {
         );
         return Err(SqlError::new(Place::START, message));
     }
-    let mut parser = Parser::new(&GenericDialect {})
-        .try_with_sql(text)
-        .map_err(|error| syntax(text, &error))?;
-    let tokens = Tokenizer::new(&GenericDialect {}, text)
-        .tokenize()
-        .map_or(0, |tokens| {
-            let count = |token: &&Token| !matches!(token, Token::Whitespace(_));
-            tokens.iter().filter(count).count()
-        });
+    let all = Tokenizer::new(&GenericDialect {}, text)
+        .tokenize_with_location()
+        .map_err(|error| syntax(text, &ParserError::from(error)))?;
+    let tokens = all
+        .iter()
+        .filter(|token| !matches!(token.token, Token::Whitespace(_)))
+        .count();
     if tokens > MAX_TOKENS {
         let message =
             format!("statement has {tokens} words and signs, at most {MAX_TOKENS} are allowed");
         return Err(SqlError::new(Place::START, message).hint("use a function for rules this long"));
     }
-    let mut statements = parser
+    let mut statements = Parser::new(&GenericDialect {})
+        .with_tokens_with_locations(all)
         .parse_statements()
         .map_err(|error| syntax(text, &error))?;
     if let Some(second) = statements.get(1) {
