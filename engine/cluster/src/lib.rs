@@ -8,6 +8,7 @@ mod catalog;
 mod command;
 mod node;
 mod registry;
+mod snapshot;
 
 pub use catalog::{
     Catalog, CatalogChange, CatalogCommand, CatalogError, ConnectorEntry, FunctionEntry,

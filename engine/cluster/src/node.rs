@@ -1,13 +1,15 @@
 //! The node's state machine: decodes each log entry, applies it, says which streams changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use bytes::{Buf, BufMut, Bytes};
-use millstream_consensus::{Entry, RestoreError, StateMachine};
-use millstream_journal::Position;
+use bytes::Bytes;
+use millstream_consensus::{Entry, RestoreError, Snapshot, StateMachine};
+use millstream_journal::{PageSource, Position};
 use millstream_streams::{
-    ApiError, Command as StreamCommand, Publish, RecordOutcome, StorageType, Stream,
+    ApiError, Command as StreamCommand, PageCache, Pages, Publish, RecordOutcome, StorageType,
+    Stream,
 };
 use millstream_types::filters_overlap;
 use tracing::error;
@@ -15,9 +17,10 @@ use tracing::error;
 use crate::catalog::Catalog;
 use crate::command::Command;
 use crate::registry::{Registry, StreamCell};
+use crate::snapshot::{self, Kept, NodeSnapshot};
 
-/// Layout version of [`Node::checkpoint`].
-const CHECKPOINT_VERSION: u8 = 1;
+/// Bytes of all streams' indexes that stay in memory though they could be read back.
+const INDEX_CACHE: usize = 128 << 20;
 
 /// What applying a command came to.
 #[derive(Debug)]
@@ -60,13 +63,23 @@ pub trait Hooks: Send + Sync {
 }
 
 /// The node's replicated state.
-#[derive(Default)]
 pub struct Node {
     streams: RwLock<Registry>,
     catalog: RwLock<Catalog>,
     /// Streams touched since the last batch ended, to wake their readers once per batch.
     touched: Mutex<Vec<Arc<StreamCell>>>,
     hooks: OnceLock<Arc<dyn Hooks>>,
+    pages: OnceLock<Pages>,
+    index_cache: usize,
+    /// Where the newest checkpoint has what did not change since.
+    kept: Arc<Mutex<Kept>>,
+    catalog_changed: Arc<AtomicBool>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self::with_index_cache(INDEX_CACHE)
+    }
 }
 
 impl std::fmt::Debug for Node {
@@ -76,6 +89,27 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
+    /// A node without streams, whose streams' indexes keep about so many bytes in memory of what they could read back.
+    #[must_use]
+    pub fn with_index_cache(bytes: usize) -> Self {
+        Self {
+            streams: RwLock::default(),
+            catalog: RwLock::default(),
+            touched: Mutex::default(),
+            hooks: OnceLock::new(),
+            pages: OnceLock::new(),
+            index_cache: bytes,
+            kept: Arc::default(),
+            catalog_changed: Arc::default(),
+        }
+    }
+
+    /// Bytes of streams' indexes that are in memory, about.
+    #[must_use]
+    pub fn index_bytes(&self) -> usize {
+        self.pages.get().map_or(0, |pages| pages.cache.used())
+    }
+
     /// Connects the node to the rest of the server, once, after recovery.
     pub fn set_hooks(&self, hooks: Arc<dyn Hooks>) {
         // A second call would mean two servers on one node; the first one stays.
@@ -133,6 +167,7 @@ impl Node {
                 if let Err(error) = result {
                     error!(target: "nats", "catalog change not applied: {error}");
                 }
+                self.catalog_changed.store(true, Ordering::Release);
                 self.hook(|hooks| hooks.catalog_changed());
                 Outcome::Done
             }
@@ -141,6 +176,7 @@ impl Node {
                 // A source that was deleted meanwhile must not leave its place to one of the same name.
                 if catalog.sources.contains_key(&source) {
                     catalog.positions.insert(source, value.to_vec());
+                    self.catalog_changed.store(true, Ordering::Release);
                 }
                 Outcome::Done
             }
@@ -279,7 +315,12 @@ impl Node {
         {
             return Outcome::Refused(ApiError::stream_subject_overlap());
         }
-        let cell = Arc::new(StreamCell::new(Stream::new(id, config, time)));
+        let cell = Arc::new(StreamCell::new(Stream::new(
+            id,
+            config,
+            time,
+            self.pages.get().cloned(),
+        )));
         streams.insert(Arc::clone(&cell));
         drop(streams);
         self.hook(|hooks| hooks.stream_changed(StreamChange::Created(cell)));
@@ -354,6 +395,7 @@ impl Node {
     }
 
     fn touch(&self, cell: Arc<StreamCell>) {
+        cell.set_changed();
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         if !touched.iter().any(|known| known.id == cell.id) {
             touched.push(cell);
@@ -390,48 +432,41 @@ impl StateMachine for Node {
         self.hook(|hooks| hooks.applied());
     }
 
-    fn checkpoint(&self) -> Vec<u8> {
-        let mut out = vec![CHECKPOINT_VERSION];
-        let catalog = self.catalog().encode();
-        put_section(&mut out, &catalog);
-        let streams = self.registry();
-        out.put_u32_le(streams.last_id);
-        out.put_u32_le(u32::try_from(streams.all().count()).unwrap_or(u32::MAX));
-        for cell in streams.all() {
-            put_section(&mut out, &cell.lock().encode_checkpoint());
+    fn restore(
+        &self,
+        root: Option<&[u8]>,
+        source: Arc<dyn PageSource>,
+    ) -> Result<(), RestoreError> {
+        let pages = self.pages.get_or_init(|| Pages {
+            source,
+            cache: Arc::new(PageCache::new(self.index_cache)),
+        });
+        if let Some(root) = root {
+            let restored = snapshot::restore(root, pages)?;
+            *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = restored.catalog;
+            *self.streams.write().unwrap_or_else(PoisonError::into_inner) = restored.streams;
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = restored.kept;
         }
-        out
+        Ok(())
     }
 
-    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
-        let broken = |why: String| RestoreError::new(why);
-        let mut rest = bytes;
-        if rest.remaining() < 1 {
-            return Err(broken("checkpoint is empty".to_owned()));
-        }
-        let version = rest.get_u8();
-        if version != CHECKPOINT_VERSION {
-            return Err(broken(format!(
-                "checkpoint version {version} is newer than this build reads (1)"
-            )));
-        }
-        let short = || broken("checkpoint is cut short".to_owned());
-        let catalog = take_section(&mut rest).ok_or_else(short)?;
-        let catalog = Catalog::decode(catalog).map_err(|error| broken(error.to_string()))?;
-        if rest.remaining() < 8 {
-            return Err(short());
-        }
-        let mut registry = Registry::default();
-        registry.last_id = rest.get_u32_le();
-        for _ in 0..rest.get_u32_le() {
-            let section = take_section(&mut rest).ok_or_else(short)?;
-            let stream =
-                Stream::decode_checkpoint(section).map_err(|error| broken(error.to_string()))?;
-            registry.insert(Arc::new(StreamCell::new(stream)));
-        }
-        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
-        *self.streams.write().unwrap_or_else(PoisonError::into_inner) = registry;
-        Ok(())
+    fn snapshot(&self, doomed: &BTreeSet<u32>) -> Box<dyn Snapshot> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let moves = kept.catalog.is_none_or(|at| doomed.contains(&at.file));
+        drop(kept);
+        let changed = self.catalog_changed.swap(false, Ordering::AcqRel);
+        let catalog = (changed || moves).then(|| self.catalog().encode());
+        let streams = self.registry();
+        let cells: Vec<_> = streams.all().cloned().collect();
+        let kept = Arc::clone(&self.kept);
+        let changed = Arc::clone(&self.catalog_changed);
+        Box::new(NodeSnapshot::new(
+            streams.last_id,
+            (catalog, changed),
+            &cells,
+            kept,
+            doomed,
+        ))
     }
 
     fn dead_files(&self, files: &[u32]) -> Vec<u32> {
@@ -445,19 +480,4 @@ impl StateMachine for Node {
             .filter(|file| live.get(file).copied().unwrap_or(0) == 0)
             .collect()
     }
-}
-
-fn put_section(out: &mut Vec<u8>, section: &[u8]) {
-    out.put_u64_le(section.len() as u64);
-    out.put_slice(section);
-}
-
-fn take_section<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    if rest.remaining() < 8 {
-        return None;
-    }
-    let length = usize::try_from(rest.get_u64_le()).ok()?;
-    let (section, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some(section)
 }

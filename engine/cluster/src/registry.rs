@@ -1,6 +1,7 @@
 //! The set of streams, and one stream with what belongs to it on this node.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub struct StreamCell {
     stream: Mutex<Stream>,
     memory: Mutex<Frames>,
     waiting: Mutex<Vec<Arc<Notify>>>,
+    /// Since the last snapshot.
+    changed: AtomicBool,
 }
 
 /// The frames of a memory stream.
@@ -41,7 +44,24 @@ impl StreamCell {
             stream: Mutex::new(stream),
             memory: Mutex::default(),
             waiting: Mutex::default(),
+            changed: AtomicBool::new(true),
         }
+    }
+
+    /// A stream as a checkpoint has it.
+    pub(crate) fn restored(stream: Stream) -> Self {
+        let cell = Self::new(stream);
+        cell.changed.store(false, Ordering::Relaxed);
+        cell
+    }
+
+    pub(crate) fn set_changed(&self) {
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// Whether it changed since this was asked last.
+    pub(crate) fn take_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::AcqRel)
     }
 
     /// The stream's state. Keep it short and never across an await: publishes of this stream wait for it.

@@ -1,25 +1,27 @@
 //! The one-voter group: the journal's commits are its commits.
 //!
-//! Two threads: the journal writes and syncs, the apply thread applies and answers. The next batch syncs while the last
-//! one is applied. A small batch that finds the apply thread idle is applied on the journal's thread at once: waking
+//! Three threads: the journal writes and syncs, the apply thread applies and answers, the checkpoint thread stores
+//! snapshots (see `saver`). The next batch syncs while the last one is applied. A small batch that finds the apply thread idle is applied on the journal's thread at once: waking
 //! another thread would take longer, and a lone publisher waits for it.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use millstream_journal::{
-    Checkpoint, CheckpointError, Committed, Frame, Journal, Position, ReadError, Storage,
-    read_checkpoint, write_checkpoint,
+    AppendError, Checkpoint, CheckpointError, Committed, Frame, Journal, LOCAL, PageSource,
+    Position, ReadError, Storage, read_checkpoint,
 };
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::error::{OpenError, ProposeError};
 use crate::machine::{Entry, StateMachine};
+use crate::saver::{Busy, Save, Saver, Source};
 
 /// The data group of this node. More groups come with replication.
 const GROUP: u32 = 1;
@@ -93,10 +95,18 @@ impl<O> Jobs<O> {
 
 type Done<O> = Box<dyn FnOnce(Result<O, ProposeError>) + Send>;
 
+/// What comes back with a frame.
+pub(crate) enum Ticket<O> {
+    /// A command.
+    Entry(Done<O>),
+    /// A page of this node's index.
+    Local(Box<dyn FnOnce(Result<Position, AppendError>) + Send>),
+}
+
 enum Job<O> {
-    Batch(Vec<Committed<Done<O>>>),
-    /// Tells when it is done, where somebody waits.
-    Checkpoint(Option<SyncSender<()>>),
+    Batch(Vec<Committed<Ticket<O>>>),
+    /// Tells when it is done, where somebody waits; `false` when it has to be asked for again.
+    Checkpoint(Option<SyncSender<bool>>),
 }
 
 /// A group's handle; cheap to clone.
@@ -105,9 +115,11 @@ pub struct Group<S: StateMachine> {
 }
 
 struct Inner<S: StateMachine> {
-    journal: Journal<Done<S::Outcome>>,
+    journal: Journal<Ticket<S::Outcome>>,
     jobs: Mutex<Option<Jobs<S::Outcome>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    busy: Arc<Busy>,
+    closing: AtomicBool,
 }
 
 impl<S: StateMachine> Drop for Inner<S> {
@@ -138,65 +150,55 @@ impl<S: StateMachine> Group<S> {
     /// # Errors
     /// When the store cannot be read, is damaged, or was written by a newer build.
     pub fn open(options: Options, machine: Arc<S>) -> Result<Self, OpenError> {
-        let storage = options.storage;
-        let (after, unusable) = restore(&*storage, &*machine)?;
-        let mut reached = after;
         let (sender, queue) = sync_channel(APPLY_QUEUE);
         let jobs = Jobs {
             sender,
             pending: Arc::default(),
         };
-        let committed = jobs.clone();
         let slot = Arc::new(OnceLock::<Mutex<Applier<S>>>::new());
-        let applier = Arc::clone(&slot);
-        let mut replayed: u64 = 0;
-        let journal = Journal::open(
-            &options.journal,
-            Arc::clone(&storage),
-            after,
-            &mut |frame| {
-                let entry = Entry {
-                    position: frame.position,
-                    index: frame.index,
-                    body: &frame.body,
-                };
-                machine.apply(entry);
-                reached = Some((frame.position, frame.index));
-                replayed += 1;
-                Ok(())
-            },
-            move |batch| deliver(&applier, &committed, batch),
-        )
-        .map_err(|error| match error {
-            millstream_journal::OpenError::Missing(_) if unusable => {
-                CheckpointError::Damaged.into()
-            }
-            error => OpenError::from(error),
-        })?;
-        machine.applied();
-        if replayed > 0 {
-            info!(target: "nats", "Recovered {replayed} log entries after the checkpoint");
-        }
-        let saved = after.map(|(position, _)| position);
-        let journal_of = journal.clone();
+        let opened = open_log(&options, &machine, &slot, &jobs)?;
+        let (saves, to_save) = channel();
+        let busy = Arc::<Busy>::default();
+        let doomed = Arc::<Mutex<BTreeSet<u32>>>::default();
+        let saver = Saver {
+            machine: Arc::clone(&machine),
+            journal: opened.journal.clone(),
+            storage: options.storage,
+            busy: Arc::clone(&busy),
+            doomed: Arc::clone(&doomed),
+            newest: None,
+        };
+        let journal = opened.journal.clone();
         slot.get_or_init(|| {
             Mutex::new(Applier {
                 machine,
-                journal: journal_of,
-                storage,
-                reached,
-                saved,
+                journal: opened.journal,
+                reached: opened.reached,
+                saved: opened.saved,
+                since: opened.since,
+                interval: options.journal.file_size,
+                saves,
+                busy: Arc::clone(&busy),
+                doomed,
             })
         });
         let pending = Arc::clone(&jobs.pending);
-        let thread = thread::Builder::new()
-            .name("apply".to_owned())
-            .spawn(move || run(&slot, &pending, &queue))
-            .map_err(OpenError::Thread)?;
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(work)
+                .map_err(OpenError::Thread)
+        };
+        let threads = vec![
+            spawn("checkpoint", Box::new(move || saver.run(&to_save)))?,
+            spawn("apply", Box::new(move || run(&slot, &pending, &queue)))?,
+        ];
         let inner = Inner {
             journal,
             jobs: Mutex::new(Some(jobs)),
-            thread: Mutex::new(Some(thread)),
+            threads: Mutex::new(threads),
+            busy,
+            closing: AtomicBool::new(false),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -206,6 +208,9 @@ impl<S: StateMachine> Group<S> {
     /// Proposes a command. `done` gets its outcome on one of the group's threads, or an error here when the log refuses
     /// at once. It must not block, and not wait for the group.
     pub fn propose_with(&self, proposal: Proposal, done: Done<S::Outcome>) {
+        if self.inner.closing.load(Ordering::Acquire) {
+            return done(Err(AppendError::Closed.into()));
+        }
         let frame = Frame {
             group: GROUP,
             term: TERM,
@@ -214,10 +219,12 @@ impl<S: StateMachine> Group<S> {
             head: proposal.head,
             body: proposal.body,
             durable: proposal.durable,
-            ticket: done,
+            ticket: Ticket::Entry(done),
         };
-        if let Err((error, frame)) = self.inner.journal.append(frame) {
-            (frame.ticket)(Err(error.into()));
+        if let Err((error, frame)) = self.inner.journal.append(frame)
+            && let Ticket::Entry(done) = frame.ticket
+        {
+            done(Err(error.into()));
         }
     }
 
@@ -247,25 +254,32 @@ impl<S: StateMachine> Group<S> {
 
     /// Takes a checkpoint of everything applied and waits until it is safe.
     pub fn checkpoint_now(&self) {
-        let (done, wait) = sync_channel(1);
-        let jobs = self
-            .inner
-            .jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(jobs) = jobs
-            && jobs.send(Job::Checkpoint(Some(done))).is_ok()
-        {
-            // An error means that the apply thread ended, which it logged.
-            let _ended = wait.recv();
+        loop {
+            let (done, wait) = sync_channel(1);
+            let jobs = self
+                .inner
+                .jobs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            let Some(jobs) = jobs else { return };
+            if jobs.send(Job::Checkpoint(Some(done))).is_err() {
+                return;
+            }
+            // An error means that a thread ended, which it logged.
+            match wait.recv() {
+                Ok(false) => self.inner.busy.wait_idle(),
+                Ok(true) | Err(_) => return,
+            }
         }
     }
 
-    /// Commits and applies what waits, takes a last checkpoint, and ends both threads.
+    /// Commits and applies what waits, takes a last checkpoint, and ends all threads.
     pub fn shutdown(&self) {
-        self.inner.journal.close();
+        self.inner.closing.store(true, Ordering::Release);
+        self.wait_for_log();
         self.checkpoint_now();
+        self.inner.journal.close();
         drop(
             self.inner
                 .jobs
@@ -273,16 +287,40 @@ impl<S: StateMachine> Group<S> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        let thread = self
-            .inner
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            error!(target: "nats", "apply thread panicked");
+        let threads = std::mem::take(
+            &mut *self
+                .inner
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        // The checkpoint thread ends when the apply thread has.
+        for thread in threads.into_iter().rev() {
+            if thread.join().is_err() {
+                error!(target: "nats", "a thread of the log panicked");
+            }
+        }
+    }
+
+    /// Waits until everything queued by now is written and handed to the apply thread.
+    fn wait_for_log(&self) {
+        let (tell, wait) = sync_channel(1);
+        let frame = Frame {
+            group: LOCAL,
+            term: 0,
+            stream: 0,
+            count: 0,
+            head: Bytes::new(),
+            body: Bytes::new(),
+            durable: false,
+            ticket: Ticket::Local(Box::new(move |_| {
+                // Sent once to one who waits.
+                let _gone = tell.send(());
+            })),
+        };
+        if self.inner.journal.append(frame).is_ok() {
+            // An error means that the journal's thread ended, which it logged.
+            let _ended = wait.recv();
         }
     }
 
@@ -298,39 +336,100 @@ impl<S: StateMachine> Group<S> {
     }
 }
 
+/// A log that is open, and where it stands.
+struct Opened<O> {
+    journal: Journal<Ticket<O>>,
+    /// The last frame of the log.
+    reached: Option<(Position, u64)>,
+    /// The last frame that the checkpoint covers.
+    saved: Option<Position>,
+    /// Bytes of commands replayed.
+    since: u64,
+}
+
+/// Restores the checkpoint, replays what comes after it, and starts the journal.
+fn open_log<S: StateMachine>(
+    options: &Options,
+    machine: &Arc<S>,
+    applier: &Arc<OnceLock<Mutex<Applier<S>>>>,
+    jobs: &Jobs<S::Outcome>,
+) -> Result<Opened<S::Outcome>, OpenError> {
+    let source = Arc::new(Source::new(Arc::clone(&options.storage)));
+    let pages: Arc<dyn PageSource> = Arc::<Source<_>>::clone(&source);
+    let (after, unusable) = restore(&*options.storage, &**machine, pages)?;
+    let mut reached = after;
+    let (mut replayed, mut since) = (0u64, 0);
+    let (applier, committed) = (Arc::clone(applier), jobs.clone());
+    let journal = Journal::open(
+        &options.journal,
+        Arc::clone(&options.storage),
+        after,
+        &mut |frame| {
+            reached = Some((frame.position, frame.index));
+            if frame.group != LOCAL {
+                machine.apply(Entry {
+                    position: frame.position,
+                    index: frame.index,
+                    body: &frame.body,
+                });
+                replayed += 1;
+                since += u64::from(frame.position.len);
+            }
+            Ok(())
+        },
+        move |batch| deliver(&applier, &committed, batch),
+    )
+    .map_err(|error| match error {
+        millstream_journal::OpenError::Missing(_) if unusable => CheckpointError::Damaged.into(),
+        error => OpenError::from(error),
+    })?;
+    // Set once, here.
+    let _set = source.journal.set(journal.clone());
+    machine.applied();
+    if replayed > 0 {
+        info!(target: "nats", "Recovered {replayed} log entries after the checkpoint");
+    }
+    Ok(Opened {
+        journal,
+        reached,
+        saved: after.map(|(position, _)| position),
+        since,
+    })
+}
+
 /// Gives the machine the newest usable checkpoint; answers the last entry it covers, and whether there were checkpoints
 /// and none was usable. Then the whole log is replayed, if it still has its first file.
 fn restore<S: StateMachine>(
     storage: &dyn Storage,
     machine: &S,
+    pages: Arc<dyn PageSource>,
 ) -> Result<(Option<(Position, u64)>, bool), OpenError> {
-    let checkpoint = match read_checkpoint(storage) {
-        Err(CheckpointError::Damaged) => return Ok((None, true)),
-        other => other?,
+    let (checkpoint, unusable): (Option<Checkpoint>, bool) = match read_checkpoint(storage) {
+        Err(CheckpointError::Damaged) => (None, true),
+        other => (other?, false),
     };
-    let Some(checkpoint) = checkpoint else {
-        return Ok((None, false));
-    };
-    machine.restore(&checkpoint.bytes)?;
-    Ok((Some((checkpoint.position, checkpoint.index)), false))
+    let root = checkpoint.as_ref().map(|checkpoint| &checkpoint.bytes[..]);
+    machine.restore(root, pages)?;
+    let after = checkpoint.map(|checkpoint| (checkpoint.position, checkpoint.index));
+    Ok((after, unusable))
 }
 
 /// Has a committed batch applied, here or on the apply thread; called on the journal's thread.
 fn deliver<S: StateMachine>(
     applier: &OnceLock<Mutex<Applier<S>>>,
     jobs: &Jobs<S::Outcome>,
-    batch: Vec<Committed<Done<S::Outcome>>>,
+    batch: Vec<Committed<Ticket<S::Outcome>>>,
 ) {
     let small = batch.len() <= INLINE_FRAMES
         && batch.iter().map(|frame| frame.body.len()).sum::<usize>() <= INLINE_BYTES;
     let idle = jobs.pending.load(Ordering::Acquire) == 0;
     let job = match applier.get() {
         Some(applier) if small && idle => {
-            let rotated = applier
+            let due = applier
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .batch(batch);
-            if !rotated {
+            if !due {
                 return;
             }
             Job::Checkpoint(None)
@@ -347,9 +446,12 @@ fn deliver<S: StateMachine>(
                 .begin_close();
         }
         if let Job::Batch(batch) = job {
-            batch
-                .into_iter()
-                .for_each(|frame| (frame.ticket)(Err(ProposeError::Closed)));
+            for frame in batch {
+                match frame.ticket {
+                    Ticket::Entry(done) => done(Err(ProposeError::Closed)),
+                    Ticket::Local(tell) => tell(Err(AppendError::Closed)),
+                }
+            }
         }
     }
 }
@@ -371,14 +473,10 @@ fn run<S: StateMachine>(
         match job {
             Job::Batch(batch) => {
                 if applier.batch(batch) {
-                    applier.checkpoint();
+                    applier.checkpoint(None);
                 }
             }
-            Job::Checkpoint(done) => {
-                applier.checkpoint();
-                // Whoever asked may have given up.
-                let _gone = done.map(|done| done.send(()));
-            }
+            Job::Checkpoint(done) => applier.checkpoint(done),
         }
         drop(applier);
         pending.fetch_sub(1, Ordering::AcqRel);
@@ -387,73 +485,83 @@ fn run<S: StateMachine>(
 
 struct Applier<S: StateMachine> {
     machine: Arc<S>,
-    journal: Journal<Done<S::Outcome>>,
-    storage: Arc<dyn Storage>,
-    /// The last durable entry applied.
+    journal: Journal<Ticket<S::Outcome>>,
+    /// The last durable frame handled.
     reached: Option<(Position, u64)>,
-    /// The last durable entry that the newest checkpoint covers.
+    /// The last durable frame that the newest checkpoint covers.
     saved: Option<Position>,
+    /// Bytes of entries since the last snapshot.
+    since: u64,
+    /// After how many it is time for the next one.
+    interval: u64,
+    saves: Sender<Save>,
+    busy: Arc<Busy>,
+    doomed: Arc<Mutex<BTreeSet<u32>>>,
 }
 
 impl<S: StateMachine> Applier<S> {
-    /// Applies a batch and answers its proposers; `true` when the log went on to another file, so that it is time for a
-    /// checkpoint.
-    fn batch(&mut self, batch: Vec<Committed<Done<S::Outcome>>>) -> bool {
-        let file = |reached: &Option<(Position, u64)>| reached.map(|(position, _)| position.file);
-        let before = file(&self.reached);
+    /// Applies a batch and answers its proposers; `true` when it is time for a checkpoint.
+    fn batch(&mut self, batch: Vec<Committed<Ticket<S::Outcome>>>) -> bool {
         for frame in batch {
-            match frame.result {
-                Err(error) => (frame.ticket)(Err(error.into())),
-                Ok(()) => {
-                    let entry = Entry {
-                        position: frame.position,
-                        index: frame.index,
-                        body: &frame.body,
-                    };
-                    let outcome = self.machine.apply(entry);
-                    if frame.index > 0 {
-                        self.reached = Some((frame.position, frame.index));
+            if frame.result.is_ok() && frame.index > 0 {
+                self.reached = Some((frame.position, frame.index));
+            }
+            match frame.ticket {
+                Ticket::Local(tell) => tell(frame.result.map(|()| frame.position)),
+                Ticket::Entry(done) => match frame.result {
+                    Err(error) => done(Err(error.into())),
+                    Ok(()) => {
+                        let entry = Entry {
+                            position: frame.position,
+                            index: frame.index,
+                            body: &frame.body,
+                        };
+                        let outcome = self.machine.apply(entry);
+                        if frame.index > 0 {
+                            self.since += u64::from(frame.position.len);
+                        }
+                        done(Ok(outcome));
                     }
-                    (frame.ticket)(Ok(outcome));
-                }
+                },
             }
         }
         self.machine.applied();
-        before.is_some() && before != file(&self.reached)
+        self.since >= self.interval
     }
 
-    fn checkpoint(&mut self) {
-        let Some((position, index)) = self.reached else {
-            return;
+    /// Takes a snapshot and has it stored, unless one is being stored or nothing happened since the last one. Whoever waits is
+    /// told `false` when it has to ask again.
+    fn checkpoint(&mut self, done: Option<SyncSender<bool>>) {
+        let answer = |done: Option<SyncSender<bool>>, finished| {
+            // Whoever asked may have given up.
+            let _gone = done.map(|done| done.send(finished));
         };
-        if self.saved == Some(position) {
-            return;
+        let Some((position, index)) = self
+            .reached
+            .filter(|(position, _)| self.saved != Some(*position))
+        else {
+            return answer(done, true);
+        };
+        if !self.busy.take() {
+            return answer(done, false);
         }
-        let bytes = self.machine.checkpoint();
-        if let Err(error) = write_checkpoint(
-            &*self.storage,
-            &Checkpoint {
-                position,
-                index,
-                bytes,
-            },
-        ) {
-            error!(target: "nats", "checkpoint is not written, the next start takes longer: {error}");
-            return;
-        }
-        // The checkpoint before this one stays usable, so only files from before that one may go.
-        let oldest = self.saved.replace(position).map_or(0, |saved| saved.file);
-        let old: Vec<u32> = self
-            .journal
-            .files()
-            .iter()
-            .map(|file| file.id)
-            .filter(|id| *id < oldest)
-            .collect();
-        for id in self.machine.dead_files(&old) {
-            if let Err(error) = self.journal.remove(id) {
-                error!(target: "nats", "dead journal file {id} is not removed: {error}");
-            }
+        let doomed = self
+            .doomed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let save = Save {
+            snapshot: self.machine.snapshot(&doomed),
+            position,
+            index,
+            done,
+        };
+        self.saved = Some(position);
+        self.since = 0;
+        if let Err(lost) = self.saves.send(save) {
+            error!(target: "nats", "checkpoint is not written: the checkpoint thread is gone");
+            self.busy.give_back();
+            answer(lost.0.done, true);
         }
     }
 }

@@ -7,10 +7,11 @@
 mod error;
 mod group;
 mod machine;
+mod saver;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::{OpenError, ProposeError, RestoreError};
 pub use group::{Group, Options, Proposal, Status};
-pub use machine::{Entry, StateMachine};
+pub use machine::{Entry, Snapshot, StateMachine, StoredPage};

@@ -1,7 +1,10 @@
 //! What a group drives.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
-use millstream_journal::Position;
+use millstream_journal::{PageSource, Position};
 
 use crate::error::RestoreError;
 
@@ -27,15 +30,43 @@ pub trait StateMachine: Send + Sync + 'static {
     /// A batch was applied and its proposers were answered.
     fn applied(&self);
 
-    /// The whole state.
-    fn checkpoint(&self) -> Vec<u8>;
-
-    /// Takes the state of a checkpoint.
+    /// Begins with the state of a checkpoint, or with none. Pages are read back through `pages`, now and later.
     ///
     /// # Errors
-    /// When it is damaged or newer than this build.
-    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
+    /// When the checkpoint is damaged or newer than this build.
+    fn restore(&self, root: Option<&[u8]>, pages: Arc<dyn PageSource>) -> Result<(), RestoreError>;
+
+    /// The state as it is, for a checkpoint. On the apply thread, so it must be cheap: storing it happens elsewhere. Pages in
+    /// `doomed` files are to be stored anew. There is one snapshot at a time.
+    fn snapshot(&self, doomed: &BTreeSet<u32>) -> Box<dyn Snapshot>;
 
     /// Which of these journal files nothing in the state points to.
     fn dead_files(&self, files: &[u32]) -> Vec<u32>;
+}
+
+/// A part of the state that is stored on its own.
+#[derive(Clone, Debug)]
+pub struct StoredPage {
+    /// Which stream it is of, for tools.
+    pub stream: u32,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// The state at one moment, while it is being stored: pages first, then the root that names their places.
+pub trait Snapshot: Send {
+    /// The next pages to be stored, about `limit` bytes of them; none when all are.
+    fn next_pages(&mut self, limit: usize) -> Vec<StoredPage>;
+
+    /// Where the pages answered last lie.
+    fn pages_stored(&mut self, positions: &[Position]);
+
+    /// The root, once all pages have a place.
+    fn root(&mut self) -> Vec<u8>;
+
+    /// The files that hold its pages.
+    fn page_files(&self) -> BTreeSet<u32>;
+
+    /// The checkpoint is safe; or it could not be written, and what changed since the last one is to be stored again.
+    fn finish(self: Box<Self>, safe: bool);
 }

@@ -1,14 +1,23 @@
 //! A tiny machine: the list of what was applied, which file each item is in, and which are live.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use millstream_journal::{CheckpointError, DiskStorage, Fault, MemoryStorage, Storage};
+use millstream_journal::{
+    CheckpointError, DiskStorage, Fault, MemoryStorage, PageSource, Position, Storage,
+};
 
-use crate::{Entry, Group, OpenError, Options, Proposal, ProposeError, RestoreError, StateMachine};
+use crate::{
+    Entry, Group, OpenError, Options, Proposal, ProposeError, RestoreError, Snapshot, StateMachine,
+    StoredPage,
+};
+
+/// What is in the list, and the file each item came in.
+type Items = Vec<(u32, String)>;
 
 #[derive(Debug, Default)]
-struct List(Mutex<Vec<(u32, String)>>);
+struct List(Mutex<Items>);
 
 impl List {
     fn items(&self) -> Vec<String> {
@@ -19,6 +28,37 @@ impl List {
             .map(|(_, item)| item.clone())
             .collect()
     }
+}
+
+/// One page with all items; the root is its place.
+struct ListSnapshot {
+    page: Option<Bytes>,
+    place: Option<Position>,
+}
+
+impl Snapshot for ListSnapshot {
+    fn next_pages(&mut self, _: usize) -> Vec<StoredPage> {
+        let page = self.page.take();
+        page.map(|bytes| StoredPage { stream: 1, bytes })
+            .into_iter()
+            .collect()
+    }
+
+    fn pages_stored(&mut self, positions: &[Position]) {
+        self.place = Some(positions[0]);
+    }
+
+    fn root(&mut self) -> Vec<u8> {
+        let mut root = Vec::new();
+        self.place.expect("stored").encode(&mut root);
+        root
+    }
+
+    fn page_files(&self) -> BTreeSet<u32> {
+        self.place.iter().map(|place| place.file).collect()
+    }
+
+    fn finish(self: Box<Self>, _: bool) {}
 }
 
 impl StateMachine for List {
@@ -37,22 +77,30 @@ impl StateMachine for List {
 
     fn applied(&self) {}
 
-    fn checkpoint(&self) -> Vec<u8> {
-        let list = self.0.lock().expect("unpoisoned");
-        list.iter()
-            .flat_map(|(file, item)| format!("{file} {item}\n").into_bytes())
-            .collect()
-    }
-
-    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
-        let text = String::from_utf8(bytes.to_vec())
-            .map_err(|error| RestoreError::new(error.to_string()))?;
+    fn restore(&self, root: Option<&[u8]>, pages: Arc<dyn PageSource>) -> Result<(), RestoreError> {
+        let Some(mut root) = root else { return Ok(()) };
+        let broken = |error: &dyn std::fmt::Display| RestoreError::new(error.to_string());
+        let place = Position::decode(&mut root).ok_or_else(|| broken(&"no place"))?;
+        let page = pages.read(place).map_err(|error| broken(&error))?;
+        let text = String::from_utf8(page.to_vec()).map_err(|error| broken(&error))?;
         let parse = |line: &str| {
             line.split_once(' ')
                 .map(|(file, item)| (file.parse().unwrap_or(0), item.to_owned()))
         };
         *self.0.lock().expect("unpoisoned") = text.lines().filter_map(parse).collect();
         Ok(())
+    }
+
+    fn snapshot(&self, _: &BTreeSet<u32>) -> Box<dyn Snapshot> {
+        let list = self.0.lock().expect("unpoisoned");
+        let page: Vec<u8> = list
+            .iter()
+            .flat_map(|(file, item)| format!("{file} {item}\n").into_bytes())
+            .collect();
+        Box::new(ListSnapshot {
+            page: Some(Bytes::from(page)),
+            place: None,
+        })
     }
 
     fn dead_files(&self, files: &[u32]) -> Vec<u32> {
@@ -295,12 +343,12 @@ impl StateMachine for Panics {
 
     fn applied(&self) {}
 
-    fn checkpoint(&self) -> Vec<u8> {
-        Vec::new()
+    fn restore(&self, _: Option<&[u8]>, _: Arc<dyn PageSource>) -> Result<(), RestoreError> {
+        Ok(())
     }
 
-    fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
-        Ok(())
+    fn snapshot(&self, _: &BTreeSet<u32>) -> Box<dyn Snapshot> {
+        unreachable!("the machine panicked before")
     }
 
     fn dead_files(&self, _: &[u32]) -> Vec<u32> {

@@ -13,7 +13,7 @@ use crate::error::{AppendError, OpenError, ReadError};
 use crate::frame::{FRAME_HEADER, is_whole, read_frame_header};
 use crate::position::Position;
 use crate::recover::{Files, Recovered, Replayed, file_name, recover};
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageFile};
 use crate::tail::Tail;
 use crate::writer::{Committed, Frame, Sink, Writer};
 
@@ -218,28 +218,7 @@ impl<T: Send + 'static> Journal<T> {
                 .cloned()
                 .ok_or(ReadError::Missing(position.file))?
         };
-        let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
-        let mut bytes = vec![0; FRAME_HEADER + position.len as usize];
-        let count = file
-            .read_at(&mut bytes, offset)
-            .map_err(|source| ReadError::Io {
-                file: position.file,
-                offset,
-                source,
-            })?;
-        let damaged = || ReadError::Damaged {
-            file: position.file,
-            offset,
-        };
-        if count < bytes.len() {
-            return Err(damaged());
-        }
-        let header = read_frame_header(&bytes).ok_or_else(damaged)?;
-        let (head, body) = bytes.split_at(FRAME_HEADER);
-        if header.len != position.len || !is_whole(head, body, header.crc) {
-            return Err(damaged());
-        }
-        Ok(Bytes::from(bytes).slice(FRAME_HEADER..))
+        read_frame(&*file, position)
     }
 
     /// All files, oldest first.
@@ -337,4 +316,30 @@ impl<T: Send + 'static> Journal<T> {
             tracing::error!(target: "nats", "journal thread panicked");
         }
     }
+}
+
+/// The body at a position of a file, verified.
+pub(crate) fn read_frame(file: &dyn StorageFile, position: Position) -> Result<Bytes, ReadError> {
+    let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
+    let mut bytes = vec![0; FRAME_HEADER + position.len as usize];
+    let count = file
+        .read_at(&mut bytes, offset)
+        .map_err(|source| ReadError::Io {
+            file: position.file,
+            offset,
+            source,
+        })?;
+    let damaged = || ReadError::Damaged {
+        file: position.file,
+        offset,
+    };
+    if count < bytes.len() {
+        return Err(damaged());
+    }
+    let header = read_frame_header(&bytes).ok_or_else(damaged)?;
+    let (head, body) = bytes.split_at(FRAME_HEADER);
+    if header.len != position.len || !is_whole(head, body, header.crc) {
+        return Err(damaged());
+    }
+    Ok(Bytes::from(bytes).slice(FRAME_HEADER..))
 }

@@ -13,6 +13,7 @@ use tracing::{error, warn};
 use crate::error::AppendError;
 use crate::frame::{FILE_HEADER, FRAME_HEADER, frame_header};
 use crate::journal::Inner;
+use crate::page::LOCAL;
 use crate::position::Position;
 use crate::recover::{Active, create_file};
 
@@ -309,6 +310,7 @@ impl<T: Send + 'static> Writer<T> {
             self.inner.last_index.store(index, Ordering::Relaxed);
         }
         let start = done.len();
+        let local: Vec<bool> = frames.iter().map(|frame| frame.group == LOCAL).collect();
         for (frame, (position, index)) in frames.into_iter().zip(places) {
             let result = if frame.durable {
                 result.clone()
@@ -327,12 +329,18 @@ impl<T: Send + 'static> Writer<T> {
                 ticket: frame.ticket,
             });
         }
-        let safe = done[start..]
+        self.remember(&done[start..], &local);
+    }
+
+    /// Keeps what was written for readers; not pages of the index, which are in memory where they are used.
+    fn remember(&self, done: &[Committed<T>], local: &[bool]) {
+        let safe = done
             .iter()
-            .filter(|frame| frame.index > 0 && frame.result.is_ok());
+            .zip(local)
+            .filter(|(frame, local)| !**local && frame.index > 0 && frame.result.is_ok());
         self.inner
             .tail
-            .extend(safe.map(|frame| (frame.position, frame.body.clone())));
+            .extend(safe.map(|(frame, _)| (frame.position, frame.body.clone())));
     }
 
     fn write_and_sync(&self, frames: &[Frame<T>], batch: u64) -> Result<(), AppendError> {

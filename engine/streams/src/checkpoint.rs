@@ -1,42 +1,234 @@
-//! A stream's state as bytes, and back.
+//! A stream's state as bytes, and back: a root, and the pages it names.
 //!
-//! Layout, version 1: `u8` version, then in order: number, creation time, configuration as JSON, last message id; subjects
-//! (texts by number, free numbers), first and last sequence, last time, runs (file, offset, length, time, and per message:
-//! gap to the sequence before, offset, size, subject); remembered ids; consumers. Counts, gaps and numbers are LEB128, times
-//! and hashes 8 bytes little endian.
+//! Taking a snapshot costs a reference per changed page and a copy of what is small; pages are encoded and stored while the
+//! stream goes on, and the root is written when all of them have a place.
+//!
+//! Layout of the root, version 2: `u8` version, then in order: number, creation time, configuration as JSON, last message id;
+//! first and last sequence, messages, bytes, last time, bytes per file, far links; subject numbers given and
+//! the place of each page of them; chunks (number, live messages, last time, place); remembered ids; consumers. Counts, gaps and
+//! numbers are LEB128, times and hashes 8 bytes little endian. Pages: see `chunk` and `subjects`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use millstream_journal::Position;
 use millstream_types::Timestamp;
 
-use crate::chunk::Meta;
+use crate::chunk::{Chunk, SPAN};
 use crate::codec::{CheckpointError, Reader, put_bytes, put_fixed, put_number};
 use crate::config::{StorageType, StreamConfig};
-use crate::consumer::{Consumer, Span};
+use crate::consumer::{self, Consumer};
 use crate::consumer_config::ConsumerConfig;
 use crate::dedup::Dedup;
-use crate::log::{Log, Size};
+use crate::log::{Counts, Log, Span};
+use crate::pages::{Pages, Slot, encoded, put_position, read_position};
 use crate::ranges::Ranges;
 use crate::stream::Stream;
-use crate::subjects::Subjects;
+use crate::subjects::{SubjectPage, Subjects};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-/// Messages next to each other that came in one frame: its position and time, and per message the gap before it.
-type Frame = ((Position, Timestamp), Vec<(u64, Meta)>);
+/// What a chunk is without its page.
+#[derive(Clone, Copy, Debug)]
+struct ChunkInfo {
+    no: u64,
+    live: usize,
+    last_time: Timestamp,
+}
+
+/// A changed page, and its place among the snapshot's pages.
+#[derive(Debug)]
+enum Changed {
+    Chunk(usize, Arc<Chunk>),
+    Subjects(usize, Arc<SubjectPage>),
+}
+
+/// A stream's state at one moment, to be stored while the stream goes on.
+#[derive(Debug)]
+pub struct StreamSnapshot {
+    /// The stream's number.
+    pub stream: u32,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    chunks: Vec<(ChunkInfo, Option<Position>)>,
+    subjects: Vec<Option<Position>>,
+    changed: Vec<Changed>,
+    stored: usize,
+}
+
+impl StreamSnapshot {
+    /// The next changed pages to be stored, about `limit` bytes of them; none when all have a place.
+    pub fn next_pages(&self, limit: usize) -> Vec<Vec<u8>> {
+        let mut bytes = 0;
+        let mut pages = Vec::new();
+        for changed in &self.changed[self.stored..] {
+            if bytes >= limit {
+                break;
+            }
+            let page = match changed {
+                Changed::Chunk(_, page) => encoded(&**page),
+                Changed::Subjects(_, page) => encoded(&**page),
+            };
+            bytes += page.len();
+            pages.push(page);
+        }
+        pages
+    }
+
+    /// How many pages have no place yet.
+    #[must_use]
+    pub fn pages_left(&self) -> usize {
+        self.changed.len() - self.stored
+    }
+
+    /// Where the pages answered last lie.
+    pub fn pages_stored(&mut self, positions: &[Position]) {
+        for (changed, at) in self.changed[self.stored..].iter().zip(positions) {
+            match changed {
+                Changed::Chunk(number, _) => self.chunks[*number].1 = Some(*at),
+                Changed::Subjects(number, _) => self.subjects[*number] = Some(*at),
+            }
+        }
+        self.stored += positions.len();
+    }
+
+    /// The root. All pages have a place by now.
+    ///
+    /// # Panics
+    /// When they have not.
+    #[must_use]
+    pub fn root(&self) -> Vec<u8> {
+        const PLACED: &str = "invariant: every page was stored before the root";
+        let mut out = self.head.clone();
+        put_number(&mut out, self.subjects.len() as u64);
+        for at in &self.subjects {
+            put_position(&mut out, at.expect(PLACED));
+        }
+        put_number(&mut out, self.chunks.len() as u64);
+        let mut before = 0;
+        for (info, at) in &self.chunks {
+            put_number(&mut out, info.no - before);
+            put_number(&mut out, info.live as u64);
+            put_time(&mut out, info.last_time);
+            put_position(&mut out, at.expect(PLACED));
+            before = info.no;
+        }
+        out.extend_from_slice(&self.tail);
+        out
+    }
+
+    /// Adds the journal files that hold pages of this state.
+    pub fn page_files(&self, files: &mut BTreeSet<u32>) {
+        let all = self.chunks.iter().map(|(_, at)| at).chain(&self.subjects);
+        files.extend(all.flatten().map(|at| at.file));
+    }
+
+    /// Tells the stream where its pages are, once the checkpoint that names them is safe; else they are to be stored again.
+    pub fn finish(self, stream: &mut Stream, safe: bool) {
+        let at = |position: Option<Position>| position.filter(|_| safe);
+        let (spans, _) = stream.log.spans_mut();
+        for changed in &self.changed {
+            if let Changed::Chunk(number, _) = changed {
+                let (info, position) = &self.chunks[*number];
+                if let Ok(found) = spans.binary_search_by_key(&info.no, |span| span.no) {
+                    spans[found].slot.stored(at(*position));
+                }
+            }
+        }
+        let (slots, _) = stream.log.subjects.slots_mut();
+        for changed in &self.changed {
+            if let Changed::Subjects(number, _) = changed
+                && let Some(slot) = slots.get_mut(*number)
+            {
+                slot.stored(at(self.subjects[*number]));
+            }
+        }
+        stream.log.relaxed_anew();
+    }
+}
 
 impl Stream {
-    /// The replicated state, for a checkpoint.
+    /// The replicated state as it is now. Pages in `doomed` files are stored anew, so that those files can go. Of a memory
+    /// stream only what is not a message, because its bytes are gone after a restart.
     #[must_use]
-    pub fn encode_checkpoint(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(1024 + self.log.messages() as usize * 8);
+    pub fn snapshot(&mut self, doomed: &BTreeSet<u32>) -> StreamSnapshot {
+        self.snapshot_of(|at| at.is_some_and(|at| doomed.contains(&at.file)))
+    }
+
+    /// The journal files that hold stored pages of this stream.
+    pub fn page_files(&self) -> impl Iterator<Item = u32> {
+        let chunks = self.log.spans().iter().map(|span| span.slot.position());
+        let subjects = self.log.subjects.slots().iter().map(Slot::position);
+        chunks.chain(subjects).flatten().map(|at| at.file)
+    }
+
+    fn snapshot_of(&mut self, anew: impl Fn(Option<Position>) -> bool) -> StreamSnapshot {
+        let in_memory = self.config.storage == StorageType::Memory;
+        let mut snapshot = StreamSnapshot {
+            stream: self.id,
+            head: self.encode_head(in_memory),
+            tail: self.encode_tail(),
+            chunks: Vec::new(),
+            subjects: Vec::new(),
+            changed: Vec::new(),
+            stored: 0,
+        };
+        if in_memory {
+            return snapshot;
+        }
+        let (slots, pages) = self.log.subjects.slots_mut();
+        for (number, slot) in slots.iter_mut().enumerate() {
+            let all = anew(slot.position());
+            let page = slot.take_changed(pages, all);
+            snapshot.subjects.push(slot.position());
+            snapshot
+                .changed
+                .extend(page.map(|page| Changed::Subjects(number, page)));
+        }
+        let (spans, pages) = self.log.spans_mut();
+        for span in spans.iter_mut().filter(|span| span.live > 0) {
+            let all = anew(span.slot.position());
+            let page = span.slot.take_changed(pages, all);
+            let number = snapshot.chunks.len();
+            let info = ChunkInfo {
+                no: span.no,
+                live: span.live,
+                last_time: span.last_time,
+            };
+            snapshot.chunks.push((info, span.slot.position()));
+            snapshot
+                .changed
+                .extend(page.map(|page| Changed::Chunk(number, page)));
+        }
+        snapshot
+    }
+
+    fn encode_head(&self, in_memory: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1024);
         out.push(VERSION);
         put_number(&mut out, u64::from(self.id));
         put_time(&mut out, self.created);
         put_json(&mut out, &self.config);
         put_bytes(&mut out, &self.last_msg_id);
-        encode_log(&self.log, &mut out);
+        let mut counts = self.log.counts().clone();
+        let (mut ids, stamp) = self.log.subjects.counters();
+        if in_memory {
+            counts = Counts {
+                first: counts.last + 1,
+                last: counts.last,
+                last_time: counts.last_time,
+                ..Counts::default()
+            };
+            ids = 0;
+        }
+        encode_counts(&counts, &mut out);
+        put_number(&mut out, u64::from(ids));
+        put_number(&mut out, u64::from(stamp));
+        out
+    }
+
+    fn encode_tail(&self) -> Vec<u8> {
+        let mut out = Vec::new();
         self.dedup.encode(&mut out);
         put_number(&mut out, self.consumers.len() as u64);
         for consumer in self.consumers.values() {
@@ -45,12 +237,12 @@ impl Stream {
         out
     }
 
-    /// Reads a checkpoint. Messages of a memory stream are not in it: their bytes are gone.
+    /// Reads a root; pages are read back when they are needed.
     ///
     /// # Errors
     /// When the bytes are damaged or newer than this build.
-    pub fn decode_checkpoint(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let mut from = Reader::new(bytes);
+    pub fn restore(root: &[u8], pages: &Pages) -> Result<Self, CheckpointError> {
+        let mut from = Reader::new(root);
         let version = from.byte()?;
         if version != VERSION {
             return Err(CheckpointError::Version(version));
@@ -59,7 +251,8 @@ impl Stream {
         let created = from.time()?;
         let config: StreamConfig = serde_json::from_slice(from.bytes()?)?;
         let last_msg_id = from.bytes()?.to_vec();
-        let log = decode_log(&mut from, config.storage == StorageType::Memory)?;
+        let in_memory = config.storage == StorageType::Memory;
+        let log = decode_log(&mut from, in_memory, pages)?;
         let mut dedup = Dedup::new(id, created);
         dedup.decode(&mut from)?;
         let mut consumers = BTreeMap::new();
@@ -94,96 +287,97 @@ fn put_json<T: serde::Serialize>(out: &mut Vec<u8>, config: &T) {
     );
 }
 
-fn encode_log(log: &Log, out: &mut Vec<u8>) {
-    put_number(out, log.subjects.slots().count() as u64);
-    for (name, _) in log.subjects.slots() {
-        put_bytes(out, name);
+fn encode_counts(counts: &Counts, out: &mut Vec<u8>) {
+    put_number(out, counts.first);
+    put_number(out, counts.last);
+    put_number(out, counts.msgs);
+    put_number(out, counts.bytes);
+    out.push(u8::from(counts.last_time.is_some()));
+    put_time(out, counts.last_time.unwrap_or_default());
+    put_number(out, counts.files.len() as u64);
+    for (file, bytes) in &counts.files {
+        put_number(out, u64::from(*file));
+        put_number(out, *bytes);
     }
-    put_number(out, log.subjects.free_list().len() as u64);
-    for id in log.subjects.free_list() {
-        put_number(out, u64::from(*id));
-    }
-    put_number(out, log.first_seq());
-    put_number(out, log.last_seq());
-    out.push(u8::from(log.last_time().is_some()));
-    put_time(out, log.last_time().unwrap_or_default());
-    let mut seq = log.first_seq();
-    let mut run: Option<Frame> = None;
-    for chunk in log.chunks() {
-        for (next, meta) in chunk.iter() {
-            let frame = (chunk.run(next).position, chunk.run(next).time);
-            match &mut run {
-                Some((known, list)) if *known == frame => list.push((next - seq, *meta)),
-                _ => {
-                    put_run(out, run.take());
-                    run = Some((frame, vec![(next - seq, *meta)]));
-                }
-            }
-            seq = next;
+    for links in [&counts.far_prev, &counts.far_next] {
+        put_number(out, links.len() as u64);
+        for (from, to) in links {
+            put_number(out, *from);
+            put_number(out, *to);
         }
     }
-    put_run(out, run);
-    put_number(out, 0);
 }
 
-/// A run is its count, never 0, and its frame; a count of 0 ends the list.
-fn put_run(out: &mut Vec<u8>, run: Option<Frame>) {
-    let Some(((position, time), list)) = run else {
-        return;
-    };
-    put_number(out, list.len() as u64);
-    put_number(out, u64::from(position.file));
-    put_number(out, position.offset);
-    put_number(out, u64::from(position.len));
-    put_time(out, time);
-    for (gap, meta) in list {
-        put_number(out, gap);
-        put_number(out, u64::from(meta.offset));
-        put_number(out, u64::from(meta.size));
-        put_number(out, u64::from(meta.subject));
-    }
-}
-
-fn decode_log(from: &mut Reader<'_>, in_memory: bool) -> Result<Log, CheckpointError> {
-    let names = (0..from.count()?)
-        .map(|_| from.bytes())
-        .collect::<Result<Vec<_>, _>>()?;
-    let free = (0..from.count()?)
-        .map(|_| from.small())
-        .collect::<Result<Vec<_>, _>>()?;
+fn decode_counts(from: &mut Reader<'_>) -> Result<Counts, CheckpointError> {
     let (first, last) = (from.number()?, from.number()?);
+    let (msgs, bytes) = (from.number()?, from.number()?);
     let has_time = from.byte()? != 0;
     let last_time = from.time()?;
-    let mut log = Log::new(first, in_memory);
-    let subjects = names.len();
-    if !in_memory {
-        log.subjects = Subjects::restore(names.into_iter(), free);
+    let mut files = BTreeMap::new();
+    for _ in 0..from.count()? {
+        files.insert(from.small()?, from.number()?);
     }
-    let mut seq = first;
-    loop {
-        let count = from.count()?;
-        if count == 0 {
-            break;
-        }
-        let position = Position {
-            file: from.small()?,
-            offset: from.number()?,
-            len: from.small()?,
-        };
-        let time = from.time()?;
-        for _ in 0..count {
-            seq += from.number()?;
-            let (offset, size, subject) = (from.small()?, from.small()?, from.small()?);
-            if subject as usize >= subjects || seq > last {
-                return Err(from.damaged());
-            }
-            if !in_memory {
-                log.insert(seq, subject, Size(size), (position, offset), time);
-            }
-        }
+    let mut links = || -> Result<BTreeMap<u64, u64>, CheckpointError> {
+        (0..from.count()?)
+            .map(|_| Ok((from.number()?, from.number()?)))
+            .collect()
+    };
+    Ok(Counts {
+        far_prev: links()?,
+        far_next: links()?,
+        files,
+        msgs,
+        bytes,
+        first,
+        last,
+        last_time: has_time.then_some(last_time),
+    })
+}
+
+fn decode_log(
+    from: &mut Reader<'_>,
+    in_memory: bool,
+    pages: &Pages,
+) -> Result<Log, CheckpointError> {
+    let counts = decode_counts(from)?;
+    let ids = from.small()?;
+    let stamp = from.small()?;
+    let mut slots = Vec::new();
+    for _ in 0..from.count()? {
+        slots.push(Slot::at(read_position(from)?, pages));
     }
-    log.set_last(last, has_time.then_some(last_time));
-    Ok(log)
+    let mut spans = VecDeque::new();
+    let mut no = 0u64;
+    let mut live = 0;
+    for number in 0..from.count()? {
+        let gap = from.number()?;
+        no = no.checked_add(gap).ok_or_else(|| from.damaged())?;
+        let in_order = number == 0 || gap > 0;
+        let inside = no
+            .checked_mul(SPAN)
+            .is_some_and(|base| base <= counts.last && base + SPAN > counts.first);
+        let held = usize::try_from(from.number()?).map_err(|_| from.damaged())?;
+        if !in_order || !inside || held == 0 || held as u64 > SPAN {
+            return Err(from.damaged());
+        }
+        live += held as u64;
+        spans.push_back(Span {
+            no,
+            live: held,
+            last_time: from.time()?,
+            slot: Slot::at(read_position(from)?, pages),
+        });
+    }
+    if in_memory {
+        let mut log = Log::new(counts.first, true, None);
+        log.resume(counts);
+        return Ok(log);
+    }
+    if live != counts.msgs || (counts.msgs > 0 && counts.first > counts.last) {
+        return Err(from.damaged());
+    }
+    let subjects = Subjects::restore(Some(pages.clone()), (ids, stamp), slots, from)?;
+    Ok(Log::restore(pages.clone(), counts, spans, subjects))
 }
 
 fn encode_consumer(consumer: &Consumer, out: &mut Vec<u8>) {
@@ -221,7 +415,7 @@ fn decode_consumer(from: &mut Reader<'_>, stream: &str) -> Result<Consumer, Chec
         &name,
         config,
         created,
-        Span {
+        consumer::Span {
             start,
             list,
             resume,
@@ -239,5 +433,7 @@ fn decode_consumer(from: &mut Reader<'_>, stream: &str) -> Result<Consumer, Chec
     Ok(consumer)
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

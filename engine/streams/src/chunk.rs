@@ -1,12 +1,21 @@
 //! A fixed span of sequences of the index: where each message lies and which messages are gone.
+//!
+//! Layout of a stored chunk, version 1; numbers are LEB128: `u8` version, number, then runs, each as count of messages, frame
+//! (file, offset, length), time (8 bytes), and per message a byte that says what follows because it is not what the one
+//! before it lets expect: 1 = gap to the sequence before, 2 = byte offset, 4 = size, 8 = subject, 16 and 32 = distances to the
+//! previous and next message of the subject. A count of 0 ends the list.
 
 use millstream_journal::Position;
 use millstream_types::Timestamp;
 
+use crate::codec::{CheckpointError, Reader, put_fixed, put_number};
+use crate::pages::{Page, put_position, read_position};
+use crate::records::RECORD_HEADER;
+
 /// Sequences per chunk. Small in tests, so that they cross many borders.
-pub(crate) const SPAN: u64 = if cfg!(test) { 16 } else { 4096 };
+pub(crate) const SPAN: u64 = if cfg!(test) { 16 } else { 1024 };
 /// A dense chunk with fewer live messages than this becomes sparse.
-const SPARSE_BELOW: usize = if cfg!(test) { 4 } else { 512 };
+pub(crate) const SPARSE_BELOW: usize = if cfg!(test) { 4 } else { 128 };
 /// Distances from here on are far.
 pub(crate) const FAR_FROM: u32 = if cfg!(test) { 24 } else { FAR };
 /// A link that does not fit 32 bits: the neighbour is in the log's table of far links.
@@ -266,5 +275,126 @@ impl Chunk {
                 .last()
                 .map(|(place, _)| self.base() + u64::from(*place)),
         }
+    }
+}
+
+/// Layout version of a stored chunk.
+const VERSION: u8 = 1;
+const GAP: u8 = 1;
+const OFFSET: u8 = 2;
+const SIZE: u8 = 4;
+const SUBJECT: u8 = 8;
+const PREV: u8 = 16;
+const NEXT: u8 = 32;
+
+/// What the message after `meta` looks like when it lies right behind it and is its like.
+fn expected(meta: &Meta) -> Meta {
+    let length = crate::log::Size(meta.size).bytes();
+    Meta {
+        offset: meta
+            .offset
+            .wrapping_add(length)
+            .wrapping_add(RECORD_HEADER as u32),
+        ..*meta
+    }
+}
+
+fn put_meta(out: &mut Vec<u8>, gap: u64, meta: &Meta, like: &Meta) {
+    let fields = [
+        (GAP, gap, 1),
+        (OFFSET, u64::from(meta.offset), u64::from(like.offset)),
+        (SIZE, u64::from(meta.size), u64::from(like.size)),
+        (SUBJECT, u64::from(meta.subject), u64::from(like.subject)),
+        (PREV, u64::from(meta.prev), u64::from(like.prev)),
+        (NEXT, u64::from(meta.next), u64::from(like.next)),
+    ];
+    let at = out.len();
+    out.push(0);
+    for (flag, value, like) in fields {
+        if value != like {
+            out[at] |= flag;
+            put_number(out, value);
+        }
+    }
+}
+
+fn read_meta(from: &mut Reader<'_>, like: &Meta) -> Result<(u64, Meta), CheckpointError> {
+    let flags = from.byte()?;
+    let gap = if flags & GAP == 0 { 1 } else { from.number()? };
+    let mut field = |flag: u8, like: u32| match flags & flag {
+        0 => Ok(like),
+        _ => from.small(),
+    };
+    let meta = Meta {
+        offset: field(OFFSET, like.offset)?,
+        size: field(SIZE, like.size)?,
+        subject: field(SUBJECT, like.subject)?,
+        prev: field(PREV, like.prev)?,
+        next: field(NEXT, like.next)?,
+    };
+    Ok((gap, meta))
+}
+
+impl Page for Chunk {
+    const WEIGHT: usize = 24 * SPAN as usize;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        put_number(out, self.no);
+        let mut live = self.iter().peekable();
+        let mut before = self.base().wrapping_sub(1);
+        let mut like = HOLE;
+        while let Some((first, _)) = live.peek() {
+            let run = *self.run(*first);
+            let mut list = Vec::new();
+            while let Some((seq, meta)) = live.next_if(|(seq, _)| self.run(*seq).start == run.start)
+            {
+                list.push((seq, *meta));
+            }
+            put_number(out, list.len() as u64);
+            put_position(out, run.position);
+            put_fixed(out, run.time.0.cast_unsigned());
+            like.offset = 0;
+            for (seq, meta) in list {
+                put_meta(out, seq.wrapping_sub(before), &meta, &like);
+                like = expected(&meta);
+                before = seq;
+            }
+        }
+        put_number(out, 0);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, CheckpointError> {
+        let version = from.byte()?;
+        if version != VERSION {
+            return Err(CheckpointError::Version(version));
+        }
+        let no = from.number()?;
+        let base = no.checked_mul(SPAN).ok_or_else(|| from.damaged())?;
+        let mut chunk = Self::new(no);
+        let mut before = base.wrapping_sub(1);
+        let mut like = HOLE;
+        loop {
+            let count = from.count()?;
+            if count == 0 {
+                break;
+            }
+            let position = read_position(from)?;
+            let time = from.time()?;
+            like.offset = 0;
+            for _ in 0..count {
+                let (gap, meta) = read_meta(from, &like)?;
+                let seq = before.wrapping_add(gap);
+                let fits = gap > 0 && seq / SPAN == no && meta.subject != GONE;
+                if !fits || (before >= base && before != u64::MAX && seq <= before) {
+                    return Err(from.damaged());
+                }
+                chunk.push(seq, meta, position, time);
+                like = expected(&meta);
+                before = seq;
+            }
+        }
+        chunk.thin();
+        Ok(chunk)
     }
 }

@@ -5,9 +5,9 @@ use thiserror::Error;
 /// Why a checkpoint cannot be read.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
-    /// Written by a newer build.
+    /// Written by another build.
     #[error(
-        "stream checkpoint version {0} is newer than this build reads (1); start the build that wrote it"
+        "stream checkpoint has layout {0}, which this build does not read; start the build that wrote it"
     )]
     Version(u8),
     /// Ends too early or has a length that does not fit.

@@ -60,10 +60,9 @@ const SLOTS: usize = 256;
 const EMPTY: u32 = u32::MAX;
 
 /// Remembers for some subject numbers whether they match, so that a wildcard is compared once per subject and not once
-/// per message. A slot is tagged with the place of the subject's text, which no other subject has in the same epoch.
+/// per message. A slot is tagged with the subject's stamp, which no other subject has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MatchCache {
-    epoch: u64,
     slots: Vec<(u32, bool)>,
 }
 
@@ -72,12 +71,10 @@ impl MatchCache {
         if filters.is_all() {
             return true;
         }
-        if self.epoch != subjects.epoch() || self.slots.is_empty() {
-            self.epoch = subjects.epoch();
-            self.slots.clear();
+        if self.slots.is_empty() {
             self.slots.resize(SLOTS, (EMPTY, false));
         }
-        let tag = subjects.tag(id);
+        let tag = subjects.stamp(id);
         let slot = &mut self.slots[id as usize % SLOTS];
         if slot.0 != tag {
             *slot = (tag, filters.matches(subjects.name(id)));

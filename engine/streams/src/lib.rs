@@ -23,6 +23,7 @@ mod json;
 mod log;
 mod log_query;
 mod members;
+mod pages;
 mod publish;
 mod pull;
 mod ranges;
@@ -33,6 +34,7 @@ mod stream;
 mod subjects;
 
 pub use ack::{AckPayload, AckSubject, parse_ack_payload, parse_ack_subject};
+pub use checkpoint::StreamSnapshot;
 pub use codec::CheckpointError;
 pub use command::{Ack, AckKind, Acks, Command, CommandError, Publish, Purge};
 pub use config::{
@@ -48,6 +50,7 @@ pub use info::{
 };
 pub use log::Place;
 pub use members::ConsumerAction;
+pub use pages::{PageCache, Pages};
 pub use publish::RecordOutcome;
 pub use pull::PullRequest;
 pub use records::{RecordError, RecordView, RecordsBuilder, record_at, records};

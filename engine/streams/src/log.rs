@@ -1,14 +1,16 @@
 //! The index of a stream: which sequences are held, where each message lies, and which subject it has.
 //!
-//! 20 bytes per message held (see `chunk`), 32 per frame, and about 45 and its text per subject. Messages of one subject
-//! are linked in both directions, so the first, last, next and previous of a subject are found without searching.
+//! While it is in memory a message takes 20 bytes (see `chunk`), and 32 per frame; chunks that were stored may be let go of
+//! and are read back when they are needed (see `pages`). Messages of one subject are linked in both directions, so the first, last, next and previous of a subject are found without
+//! searching.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use millstream_journal::Position;
 use millstream_types::Timestamp;
 
-use crate::chunk::{Chunk, FAR, FAR_FROM, Meta, SPAN};
+use crate::chunk::{Chunk, FAR, FAR_FROM, Meta, SPAN, SPARSE_BELOW};
+use crate::pages::{Page, Pages, Slot};
 use crate::subjects::Subjects;
 
 /// Where a stored message lies.
@@ -45,24 +47,46 @@ impl Size {
         Self(bytes | if has_headers { HEADERS_FLAG } else { 0 })
     }
 
-    fn bytes(self) -> u32 {
+    pub(crate) fn bytes(self) -> u32 {
         self.0 & !HEADERS_FLAG
     }
 }
 
-#[derive(Clone, Debug, Default)]
+/// A chunk, and what is known of it without reading it back.
+#[derive(Debug)]
+pub(crate) struct Span {
+    /// `sequence / SPAN` of everything inside.
+    pub(crate) no: u64,
+    /// Messages that are not gone.
+    pub(crate) live: usize,
+    /// When its last message was stored.
+    pub(crate) last_time: Timestamp,
+    pub(crate) slot: Slot<Chunk>,
+}
+
+/// What a log counts, as it stands in a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) far_prev: BTreeMap<u64, u64>,
+    pub(crate) far_next: BTreeMap<u64, u64>,
+    /// Per journal file, what its messages count for.
+    pub(crate) files: BTreeMap<u32, u64>,
+    pub(crate) msgs: u64,
+    pub(crate) bytes: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) last_time: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
 pub(crate) struct Log {
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<Span>,
     pub(crate) subjects: Subjects,
-    far_prev: BTreeMap<u64, u64>,
-    far_next: BTreeMap<u64, u64>,
-    files: BTreeMap<u32, u64>,
-    msgs: u64,
-    bytes: u64,
-    first: u64,
-    last: u64,
-    last_time: Option<Timestamp>,
+    counts: Counts,
     overhead: Overhead,
+    pages: Option<Pages>,
+    /// What the cache held when this log last let go of pages.
+    relaxed_at: usize,
     /// Sequences removed since the owner last looked, with their subjects; kept only when `track` is set.
     pub(crate) removed: Vec<(u64, u32)>,
     pub(crate) track: bool,
@@ -70,8 +94,9 @@ pub(crate) struct Log {
 
 impl Log {
     /// An empty log whose first message gets `first`.
-    pub(crate) fn new(first: u64, in_memory: bool) -> Self {
+    pub(crate) fn new(first: u64, in_memory: bool, pages: Option<Pages>) -> Self {
         let first = first.max(1);
+        let pages = pages.filter(|_| !in_memory);
         let overhead = match in_memory {
             true => Overhead {
                 message: 16,
@@ -83,11 +108,36 @@ impl Log {
             },
         };
         Self {
-            first,
-            last: first - 1,
+            subjects: Subjects::new(pages.clone()),
+            counts: Counts {
+                first,
+                last: first - 1,
+                ..Counts::default()
+            },
             overhead,
+            pages,
             ..Self::default()
         }
+    }
+
+    /// The log of a checkpoint.
+    pub(crate) fn restore(
+        pages: Pages,
+        counts: Counts,
+        chunks: VecDeque<Span>,
+        subjects: Subjects,
+    ) -> Self {
+        Self {
+            chunks,
+            subjects,
+            counts,
+            ..Self::new(1, false, Some(pages))
+        }
+    }
+
+    /// Goes on where an empty log of a checkpoint was.
+    pub(crate) fn resume(&mut self, counts: Counts) {
+        self.counts = counts;
     }
 
     /// What a message counts for in `max_bytes`.
@@ -101,33 +151,55 @@ impl Log {
     }
 
     pub(crate) fn messages(&self) -> u64 {
-        self.msgs
+        self.counts.msgs
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        self.counts.bytes
     }
 
     /// The lowest sequence held; one above the last when there is none.
     pub(crate) fn first_seq(&self) -> u64 {
-        self.first
+        self.counts.first
     }
 
     /// The highest sequence ever given.
     pub(crate) fn last_seq(&self) -> u64 {
-        self.last
+        self.counts.last
     }
 
     pub(crate) fn last_time(&self) -> Option<Timestamp> {
-        self.last_time
+        self.counts.last_time
     }
 
     pub(crate) fn files(&self) -> &BTreeMap<u32, u64> {
-        &self.files
+        &self.counts.files
     }
 
+    pub(crate) fn spans(&self) -> &VecDeque<Span> {
+        &self.chunks
+    }
+
+    pub(crate) fn spans_mut(&mut self) -> (&mut VecDeque<Span>, Option<&Pages>) {
+        (&mut self.chunks, self.pages.as_ref())
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// All chunks, each read back when it is reached.
     pub(crate) fn chunks(&self) -> impl DoubleEndedIterator<Item = &Chunk> {
-        self.chunks.iter()
+        self.chunks.iter().map(|span| self.load(span))
+    }
+
+    fn load<'a>(&self, span: &'a Span) -> &'a Chunk {
+        span.slot.get(self.pages.as_ref())
+    }
+
+    /// A chunk to be changed. Whoever adds or removes messages also keeps the span's figures.
+    fn change(&mut self, at: usize) -> &mut Chunk {
+        self.chunks[at].slot.get_mut(self.pages.as_ref())
     }
 
     /// Adds a message and answers its sequence and its subject's number.
@@ -139,28 +211,19 @@ impl Log {
         time: Timestamp,
     ) -> (u64, u32) {
         let id = self.subjects.intern(subject);
-        let seq = self.last + 1;
+        let seq = self.counts.last + 1;
         self.insert(seq, id, size, at, time);
         (seq, id)
     }
 
     /// Gives a sequence to nothing: the message came, and nobody wanted it.
     pub(crate) fn skip(&mut self, time: Timestamp) -> u64 {
-        self.last += 1;
-        self.last_time = Some(time);
-        if self.msgs == 0 {
-            self.first = self.last + 1;
+        self.counts.last += 1;
+        self.counts.last_time = Some(time);
+        if self.counts.msgs == 0 {
+            self.counts.first = self.counts.last + 1;
         }
-        self.last
-    }
-
-    /// Sets the last sequence, and its time, of a log read from a checkpoint.
-    pub(crate) fn set_last(&mut self, last: u64, time: Option<Timestamp>) {
-        self.last = last;
-        self.last_time = time;
-        if self.msgs == 0 {
-            self.first = last + 1;
-        }
+        self.counts.last
     }
 
     /// Adds the message with a sequence above all before it.
@@ -181,8 +244,8 @@ impl Log {
             next: 0,
         };
         if entry.count > 0 {
-            meta.prev = link(&mut self.far_prev, seq, entry.last);
-            let next = link(&mut self.far_next, entry.last, seq);
+            meta.prev = link(&mut self.counts.far_prev, seq, entry.last);
+            let next = link(&mut self.counts.far_next, entry.last, seq);
             self.meta_mut(entry.last)
                 .expect("invariant: a subject's last message is held")
                 .next = next;
@@ -197,60 +260,69 @@ impl Log {
         if self.chunks.back().is_none_or(|chunk| chunk.no != no) {
             self.start_chunk(no);
         }
-        let chunk = self
-            .chunks
-            .back_mut()
-            .expect("invariant: a chunk was started");
-        chunk.push(seq, meta, at.0, time);
+        let back = self.chunks.len() - 1;
+        self.change(back).push(seq, meta, at.0, time);
+        self.chunks[back].live += 1;
+        self.chunks[back].last_time = time;
         let cost = self.cost(size);
-        *self.files.entry(at.0.file).or_default() += cost;
-        if self.msgs == 0 {
-            self.first = seq;
+        *self.counts.files.entry(at.0.file).or_default() += cost;
+        if self.counts.msgs == 0 {
+            self.counts.first = seq;
         }
-        self.msgs += 1;
-        self.bytes += cost;
-        self.last = seq;
-        self.last_time = Some(time);
+        self.counts.msgs += 1;
+        self.counts.bytes += cost;
+        self.counts.last = seq;
+        self.counts.last_time = Some(time);
     }
 
     fn start_chunk(&mut self, no: u64) {
-        if let Some(last) = self.chunks.back_mut() {
-            last.thin();
+        if let Some(last) = self.chunks.back() {
             if last.live == 0 {
                 self.chunks.pop_back();
+            } else if last.live < SPARSE_BELOW {
+                self.change(self.chunks.len() - 1).thin();
             }
         }
-        self.chunks.push_back(Chunk::new(no));
+        self.chunks.push_back(Span {
+            no,
+            live: 0,
+            last_time: Timestamp::default(),
+            slot: Slot::new(Chunk::new(no), self.pages.as_ref()),
+        });
     }
 
     /// Takes a message out; `None` when it is not held.
     pub(crate) fn remove(&mut self, seq: u64) -> Option<Meta> {
         let at = self.chunk_at(seq).ok()?;
-        let chunk = &mut self.chunks[at];
+        let chunk = self.load(&self.chunks[at]);
         let meta = *chunk.get(seq)?;
         let file = chunk.run(seq).position.file;
-        chunk.remove(seq);
-        if at + 1 < self.chunks.len() {
-            if self.chunks[at].live == 0 {
-                self.chunks.remove(at);
-            } else {
-                self.chunks[at].thin();
+        self.chunks[at].live -= 1;
+        let is_last = at + 1 == self.chunks.len();
+        if self.chunks[at].live == 0 && !is_last {
+            self.chunks.remove(at);
+        } else {
+            let chunk = self.change(at);
+            chunk.remove(seq);
+            if !is_last {
+                chunk.thin();
             }
         }
         self.unlink(seq, &meta);
         let cost = self.cost(Size(meta.size));
         let left = self
+            .counts
             .files
             .get_mut(&file)
             .expect("invariant: a held message's file is known");
         *left -= cost;
         if *left == 0 {
-            self.files.remove(&file);
+            self.counts.files.remove(&file);
         }
-        self.msgs -= 1;
-        self.bytes -= cost;
-        if seq == self.first {
-            self.first = self.next_live(seq + 1).unwrap_or(self.last + 1);
+        self.counts.msgs -= 1;
+        self.counts.bytes -= cost;
+        if seq == self.counts.first {
+            self.counts.first = self.next_live(seq + 1).unwrap_or(self.counts.last + 1);
         }
         if self.track {
             self.removed.push((seq, meta.subject));
@@ -262,15 +334,15 @@ impl Log {
         let prev = self.prev_of(seq, meta);
         let next = self.next_of(seq, meta);
         if meta.prev == FAR {
-            self.far_prev.remove(&seq);
+            self.counts.far_prev.remove(&seq);
         }
         if meta.next == FAR {
-            self.far_next.remove(&seq);
+            self.counts.far_next.remove(&seq);
         }
         if let Some(prev) = prev {
             let to = match next {
-                Some(next) => link(&mut self.far_next, prev, next),
-                None => unlinked(&mut self.far_next, prev),
+                Some(next) => link(&mut self.counts.far_next, prev, next),
+                None => unlinked(&mut self.counts.far_next, prev),
             };
             self.meta_mut(prev)
                 .expect("invariant: links lead to held messages")
@@ -278,8 +350,8 @@ impl Log {
         }
         if let Some(next) = next {
             let to = match prev {
-                Some(prev) => link(&mut self.far_prev, next, prev),
-                None => unlinked(&mut self.far_prev, next),
+                Some(prev) => link(&mut self.counts.far_prev, next, prev),
+                None => unlinked(&mut self.counts.far_prev, next),
             };
             self.meta_mut(next)
                 .expect("invariant: links lead to held messages")
@@ -298,16 +370,13 @@ impl Log {
     /// Takes everything out, without noting it in `removed`. Sequences go on where they were.
     pub(crate) fn clear(&mut self) {
         self.chunks.clear();
-        self.far_prev.clear();
-        self.far_next.clear();
-        self.files.clear();
-        let ids: Vec<u32> = self.subjects.iter().map(|(id, _, _)| id).collect();
-        for id in ids {
-            self.subjects.release(id);
-        }
-        self.msgs = 0;
-        self.bytes = 0;
-        self.first = self.last + 1;
+        self.counts.far_prev.clear();
+        self.counts.far_next.clear();
+        self.counts.files.clear();
+        self.subjects.clear();
+        self.counts.msgs = 0;
+        self.counts.bytes = 0;
+        self.counts.first = self.counts.last + 1;
     }
 
     /// The chunk that holds `seq`, or where it would be.
@@ -327,20 +396,46 @@ impl Log {
     }
 
     pub(crate) fn chunk(&self, at: usize) -> Option<&Chunk> {
-        self.chunks.get(at)
+        Some(self.load(self.chunks.get(at)?))
     }
 
     pub(crate) fn meta(&self, seq: u64) -> Option<&Meta> {
-        self.chunks[self.chunk_at(seq).ok()?].get(seq)
+        self.chunk(self.chunk_at(seq).ok()?)?.get(seq)
     }
 
     fn meta_mut(&mut self, seq: u64) -> Option<&mut Meta> {
         let at = self.chunk_at(seq).ok()?;
-        self.chunks[at].get_mut(seq)
+        self.change(at).get_mut(seq)
+    }
+
+    /// As [`Log::relax`], after pages were stored that could not be let go of before.
+    pub(crate) fn relaxed_anew(&mut self) {
+        self.relaxed_at = 0;
+        self.relax();
+    }
+
+    /// Lets go of what can be read back, when all streams together hold too much. The newest chunks stay: whoever follows
+    /// the stream needs them.
+    pub(crate) fn relax(&mut self) {
+        const NEWEST: usize = 2;
+        // Pages that cannot be let go of are looked at again only when many have come to them.
+        const SLACK: usize = if cfg!(test) { 0 } else { 32 * Chunk::WEIGHT };
+        let Some(pages) = &self.pages else { return };
+        if !pages.cache.is_over() || pages.cache.used() < self.relaxed_at.saturating_add(SLACK) {
+            return;
+        }
+        let old = self.chunks.len().saturating_sub(NEWEST);
+        for span in self.chunks.iter_mut().take(old) {
+            span.slot.let_go();
+        }
+        if pages.cache.is_over() {
+            self.subjects.let_go();
+        }
+        self.relaxed_at = pages.cache.used();
     }
 
     pub(crate) fn place(&self, seq: u64) -> Option<Place> {
-        let chunk = &self.chunks[self.chunk_at(seq).ok()?];
+        let chunk = self.chunk(self.chunk_at(seq).ok()?)?;
         let meta = chunk.get(seq)?;
         let run = chunk.run(seq);
         Some(Place {
@@ -355,7 +450,7 @@ impl Log {
     pub(crate) fn next_of(&self, seq: u64, meta: &Meta) -> Option<u64> {
         match meta.next {
             0 => None,
-            FAR => self.far_next.get(&seq).copied(),
+            FAR => self.counts.far_next.get(&seq).copied(),
             gap => Some(seq + u64::from(gap)),
         }
     }
@@ -363,7 +458,7 @@ impl Log {
     fn prev_of(&self, seq: u64, meta: &Meta) -> Option<u64> {
         match meta.prev {
             0 => None,
-            FAR => self.far_prev.get(&seq).copied(),
+            FAR => self.counts.far_prev.get(&seq).copied(),
             gap => Some(seq - u64::from(gap)),
         }
     }

@@ -2,7 +2,7 @@
 
 use millstream_types::Timestamp;
 
-use crate::chunk::Meta;
+use crate::chunk::{Chunk, Meta, SPAN};
 use crate::filters::{Filters, MatchCache};
 use crate::log::Log;
 
@@ -96,10 +96,11 @@ impl Log {
             return self.last_seq() - from + 1;
         }
         let after = self
-            .chunks()
+            .spans()
+            .iter()
             .rev()
-            .take_while(|chunk| chunk.no > from / crate::chunk::SPAN);
-        let whole: usize = after.map(|chunk| chunk.live).sum();
+            .take_while(|span| span.no > from / SPAN);
+        let whole: usize = after.map(|span| span.live).sum();
         let part = match self.chunk_at(from) {
             Ok(at) => self
                 .chunk(at)
@@ -161,10 +162,12 @@ impl Log {
         let start = self.chunk_at(from).unwrap_or_else(|after| after);
         let mut count = 0;
         for at in start.. {
-            let Some(chunk) = self.chunk(at) else { break };
-            if chunk.no * crate::chunk::SPAN >= to {
+            let Some(span) = self.spans().get(at).filter(|span| span.no * SPAN < to) else {
                 break;
-            }
+            };
+            let Some(chunk) = self.chunk(at).filter(|_| span.live > 0) else {
+                continue;
+            };
             let inside = chunk.iter_from(from).take_while(|(seq, _)| *seq < to);
             count += inside
                 .filter(|(_, meta)| cache.matches(filters, &self.subjects, meta.subject))
@@ -176,7 +179,7 @@ impl Log {
     /// The last message that matches.
     pub(crate) fn last_matching(&self, filters: &Filters) -> Option<u64> {
         if filters.is_all() {
-            return self.chunks().rev().find_map(crate::chunk::Chunk::last_live);
+            return self.chunks().rev().find_map(Chunk::last_live);
         }
         if let Some(subjects) = filters.literals() {
             return subjects
@@ -209,11 +212,14 @@ impl Log {
 
     /// The first message stored at or after `time`. Times never run backwards in a log.
     pub(crate) fn first_since(&self, time: Timestamp) -> Option<u64> {
-        let too_old = |seq: u64| self.place(seq).is_some_and(|place| place.time < time);
-        let start = self
-            .chunks()
-            .find(|chunk| chunk.last_live().is_some_and(|last| !too_old(last)))?;
-        start.iter().map(|(seq, _)| seq).find(|seq| !too_old(*seq))
+        let spans = self.spans();
+        let first = spans.partition_point(|span| span.last_time < time);
+        // The last of a chunk may be gone, so that the next one has it.
+        (first..spans.len()).find_map(|at| {
+            let chunk = self.chunk(at)?;
+            let found = chunk.iter().find(|(seq, _)| chunk.run(*seq).time >= time);
+            found.map(|(seq, _)| seq)
+        })
     }
 
     /// Sequences between the first and the last that are gone, at most `limit` of them.

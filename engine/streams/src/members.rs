@@ -131,7 +131,9 @@ impl Stream {
 
     /// What the consumer wants done next; `None` when there is no such consumer. Call until `Idle`, `WaitUntil` or `Expired`.
     pub fn poll_consumer(&mut self, name: &str, now: Timestamp) -> Option<Action> {
-        Some(self.consumers.get_mut(name)?.poll(&self.log, now))
+        let action = self.consumers.get_mut(name)?.poll(&self.log, now);
+        self.log.relax();
+        Some(action)
     }
 
     /// Takes a pull request.

@@ -138,6 +138,7 @@ impl Stream {
             out.push(self.store(&record, (at, place), time));
             offset = next;
         }
+        self.log.relax();
     }
 
     fn store(

@@ -13,6 +13,7 @@ use crate::filters::{Filters, MatchCache};
 use crate::info::{StreamInfo, StreamState};
 use crate::log::{Log, Place};
 use crate::members::ConsumerAction;
+use crate::pages::Pages;
 
 /// The position file of frames that are kept in memory by their owner.
 pub const MEMORY_FILE: u32 = u32::MAX;
@@ -36,12 +37,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// An empty stream. `config` has passed [`StreamConfig::checked`].
+    /// An empty stream. `config` has passed [`StreamConfig::checked`]. Without `pages` all of its index stays in memory.
     #[must_use]
-    pub fn new(id: u32, config: StreamConfig, created: Timestamp) -> Self {
+    pub fn new(id: u32, config: StreamConfig, created: Timestamp, pages: Option<Pages>) -> Self {
+        let in_memory = config.storage == StorageType::Memory;
         Self {
             id,
-            log: Log::new(config.first_seq, config.storage == StorageType::Memory),
+            log: Log::new(config.first_seq, in_memory, pages),
             dedup: Dedup::new(id, created),
             config,
             created,
@@ -83,6 +85,12 @@ impl Stream {
     /// # Errors
     /// Why the stream refuses it. Refusing changes nothing.
     pub fn apply(&mut self, command: Command) -> Result<u64, ApiError> {
+        let applied = self.carry_out(command);
+        self.log.relax();
+        applied
+    }
+
+    fn carry_out(&mut self, command: Command) -> Result<u64, ApiError> {
         match command {
             Command::Acks(acks) => {
                 self.apply_acks(&acks);

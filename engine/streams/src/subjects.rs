@@ -1,18 +1,30 @@
 //! The subjects a stream holds messages of: text to number, and per number where its messages begin and end.
 //!
-//! Texts lie in one arena, entries in one vector, and the hash table holds only numbers, so a subject costs its text and
-//! about 45 bytes. Numbers are given in log order and reused after the last message of a subject is gone; that makes them
-//! part of the replicated state, and nothing depends on the order of the hash table.
+//! Texts and entries lie in pages of 256 numbers, which may be on disk; the hash table holds 32 bits of hash and the
+//! number. So a subject costs about 14 bytes that are always in memory, and 32 and its text while its page is. A freed
+//! number is given again, the lowest first; nothing depends on the order of the hash table.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::codec::{CheckpointError, Reader, put_bytes, put_number};
+use crate::pages::{Page, Pages, Slot};
+
+/// Numbers per page. Few in tests, so that they cross borders.
+const PER_PAGE: usize = if cfg!(test) { 4 } else { 256 };
+/// Layout version of a page.
+const VERSION: u8 = 1;
+
 /// Where a subject's messages are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
     at: u32,
     len: u16,
+    /// Tells apart the subjects that have had this number.
+    stamp: u32,
     /// Messages held; 0 means that the number is free.
     pub(crate) count: u32,
     /// Lowest sequence held.
@@ -22,172 +34,311 @@ pub(crate) struct Entry {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Subjects {
+pub(crate) struct SubjectPage {
     arena: Vec<u8>,
+    /// Bytes of the arena that no entry points to.
     garbage: usize,
-    epoch: u64,
     entries: Vec<Entry>,
-    free: Vec<u32>,
-    table: HashTable<u32>,
-    hasher: DefaultHashBuilder,
 }
 
-/// Garbage below this is not worth copying the arena for.
-const MIN_GARBAGE: usize = 64 * 1024;
+impl SubjectPage {
+    fn name(&self, place: usize) -> &[u8] {
+        let entry = &self.entries[place];
+        &self.arena[entry.at as usize..entry.at as usize + usize::from(entry.len)]
+    }
+
+    /// Gives the next place, or a free one, a text.
+    fn put(&mut self, place: usize, subject: &[u8], stamp: u32) {
+        let len = u16::try_from(subject.len())
+            .expect("invariant: a record's subject has a 16 bit length");
+        if place == self.entries.len() {
+            self.entries.push(Entry::default());
+        }
+        self.garbage += usize::from(self.entries[place].len);
+        self.entries[place] = Entry {
+            stamp,
+            ..Entry::default()
+        };
+        if self.garbage * 2 > self.arena.len() {
+            self.compact();
+        }
+        let at = u32::try_from(self.arena.len()).expect("invariant: a page's texts fit 4 GiB");
+        self.arena.extend_from_slice(subject);
+        let entry = &mut self.entries[place];
+        (entry.at, entry.len) = (at, len);
+    }
+
+    fn compact(&mut self) {
+        let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
+        for entry in &mut self.entries {
+            let text = &self.arena[entry.at as usize..entry.at as usize + usize::from(entry.len)];
+            entry.at = u32::try_from(arena.len()).expect("invariant: the arena only shrinks");
+            arena.extend_from_slice(text);
+        }
+        self.arena = arena;
+        self.garbage = 0;
+    }
+}
+
+impl Page for SubjectPage {
+    const WEIGHT: usize = PER_PAGE * 64;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        put_number(out, self.entries.len() as u64);
+        for (place, entry) in self.entries.iter().enumerate() {
+            put_number(out, u64::from(entry.count));
+            if entry.count > 0 {
+                put_bytes(out, self.name(place));
+                put_number(out, u64::from(entry.stamp));
+                put_number(out, entry.first);
+                put_number(out, entry.last - entry.first);
+            }
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, CheckpointError> {
+        let version = from.byte()?;
+        if version != VERSION {
+            return Err(CheckpointError::Version(version));
+        }
+        let mut page = Self::default();
+        for place in 0..from.count()? {
+            let count = from.small()?;
+            if count == 0 {
+                page.entries.push(Entry::default());
+                continue;
+            }
+            let name = from.bytes()?;
+            if name.len() > usize::from(u16::MAX) {
+                return Err(from.damaged());
+            }
+            page.put(place, name, from.small()?);
+            let first = from.number()?;
+            let last = first
+                .checked_add(from.number()?)
+                .ok_or_else(|| from.damaged())?;
+            let entry = &mut page.entries[place];
+            (entry.count, entry.first, entry.last) = (count, first, last);
+        }
+        Ok(page)
+    }
+}
+
+/// What is always in memory of a subject.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    hash: u32,
+    id: u32,
+}
+
+impl Known {
+    /// The table's hash: both its ends are used, so the 32 bits are spread.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Subjects {
+    slots: Vec<Slot<SubjectPage>>,
+    /// Numbers ever given.
+    ids: u32,
+    free: BinaryHeap<Reverse<u32>>,
+    stamp: u32,
+    table: HashTable<Known>,
+    hasher: DefaultHashBuilder,
+    pages: Option<Pages>,
+}
 
 impl Subjects {
+    /// No subjects.
+    pub(crate) fn new(pages: Option<Pages>) -> Self {
+        Self {
+            pages,
+            ..Self::default()
+        }
+    }
+
+    fn hash(&self, subject: &[u8]) -> u32 {
+        (self.hasher.hash_one(subject) >> 32) as u32
+    }
+
+    fn page(&self, id: u32) -> (&SubjectPage, usize) {
+        let id = id as usize;
+        (
+            self.slots[id / PER_PAGE].get(self.pages.as_ref()),
+            id % PER_PAGE,
+        )
+    }
+
+    fn page_mut(&mut self, id: u32) -> (&mut SubjectPage, usize) {
+        let id = id as usize;
+        (
+            self.slots[id / PER_PAGE].get_mut(self.pages.as_ref()),
+            id % PER_PAGE,
+        )
+    }
+
     /// The number of a subject that has messages.
     pub(crate) fn find(&self, subject: &[u8]) -> Option<u32> {
-        let hash = self.hasher.hash_one(subject);
+        self.lookup(self.hash(subject), subject)
+    }
+
+    fn lookup(&self, hash: u32, subject: &[u8]) -> Option<u32> {
+        let same = |known: &Known| known.hash == hash && self.name(known.id) == subject;
         self.table
-            .find(hash, |id| self.name(*id) == subject)
-            .copied()
+            .find(Known::spread(hash), same)
+            .map(|known| known.id)
     }
 
     /// The number of a subject, known or new. A new one must get its first message at once.
     pub(crate) fn intern(&mut self, subject: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one(subject);
-        let (arena, entries) = (&self.arena, &self.entries);
-        if let Some(id) = self
-            .table
-            .find(hash, |id| name_in(arena, &entries[*id as usize]) == subject)
-        {
-            return *id;
+        let hash = self.hash(subject);
+        if let Some(id) = self.lookup(hash, subject) {
+            return id;
         }
-        self.compact();
-        let at =
-            u32::try_from(self.arena.len()).expect("invariant: subjects of one stream fit 4 GiB");
-        let len = u16::try_from(subject.len())
-            .expect("invariant: a record's subject has a 16 bit length");
-        self.arena.extend_from_slice(subject);
-        let entry = Entry {
-            at,
-            len,
-            count: 0,
-            first: 0,
-            last: 0,
-        };
         let id = match self.free.pop() {
-            Some(id) => {
-                self.entries[id as usize] = entry;
+            Some(Reverse(id)) => id,
+            None => {
+                let id = self.ids;
+                self.ids = id
+                    .checked_add(1)
+                    .expect("invariant: fewer than 2^32 subjects");
+                if (id as usize).is_multiple_of(PER_PAGE) {
+                    self.slots
+                        .push(Slot::new(SubjectPage::default(), self.pages.as_ref()));
+                }
                 id
             }
-            None => {
-                self.entries.push(entry);
-                u32::try_from(self.entries.len() - 1).expect("invariant: fewer than 2^32 subjects")
-            }
         };
-        let (arena, entries, hasher) = (&self.arena, &self.entries, &self.hasher);
-        self.table.insert_unique(hash, id, |id| {
-            hasher.hash_one(name_in(arena, &entries[*id as usize]))
-        });
+        let stamp = self.stamp;
+        self.stamp = stamp.wrapping_add(1);
+        let (page, place) = self.page_mut(id);
+        page.put(place, subject, stamp);
+        self.table
+            .insert_unique(Known::spread(hash), Known { hash, id }, |known| {
+                Known::spread(known.hash)
+            });
         id
     }
 
     /// Frees the number of a subject whose last message is gone. Its name stays readable until the next `intern`.
     pub(crate) fn release(&mut self, id: u32) {
-        let hash = self.hasher.hash_one(self.name(id));
-        if let Ok(slot) = self.table.find_entry(hash, |known| *known == id) {
+        let hash = self.hash(self.name(id));
+        if let Ok(slot) = self
+            .table
+            .find_entry(Known::spread(hash), |known| known.id == id)
+        {
             slot.remove();
         }
-        self.garbage += usize::from(self.entries[id as usize].len);
-        self.entries[id as usize].count = 0;
-        self.free.push(id);
+        let (page, place) = self.page_mut(id);
+        page.entries[place].count = 0;
+        self.free.push(Reverse(id));
     }
 
     pub(crate) fn name(&self, id: u32) -> &[u8] {
-        name_in(&self.arena, &self.entries[id as usize])
+        let (page, place) = self.page(id);
+        page.name(place)
     }
 
-    /// Counts how often texts were moved: a [`Subjects::tag`] names one subject as long as this stays.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// Where a subject's text lies.
-    pub(crate) fn tag(&self, id: u32) -> u32 {
-        self.entries[id as usize].at
+    /// What one subject has had since it was interned, and no other one.
+    pub(crate) fn stamp(&self, id: u32) -> u32 {
+        self.get(id).stamp
     }
 
     pub(crate) fn get(&self, id: u32) -> &Entry {
-        &self.entries[id as usize]
+        let (page, place) = self.page(id);
+        &page.entries[place]
     }
 
     pub(crate) fn get_mut(&mut self, id: u32) -> &mut Entry {
-        &mut self.entries[id as usize]
+        let (page, place) = self.page_mut(id);
+        &mut page.entries[place]
     }
 
     /// Subjects with messages, in the order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &[u8], &Entry)> {
-        (0..)
-            .zip(&self.entries)
-            .filter(|(_, entry)| entry.count > 0)
-            .map(|(id, entry)| (id, name_in(&self.arena, entry), entry))
+        (0..self.ids).filter_map(|id| {
+            let (page, place) = self.page(id);
+            let entry = &page.entries[place];
+            (entry.count > 0).then(|| (id, page.name(place), entry))
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Numbers ever given, for checkpoints: free ones have a count of 0.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
-        self.entries.iter().map(|entry| {
-            (
-                if entry.count > 0 {
-                    name_in(&self.arena, entry)
-                } else {
-                    b""
-                },
-                entry,
-            )
-        })
+    /// Takes every subject out.
+    pub(crate) fn clear(&mut self) {
+        let stamp = self.stamp;
+        *self = Self::new(self.pages.take());
+        self.stamp = stamp;
     }
 
-    pub(crate) fn free_list(&self) -> &[u32] {
-        &self.free
+    /// Lets go of the pages that can be read back.
+    pub(crate) fn let_go(&mut self) {
+        self.slots.iter_mut().for_each(Slot::let_go);
     }
 
-    /// Rebuilds the table from a checkpoint: names by number (empty for free ones) and the free numbers in their order.
-    pub(crate) fn restore<'a>(names: impl Iterator<Item = &'a [u8]>, free: Vec<u32>) -> Self {
-        let mut new = Self::default();
-        for name in names {
-            if name.is_empty() {
-                new.entries.push(Entry {
-                    at: 0,
-                    len: 0,
-                    count: 0,
-                    first: 0,
-                    last: 0,
-                });
-            } else {
-                new.intern(name);
+    pub(crate) fn slots(&self) -> &[Slot<SubjectPage>] {
+        &self.slots
+    }
+
+    pub(crate) fn slots_mut(&mut self) -> (&mut [Slot<SubjectPage>], Option<&Pages>) {
+        (&mut self.slots, self.pages.as_ref())
+    }
+
+    /// What the root has of them besides where the pages are.
+    pub(crate) fn counters(&self) -> (u32, u32) {
+        (self.ids, self.stamp)
+    }
+
+    /// The subjects of a checkpoint. Reads every page once, for the hashes.
+    pub(crate) fn restore(
+        pages: Option<Pages>,
+        (ids, stamp): (u32, u32),
+        slots: Vec<Slot<SubjectPage>>,
+        from: &Reader<'_>,
+    ) -> Result<Self, CheckpointError> {
+        if slots.len() != (ids as usize).div_ceil(PER_PAGE) {
+            return Err(from.damaged());
+        }
+        let mut new = Self {
+            slots,
+            ids,
+            stamp,
+            ..Self::new(pages)
+        };
+        for number in 0..new.slots.len() {
+            let page = new.slots[number].get(new.pages.as_ref());
+            let first = number * PER_PAGE;
+            if page.entries.len() != PER_PAGE.min(ids as usize - first) {
+                return Err(from.damaged());
+            }
+            let mut found = Vec::with_capacity(PER_PAGE);
+            for (place, entry) in page.entries.iter().enumerate() {
+                let id = u32::try_from(first + place).expect("invariant: below `ids`");
+                match entry.count {
+                    0 => new.free.push(Reverse(id)),
+                    _ => found.push((id, new.hash(page.name(place)))),
+                }
+            }
+            for (id, hash) in found {
+                new.table
+                    .insert_unique(Known::spread(hash), Known { hash, id }, |known| {
+                        Known::spread(known.hash)
+                    });
+            }
+            if new
+                .pages
+                .as_ref()
+                .is_some_and(|pages| pages.cache.is_over())
+            {
+                new.slots[number].let_go();
             }
         }
-        new.free = free;
-        new
+        Ok(new)
     }
-
-    fn compact(&mut self) {
-        if self.garbage < MIN_GARBAGE || self.garbage * 2 < self.arena.len() {
-            return;
-        }
-        let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
-        for entry in &mut self.entries {
-            if entry.count == 0 {
-                (entry.at, entry.len) = (0, 0);
-                continue;
-            }
-            let name = name_in(&self.arena, entry);
-            let at = u32::try_from(arena.len()).expect("invariant: the arena only shrinks");
-            arena.extend_from_slice(name);
-            entry.at = at;
-        }
-        self.arena = arena;
-        self.garbage = 0;
-        self.epoch += 1;
-    }
-}
-
-fn name_in<'a>(arena: &'a [u8], entry: &Entry) -> &'a [u8] {
-    &arena[entry.at as usize..entry.at as usize + usize::from(entry.len)]
 }

@@ -10,7 +10,7 @@ fn empty() -> Vec<u8> {
         name: "S".to_owned(),
         ..StreamConfig::default()
     };
-    Stream::new(1, config.checked().expect("valid"), Timestamp(5)).encode_checkpoint()
+    Stream::new(1, config.checked().expect("valid"), Timestamp(5), None).encode_checkpoint()
 }
 
 #[test]
@@ -23,7 +23,9 @@ fn cuts_and_newer_versions_are_errors() {
         );
     }
     let mut newer = bytes.clone();
-    newer[0] = 9;
+    // Behind no pages and the root's length, which takes two bytes.
+    assert_eq!(newer[3], 2, "the root's version");
+    newer[3] = 9;
     assert!(matches!(
         Stream::decode_checkpoint(&newer),
         Err(CheckpointError::Version(9))

@@ -70,7 +70,7 @@ fn stream_with(retention: RetentionPolicy) -> Stream {
         retention,
         ..StreamConfig::default()
     };
-    Stream::new(1, config.checked().expect("valid"), Timestamp(0))
+    Stream::new(1, config.checked().expect("valid"), Timestamp(0), None)
 }
 
 fn publish(stream: &mut Stream, subjects: &[&str], now: Timestamp) {
@@ -562,7 +562,7 @@ impl World {
             assert_eq!(lost, Vec::<u64>::new());
         }
         let bytes = self.stream.encode_checkpoint();
-        let again = Stream::decode_checkpoint(&bytes).expect("reads back");
+        let mut again = Stream::decode_checkpoint(&bytes).expect("reads back");
         assert_eq!(again.encode_checkpoint(), bytes);
         assert_eq!(
             self.twin.encode_checkpoint(),

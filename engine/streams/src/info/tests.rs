@@ -41,7 +41,7 @@ fn kv() -> StreamConfig {
 #[expect(clippy::too_many_lines, reason = "mostly the text expected")]
 fn stream_info() {
     let config = kv().checked().expect("valid");
-    let mut stream = Stream::new(1, config, T0);
+    let mut stream = Stream::new(1, config, T0, None);
     check(
         &stream.info(T0),
         &expect![[r#"
@@ -127,7 +127,7 @@ fn stream_info() {
 
 #[test]
 fn consumer_info() {
-    let mut stream = Stream::new(1, kv().checked().expect("valid"), T0);
+    let mut stream = Stream::new(1, kv().checked().expect("valid"), T0, None);
     let config = consumer_config(json!({
         "durable_name": "d", "deliver_policy": "by_start_sequence", "opt_start_seq": 7, "ack_policy": "explicit",
         "ack_wait": 30_000_000_000_u64, "replay_policy": "instant", "filter_subject": "$KV.b.*", "sample_freq": "100%",
@@ -419,7 +419,7 @@ fn consumer_rules() {
 #[test]
 fn work_queue_rules() {
     let config = stream_config(json!({"name": "S", "subjects": ["a.>"], "retention": "workqueue"}));
-    let mut stream = Stream::new(1, config.checked().expect("valid"), T0);
+    let mut stream = Stream::new(1, config.checked().expect("valid"), T0, None);
     let first =
         consumer_config(json!({"name": "x", "ack_policy": "explicit", "filter_subject": "a.b"}));
     let first = first.checked(&stream.config).expect("valid");
@@ -453,7 +453,7 @@ fn work_queue_rules() {
 #[test]
 fn consumer_changes() {
     let config = stream_config(json!({"name": "S", "subjects": ["a.>"], "max_consumers": 1}));
-    let mut stream = Stream::new(1, config.checked().expect("valid"), T0);
+    let mut stream = Stream::new(1, config.checked().expect("valid"), T0, None);
     let base = || json!({"durable_name": "x", "ack_policy": "explicit"});
     let first = consumer_config(base())
         .checked(&stream.config)

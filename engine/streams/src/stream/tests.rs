@@ -2,7 +2,8 @@
 //! purges, expiry and configuration changes; after every step everything a reader can ask must be the same, and so must it
 //! after a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +11,11 @@ use millstream_types::{HeadersBuilder, Timestamp, matches};
 use proptest::prelude::*;
 
 use super::Stream;
+use crate::StreamSnapshot;
+use crate::checkpoint::testing::Stored;
 use crate::config::{DiscardPolicy, StorageType, StreamConfig};
 use crate::filters::Filters;
+use crate::pages::Pages;
 use crate::{ApiError, Command, Publish, Purge, RecordOutcome, RecordsBuilder, record_at};
 use millstream_journal::Position;
 
@@ -52,6 +56,10 @@ enum Op {
         per_subject: i64,
     },
     Checkpoint,
+    /// Begins a snapshot, which is stored while other steps happen.
+    Snapshot,
+    /// Stores it; `false` when its checkpoint was not written.
+    Finish(bool),
 }
 
 #[derive(Clone, Debug)]
@@ -216,6 +224,10 @@ impl Model {
 }
 
 struct World {
+    stored: Arc<Stored>,
+    pages: Pages,
+    /// One that is being stored, and the state it was taken of.
+    snapshot: Option<(StreamSnapshot, Vec<u8>)>,
     stream: Stream,
     twin: Stream,
     model: Model,
@@ -234,10 +246,14 @@ impl World {
             ids: Vec::new(),
             last_id: None,
         };
-        let stream = Stream::new(1, config.clone(), now);
+        let (stored, pages) = Stored::pages();
+        let stream = Stream::new(1, config.clone(), now, Some(pages.clone()));
         Self {
             stream,
-            twin: Stream::new(1, config, now),
+            stored,
+            pages,
+            snapshot: None,
+            twin: Stream::new(1, config, now, None),
             model,
             now,
             frames: BTreeMap::new(),
@@ -299,22 +315,46 @@ impl World {
                 bytes,
                 per_subject,
             } => {
-                let mut config = self.model.config.clone();
-                (config.max_msgs, config.max_bytes) = (*msgs, *bytes);
-                if !config.discard_new_per_subject {
-                    config.max_msgs_per_subject = *per_subject;
-                }
-                self.stream.update_config(config.clone()).expect("allowed");
-                self.twin.update_config(config.clone()).expect("allowed");
-                self.model.config = config;
-                self.model.enforce();
+                self.limits(*msgs, *bytes, *per_subject);
             }
             Op::Checkpoint => {
                 let bytes = self.stream.encode_checkpoint();
-                self.stream = Stream::decode_checkpoint(&bytes).expect("reads back");
+                (self.stream, self.stored, self.pages) =
+                    Stream::decode_with_pages(&bytes).expect("reads back");
                 assert_eq!(self.stream.encode_checkpoint(), bytes);
+                // Its pages are elsewhere from now on.
+                self.snapshot = None;
             }
+            Op::Snapshot if self.snapshot.is_none() => {
+                let state = self.twin.encode_checkpoint();
+                self.snapshot = Some((self.stream.snapshot(&BTreeSet::new()), state));
+            }
+            Op::Snapshot => {}
+            Op::Finish(safe) => self.finish(*safe),
         }
+    }
+
+    fn limits(&mut self, msgs: i64, bytes: i64, per_subject: i64) {
+        let mut config = self.model.config.clone();
+        (config.max_msgs, config.max_bytes) = (msgs, bytes);
+        if !config.discard_new_per_subject {
+            config.max_msgs_per_subject = per_subject;
+        }
+        self.stream.update_config(config.clone()).expect("allowed");
+        self.twin.update_config(config.clone()).expect("allowed");
+        self.model.config = config;
+        self.model.enforce();
+    }
+
+    /// What a snapshot stored is the state as of when it was taken, whatever happened since.
+    fn finish(&mut self, safe: bool) {
+        let Some((mut snapshot, state)) = self.snapshot.take() else {
+            return;
+        };
+        self.stored.store(&mut snapshot);
+        let mut restored = Stream::restore(&snapshot.root(), &self.pages).expect("reads back");
+        assert_eq!(restored.encode_checkpoint(), state);
+        snapshot.finish(&mut self.stream, safe);
     }
 
     fn pick(&self, pick: u8) -> Option<u64> {
@@ -515,6 +555,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (bound(40), bound(2000), bound(5))
             .prop_map(|(msgs, bytes, per_subject)| Op::Limits { msgs, bytes, per_subject }),
         1 => Just(Op::Checkpoint),
+        1 => Just(Op::Snapshot),
+        1 => any::<bool>().prop_map(Op::Finish),
     ]
 }
 
