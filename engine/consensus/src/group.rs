@@ -56,6 +56,8 @@ pub struct Proposal {
     pub body: Bytes,
     /// `false` for what lives in memory only: applied in its turn, not written.
     pub durable: bool,
+    /// Written twice, so that damage does not lose it: what changes rarely and much depends on.
+    pub important: bool,
 }
 
 /// Figures for monitoring.
@@ -219,6 +221,7 @@ impl<S: StateMachine> Group<S> {
             head: proposal.head,
             body: proposal.body,
             durable: proposal.durable,
+            important: proposal.important,
             ticket: Ticket::Entry(done),
         };
         if let Err((error, frame)) = self.inner.journal.append(frame)
@@ -313,6 +316,7 @@ impl<S: StateMachine> Group<S> {
             head: Bytes::new(),
             body: Bytes::new(),
             durable: false,
+            important: false,
             ticket: Ticket::Local(Box::new(move |_| {
                 // Sent once to one who waits.
                 let _gone = tell.send(());

@@ -170,6 +170,7 @@ impl<S: StateMachine> Saver<S> {
             head: Bytes::new(),
             body: page.bytes,
             durable: true,
+            important: true,
             ticket: Ticket::Local(Box::new(move |stored| {
                 // Nobody waits any more when another page failed.
                 let _gone = tell.send(stored);

@@ -137,6 +137,7 @@ fn proposal(text: &str) -> Proposal {
         head: Bytes::new(),
         body,
         durable: true,
+        important: false,
     }
 }
 

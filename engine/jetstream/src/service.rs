@@ -228,6 +228,8 @@ impl Shared {
             head,
             body,
             durable,
+            // Changes of streams, consumers and the catalog; not messages.
+            important: stream == 0 && count == 0,
         };
         self.group.propose_with(
             proposal,

@@ -60,6 +60,16 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
+    /// A newer build wrote it, with a flag that this one does not know.
+    #[error(
+        "the frame at {offset} of journal file {file} was written by a newer build; start that one"
+    )]
+    Newer {
+        /// The file's number.
+        file: u32,
+        /// Where the frame begins.
+        offset: u64,
+    },
     /// The bytes are not what was written.
     #[error("journal file {file} is damaged at {offset}: checksum does not match")]
     Damaged {
@@ -75,7 +85,7 @@ impl ReadError {
     #[must_use]
     pub fn domain(&self) -> Domain {
         match self {
-            Self::Io { .. } => Domain::Transient,
+            Self::Io { .. } | Self::Newer { .. } => Domain::Transient,
             Self::Missing(_) | Self::Damaged { .. } => Domain::Corruption,
         }
     }
@@ -112,15 +122,25 @@ pub enum OpenError {
         "`{0}` is no journal file or its header is damaged; move it out of the store folder, or restore it from a backup"
     )]
     Header(String),
-    /// A file that a newer build wrote.
+    /// A file that another build wrote.
     #[error(
-        "journal file `{name}` has version {version}, newer than this build reads (1); start the build that wrote it"
+        "journal file `{name}` has version {version} and this build reads version 2 only; start the build that wrote it, or choose another folder with -sd"
     )]
     Version {
         /// Which.
         name: String,
         /// Its version.
         version: u32,
+    },
+    /// A frame with a flag that this build does not know.
+    #[error(
+        "the frame at {offset} of journal file `{name}` was written by a newer build; start that one"
+    )]
+    Newer {
+        /// Which file.
+        name: String,
+        /// Where.
+        offset: u64,
     },
     /// Acknowledged frames cannot be read. Starting without them would give their sequences to other messages.
     #[error(

@@ -1,11 +1,12 @@
-//! The layout of journal files, version 1. Integers are little endian; CRCs are CRC-32C.
+//! The layout of journal files, version 2. Integers are little endian; CRCs are CRC-32C.
 //!
 //! ```text
 //! file header, 32 bytes             frame header, 56 bytes, followed by the body
 //!  0  8  magic "MSJOURNL"            0  4  magic "MSFR"
-//!  8  4  version                     4  4  version
-//! 12  4  file number                 8  4  bytes of body
-//! 16  8  index of its first frame   12  4  group
+//!  8  4  version                     4  2  version
+//! 12  4  file number                 6  2  flags
+//!                                    8  4  bytes of body, as stored
+//! 16  8  index of its first frame   12  4  group; 0 for frames of this node alone
 //! 24  4  zero                       16  8  term
 //! 28  4  CRC of bytes 0..28         24  8  index
 //!                                   32  4  stream
@@ -15,8 +16,13 @@
 //!                                   52  4  CRC of bytes 0..52 and the body
 //! ```
 //!
-//! The index in the file header tells whether the file before it still has its end. The chain tells a frame from a leftover of an older write at the same place. The batch's beginning tells a torn last
-//! batch from damage: a batch is only begun when everything before it was synced.
+//! The index in the file header tells whether the file before it still has its end. The chain tells a frame from a
+//! leftover of an older write at the same place. The batch's beginning tells a torn last batch from damage: a batch is
+//! only begun when everything before it was synced.
+//!
+//! Flags: 1 the frame is the second copy of the one directly before it, with the same index, group, stream, records and
+//! body; 2 the body is compressed; 4 the body is encrypted. A whole frame with a flag that this build does not read was
+//! written by a newer one, and is neither replayed nor read.
 
 use bytes::{Buf, BufMut};
 
@@ -24,7 +30,12 @@ use crate::writer::Frame;
 
 pub(crate) const FILE_HEADER: usize = 32;
 pub(crate) const FRAME_HEADER: usize = 56;
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+const FRAME_VERSION: u16 = 2;
+/// The frame is the second copy of the one before it.
+pub(crate) const COPY: u16 = 1;
+/// Flags that this build reads.
+const KNOWN_FLAGS: u16 = COPY;
 const FILE_MAGIC: &[u8; 8] = b"MSJOURNL";
 pub(crate) const FRAME_MAGIC: [u8; 4] = *b"MSFR";
 const CRC_AT: usize = FRAME_HEADER - 4;
@@ -51,7 +62,8 @@ pub(crate) enum FileHeader {
     },
     /// Nothing was written yet: the file was created and the crash came before its header.
     Blank,
-    Newer(u32),
+    /// Another build's, older or newer.
+    Version(u32),
     Bad,
 }
 
@@ -69,8 +81,8 @@ pub(crate) fn read_file_header(bytes: &[u8], file: u32) -> FileHeader {
     }
     let version = (&bytes[8..]).get_u32_le();
     let crc = (&bytes[28..]).get_u32_le();
-    if version > VERSION && crc == crc32c::crc32c(&bytes[..28]) {
-        return FileHeader::Newer(version);
+    if version != VERSION && crc == crc32c::crc32c(&bytes[..28]) {
+        return FileHeader::Version(version);
     }
     FileHeader::Bad
 }
@@ -78,6 +90,7 @@ pub(crate) fn read_file_header(bytes: &[u8], file: u32) -> FileHeader {
 /// A frame header as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
+    pub(crate) flags: u16,
     pub(crate) len: u32,
     pub(crate) group: u32,
     pub(crate) term: u64,
@@ -89,9 +102,26 @@ pub(crate) struct FrameHeader {
     pub(crate) crc: u32,
 }
 
+impl FrameHeader {
+    pub(crate) fn is_copy(&self) -> bool {
+        self.flags & COPY != 0
+    }
+
+    /// Whether it has flags that this build does not know.
+    pub(crate) fn is_newer(&self) -> bool {
+        self.flags & !KNOWN_FLAGS != 0
+    }
+
+    /// Bytes of the whole frame.
+    pub(crate) fn total(&self) -> u64 {
+        FRAME_HEADER as u64 + u64::from(self.len)
+    }
+}
+
 /// Writes a frame's header; answers it and its CRC.
 pub(crate) fn frame_header<T>(
     frame: &Frame<T>,
+    flags: u16,
     index: u64,
     batch: u64,
     chain: u32,
@@ -99,7 +129,8 @@ pub(crate) fn frame_header<T>(
     let mut bytes = [0; FRAME_HEADER];
     let mut out = &mut bytes[..];
     out.put_slice(&FRAME_MAGIC);
-    out.put_u32_le(VERSION);
+    out.put_u16_le(FRAME_VERSION);
+    out.put_u16_le(flags);
     out.put_u32_le(frame.len());
     out.put_u32_le(frame.group);
     out.put_u64_le(frame.term);
@@ -119,10 +150,11 @@ pub(crate) fn frame_header<T>(
 pub(crate) fn read_frame_header(bytes: &[u8]) -> Option<FrameHeader> {
     let bytes = bytes.get(..FRAME_HEADER)?;
     let mut rest = bytes.strip_prefix(&FRAME_MAGIC)?;
-    if rest.get_u32_le() != VERSION {
+    if rest.get_u16_le() != FRAME_VERSION {
         return None;
     }
     Some(FrameHeader {
+        flags: rest.get_u16_le(),
         len: rest.get_u32_le(),
         group: rest.get_u32_le(),
         term: rest.get_u64_le(),
@@ -145,7 +177,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::{
-        FileHeader, file_header, frame_header, is_whole, read_file_header, read_frame_header,
+        COPY, FileHeader, file_header, frame_header, is_whole, read_file_header, read_frame_header,
     };
     use crate::writer::Frame;
 
@@ -159,7 +191,7 @@ mod tests {
         assert_eq!(
             hex(&file),
             format!(
-                "4d534a4f55524e4c0100000007000000090000000000000000000000{}",
+                "4d534a4f55524e4c0200000007000000090000000000000000000000{}",
                 hex(&chain.to_le_bytes())
             )
         );
@@ -171,12 +203,13 @@ mod tests {
             head: Bytes::from_static(b"he"),
             body: Bytes::from_static(b"ad"),
             durable: true,
+            important: false,
             ticket: (),
         };
-        let (header, crc) = frame_header(&frame, 3, 32, chain);
+        let (header, crc) = frame_header(&frame, 0, 3, 32, chain);
         assert_eq!(
             hex(&header[..48]),
-            "4d5346520100000004000000010000000200000000000000030000000000000004000000050000002000000000000000"
+            "4d5346520200000004000000010000000200000000000000030000000000000004000000050000002000000000000000"
         );
         assert!(is_whole(&header, b"head", crc));
         assert!(!is_whole(&header, b"heed", crc));
@@ -186,6 +219,12 @@ mod tests {
             (read.stream, read.count, read.batch, read.chain, read.crc),
             (4, 5, 32, chain, crc)
         );
+        assert!(!read.is_copy() && !read.is_newer());
+        let (copy, _) = frame_header(&frame, COPY, 3, 32, chain);
+        assert_eq!(hex(&copy[..8]), "4d53465202000100");
+        assert!(read_frame_header(&copy).is_some_and(|read| read.is_copy() && !read.is_newer()));
+        let (newer, _) = frame_header(&frame, 1 << 15, 3, 32, chain);
+        assert!(read_frame_header(&newer).is_some_and(|read| read.is_newer()));
     }
 
     #[test]
@@ -201,10 +240,15 @@ mod tests {
         assert_eq!(read_file_header(&good, 2), FileHeader::Bad);
         assert_eq!(read_file_header(&[0; 32], 1), FileHeader::Blank);
         let mut newer = good;
-        newer[8] = 2;
-        let crc = crc32c::crc32c(&newer[..28]).to_le_bytes();
-        newer[28..].copy_from_slice(&crc);
-        assert_eq!(read_file_header(&newer, 1), FileHeader::Newer(2));
+        for other in [1, 3] {
+            newer[8] = other;
+            let crc = crc32c::crc32c(&newer[..28]).to_le_bytes();
+            newer[28..].copy_from_slice(&crc);
+            assert_eq!(
+                read_file_header(&newer, 1),
+                FileHeader::Version(u32::from(other))
+            );
+        }
         assert!(read_frame_header(&[0; 56]).is_none());
     }
 }

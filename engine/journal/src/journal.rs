@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::error::{AppendError, OpenError, ReadError};
 use crate::frame::{FRAME_HEADER, is_whole, read_frame_header};
@@ -59,6 +59,8 @@ pub struct Status {
     pub syncs: u64,
     /// Bytes that wait to be written.
     pub queued: usize,
+    /// How often the second copy of a frame was used because the first is damaged, since the start.
+    pub from_copy: u64,
     /// Why the journal acknowledges nothing any more, if so.
     pub failed: Option<String>,
 }
@@ -82,6 +84,7 @@ pub(crate) struct Inner<T> {
     pub(crate) written: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) last_index: AtomicU64,
+    from_copy: AtomicU64,
     max_queued: usize,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -142,6 +145,7 @@ impl<T: Send + 'static> Journal<T> {
             files,
             active,
             last_index,
+            from_copy,
         } = recover(&*storage, options.file_size, after, replay)?;
         let inner = Arc::new(Inner {
             storage,
@@ -159,6 +163,7 @@ impl<T: Send + 'static> Journal<T> {
             written: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             last_index: AtomicU64::new(last_index),
+            from_copy: AtomicU64::new(from_copy),
             max_queued: options.max_queued_bytes,
             thread: Mutex::new(None),
         });
@@ -218,7 +223,11 @@ impl<T: Send + 'static> Journal<T> {
                 .cloned()
                 .ok_or(ReadError::Missing(position.file))?
         };
-        read_frame(&*file, position)
+        let (body, from_copy) = read_frame_or_copy(&*file, position)?;
+        if from_copy {
+            self.inner.from_copy.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(body)
     }
 
     /// All files, oldest first.
@@ -286,6 +295,7 @@ impl<T: Send + 'static> Journal<T> {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .bytes,
+            from_copy: self.inner.from_copy.load(Ordering::Relaxed),
             failed: self.inner.failed.get().map(ToString::to_string),
         }
     }
@@ -318,9 +328,36 @@ impl<T: Send + 'static> Journal<T> {
     }
 }
 
-/// The body at a position of a file, verified.
-pub(crate) fn read_frame(file: &dyn StorageFile, position: Position) -> Result<Bytes, ReadError> {
+/// The body at a position of a file, verified; from its second copy, which is told, when the first is damaged and there is one.
+pub(crate) fn read_frame_or_copy(
+    file: &dyn StorageFile,
+    position: Position,
+) -> Result<(Bytes, bool), ReadError> {
+    match read_frame(file, position, false) {
+        Err(ReadError::Damaged { .. }) => {}
+        read => return Ok((read?, false)),
+    }
     let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
+    let damaged = ReadError::Damaged {
+        file: position.file,
+        offset,
+    };
+    let copy = Position {
+        offset: position.end().saturating_add(FRAME_HEADER as u64),
+        ..position
+    };
+    let body = read_frame(file, copy, true).map_err(|_no_copy| damaged)?;
+    error!(target: "nats", "journal file {} is damaged at {offset}; its second copy is served", position.file);
+    Ok((body, true))
+}
+
+/// The body of the frame at a position, or of a second copy there, verified.
+fn read_frame(file: &dyn StorageFile, position: Position, copy: bool) -> Result<Bytes, ReadError> {
+    let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
+    let damaged = || ReadError::Damaged {
+        file: position.file,
+        offset,
+    };
     let mut bytes = vec![0; FRAME_HEADER + position.len as usize];
     let count = file
         .read_at(&mut bytes, offset)
@@ -329,17 +366,19 @@ pub(crate) fn read_frame(file: &dyn StorageFile, position: Position) -> Result<B
             offset,
             source,
         })?;
-    let damaged = || ReadError::Damaged {
-        file: position.file,
-        offset,
-    };
     if count < bytes.len() {
         return Err(damaged());
     }
     let header = read_frame_header(&bytes).ok_or_else(damaged)?;
     let (head, body) = bytes.split_at(FRAME_HEADER);
-    if header.len != position.len || !is_whole(head, body, header.crc) {
+    if header.len != position.len || header.is_copy() != copy || !is_whole(head, body, header.crc) {
         return Err(damaged());
+    }
+    if header.is_newer() {
+        return Err(ReadError::Newer {
+            file: position.file,
+            offset,
+        });
     }
     Ok(Bytes::from(bytes).slice(FRAME_HEADER..))
 }

@@ -19,10 +19,14 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+/// The group of frames that are this node's alone, in no Raft group's log: pages of its index. They are replayed like
+/// others; who does not want them passes over them.
+pub const LOCAL: u32 = 0;
+
 pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
 pub use error::{AppendError, OpenError, ReadError};
 pub use journal::{FileInfo, Journal, Options, Status};
-pub use page::{LOCAL, PageReader, PageSource};
+pub use page::{PageReader, PageSource};
 pub use position::Position;
 pub use recover::Replayed;
 pub use storage::{DiskStorage, Fault, MemoryStorage, Storage, StorageFile};

@@ -10,9 +10,6 @@ use crate::position::Position;
 use crate::recover::file_name;
 use crate::storage::{Storage, StorageFile};
 
-/// The group of frames that are this node's own.
-pub const LOCAL: u32 = 0;
-
 /// Where parts of an index are read back from.
 pub trait PageSource: Debug + Send + Sync {
     /// The bytes of a page, verified.
@@ -60,6 +57,6 @@ impl PageReader {
             }
         };
         drop(last);
-        crate::journal::read_frame(&*file, at)
+        Ok(crate::journal::read_frame_or_copy(&*file, at)?.0)
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Recovered {
     pub(crate) files: Files,
     pub(crate) active: Active,
     pub(crate) last_index: u64,
+    /// How many frames were replayed from their second copy.
+    pub(crate) from_copy: u64,
 }
 
 pub(crate) fn file_name(id: u32) -> String {
@@ -99,6 +101,7 @@ pub(crate) fn recover(
     let unused = pop_unused(&mut files, start)?;
     check_sequence(&files, start)?;
     let mut last_index = after.map_or(0, |(_, index)| index);
+    let mut from_copy = 0;
     let mut active = None;
     let mut before = String::new();
     let first = start.map_or(0, |position| position.file);
@@ -124,6 +127,7 @@ pub(crate) fn recover(
             false => Role::Sealed,
         };
         let end = scan.run(from, role, &mut last_index, replay)?;
+        from_copy += scan.from_copy;
         active = Some(Active {
             id: *id,
             file: Arc::clone(file),
@@ -145,6 +149,7 @@ pub(crate) fn recover(
         files,
         active,
         last_index,
+        from_copy,
     })
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Scan<'a> {
     /// The CRC that the next frame continues; `None` when it cannot be known, because what comes before is damaged.
     pub(crate) chain: Option<u32>,
     pub(crate) first_index: u64,
+    /// Frames that were taken from their second copy.
+    pub(crate) from_copy: u64,
 }
 
 impl<'a> Scan<'a> {
@@ -59,6 +61,7 @@ impl<'a> Scan<'a> {
             base: 0,
             chain: None,
             first_index: 0,
+            from_copy: 0,
         })
     }
 
@@ -71,7 +74,7 @@ impl<'a> Scan<'a> {
                 scan.first_index = first_index;
                 Ok(scan)
             }
-            FileHeader::Newer(version) => Err(OpenError::Version {
+            FileHeader::Version(version) => Err(OpenError::Version {
                 name: scan.name,
                 version,
             }),
@@ -122,11 +125,14 @@ impl<'a> Scan<'a> {
         replay: Replay<'_>,
     ) -> Result<u64, OpenError> {
         let mut offset = match after {
-            Some(position) => self.start_behind(position)?,
+            Some(position) => {
+                let end = self.start_behind(position)?;
+                let copy = self.frame(end, *last_index, true)?;
+                copy.map_or(end, |copy| copy.position.end())
+            }
             None => FILE_HEADER as u64,
         };
-        while let Some(frame) = self.frame(offset, *last_index + 1)? {
-            let end = frame.position.end();
+        while let Some((frame, end)) = self.next(offset, *last_index + 1)? {
             *last_index = frame.index;
             replay(frame).map_err(|reason| OpenError::Replay {
                 name: self.name.clone(),
@@ -177,14 +183,77 @@ impl<'a> Scan<'a> {
         Ok(position.end())
     }
 
+    /// The frame at `offset`, or its second copy when it is damaged, if one continues the log there; and where the next
+    /// one begins.
+    fn next(&mut self, offset: u64, index: u64) -> Result<Option<(Replayed, u64)>, OpenError> {
+        if let Some(frame) = self.frame(offset, index, false)? {
+            let end = frame.position.end();
+            let behind = self.frame(end, index, true)?;
+            return Ok(Some((
+                frame,
+                behind.map_or(end, |copy| copy.position.end()),
+            )));
+        }
+        let chain = self.chain.take();
+        let Some(copy) = self.copy_of(offset, index)? else {
+            self.chain = chain;
+            return Ok(None);
+        };
+        error!(target: "nats", "`{}` is damaged at {offset}; the second copy of frame {index} is used", self.name);
+        self.from_copy += 1;
+        let end = copy.position.end();
+        let position = Position {
+            offset: offset + FRAME_HEADER as u64,
+            ..copy.position
+        };
+        Ok(Some((Replayed { position, ..copy }, end)))
+    }
+
+    /// The second copy of a frame that is damaged at `offset`, which is as long as the copy is.
+    fn copy_of(&mut self, offset: u64, index: u64) -> Result<Option<Replayed>, OpenError> {
+        let mut at = offset + 1;
+        while at < self.length {
+            let bytes = self.some(at)?;
+            if bytes.is_empty() {
+                break;
+            }
+            let Some(found) = find_magic(bytes) else {
+                at += (bytes.len().saturating_sub(FRAME_MAGIC.len() - 1)).max(1) as u64;
+                continue;
+            };
+            at += found as u64;
+            let header = read_frame_header(self.bytes(at, FRAME_HEADER)?);
+            if header.is_some_and(|header| at - offset == header.total())
+                && let Some(copy) = self.frame(at, index, true)?
+            {
+                return Ok(Some(copy));
+            }
+            // A frame that is no copy of it, and is whole, means that there was none.
+            if self.frame(at, index + 1, false)?.is_some() {
+                self.chain = None;
+                break;
+            }
+            at += 1;
+        }
+        Ok(None)
+    }
+
     /// The frame at `offset`, if a whole one continues the log there.
-    fn frame(&mut self, offset: u64, index: u64) -> Result<Option<Replayed>, OpenError> {
+    fn frame(
+        &mut self,
+        offset: u64,
+        index: u64,
+        copy: bool,
+    ) -> Result<Option<Replayed>, OpenError> {
         let (id, chain, room) = (self.id, self.chain, self.length.saturating_sub(offset));
         let Some(header) = read_frame_header(self.bytes(offset, FRAME_HEADER)?) else {
             return Ok(None);
         };
-        let total = FRAME_HEADER as u64 + u64::from(header.len);
-        if chain.is_some_and(|chain| chain != header.chain) || header.index != index || total > room
+        let total = header.total();
+        if chain.is_some_and(|chain| chain != header.chain)
+            || header.index != index
+            || header.is_copy() != copy
+            || total > room
         {
             return Ok(None);
         }
@@ -195,6 +264,12 @@ impl<'a> Scan<'a> {
         let (head, body) = whole.split_at(FRAME_HEADER);
         if !is_whole(head, body, header.crc) {
             return Ok(None);
+        }
+        if header.is_newer() {
+            return Err(OpenError::Newer {
+                name: self.name.clone(),
+                offset,
+            });
         }
         let body = Bytes::copy_from_slice(body);
         self.chain = Some(header.crc);

@@ -1,5 +1,6 @@
 //! The journal over a storage that fails, against a list of what was acknowledged.
 
+mod copies;
 mod crash;
 mod damage;
 mod disk;
@@ -33,6 +34,7 @@ fn frame(head: Vec<u8>, body: Vec<u8>) -> Frame<()> {
         head,
         body,
         durable: true,
+        important: false,
         ticket: (),
     }
 }

@@ -10,10 +10,10 @@ use std::sync::{Arc, PoisonError};
 use bytes::{Bytes, BytesMut};
 use tracing::{error, warn};
 
+use crate::LOCAL;
 use crate::error::AppendError;
-use crate::frame::{FILE_HEADER, FRAME_HEADER, frame_header};
+use crate::frame::{COPY, FILE_HEADER, FRAME_HEADER, frame_header};
 use crate::journal::Inner;
-use crate::page::LOCAL;
 use crate::position::Position;
 use crate::recover::{Active, create_file};
 
@@ -34,6 +34,9 @@ pub struct Frame<T> {
     pub body: Bytes,
     /// `false` for what lives in memory only: it is handed on in its turn, and not written.
     pub durable: bool,
+    /// Written twice, one directly behind the other, so that damage to one of them costs nothing. For what is small, rare
+    /// and dear: pages of an index, changes of the catalog. Both have the same index.
+    pub important: bool,
     /// Comes back when the frame is committed.
     pub ticket: T,
 }
@@ -47,6 +50,21 @@ impl<T> Frame<T> {
     )]
     pub fn len(&self) -> u32 {
         (self.head.len() + self.body.len()) as u32
+    }
+
+    /// Bytes that it takes in a file.
+    fn stored(&self) -> u64 {
+        let once = FRAME_HEADER as u64 + u64::from(self.len());
+        once * self.copies() as u64
+    }
+
+    /// How often it is written.
+    fn copies(&self) -> usize {
+        match (self.durable, self.important) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 2,
+        }
     }
 
     /// Whether the body is empty.
@@ -100,6 +118,15 @@ pub(crate) struct Writer<T> {
     /// Breaks the law that nothing is acknowledged before it is synced, to see that the tests notice.
     #[cfg(test)]
     pub(crate) skip_sync: bool,
+}
+
+/// Where a batch will lie, and what the log ends with then.
+struct Layout {
+    /// Position and index per frame.
+    places: Vec<(Position, u64)>,
+    end: u64,
+    chain: u32,
+    index: u64,
 }
 
 /// A thread that panics leaves nobody waiting for it.
@@ -186,11 +213,7 @@ impl<T: Send + 'static> Writer<T> {
             room = 0;
         }
         for frame in frames {
-            let need = if frame.durable {
-                (FRAME_HEADER as u64) + u64::from(frame.len())
-            } else {
-                0
-            };
+            let need = frame.stored();
             if need > room {
                 self.write(std::mem::take(&mut piece), &mut done);
                 match self.next_file(need) {
@@ -268,36 +291,12 @@ impl<T: Send + 'static> Writer<T> {
             return;
         }
         let batch = self.active.end;
-        let (mut end, mut chain, mut index) = (batch, self.active.chain, self.last_index);
-        self.headers.clear();
-        let mut places = Vec::with_capacity(frames.len());
-        for frame in &frames {
-            if !frame.durable {
-                places.push((
-                    Position {
-                        file: u32::MAX,
-                        offset: 0,
-                        len: frame.len(),
-                    },
-                    0,
-                ));
-                continue;
-            }
-            index += 1;
-            let (header, crc) = frame_header(frame, index, batch, chain);
-            self.headers.extend_from_slice(&header);
-            chain = crc;
-            let offset = end + FRAME_HEADER as u64;
-            places.push((
-                Position {
-                    file: self.active.id,
-                    offset,
-                    len: frame.len(),
-                },
-                index,
-            ));
-            end = offset + u64::from(frame.len());
-        }
+        let Layout {
+            places,
+            end,
+            chain,
+            index,
+        } = self.lay_out(&frames);
         let result = if end > batch {
             self.write_and_sync(&frames, batch)
         } else {
@@ -343,11 +342,56 @@ impl<T: Send + 'static> Writer<T> {
             .extend(safe.map(|(frame, _)| (frame.position, frame.body.clone())));
     }
 
+    /// Makes the headers of a batch and says where its frames will lie.
+    fn lay_out(&mut self, frames: &[Frame<T>]) -> Layout {
+        let batch = self.active.end;
+        let (mut end, mut chain, mut index) = (batch, self.active.chain, self.last_index);
+        self.headers.clear();
+        let mut places = Vec::with_capacity(frames.len());
+        for frame in frames {
+            if !frame.durable {
+                places.push((
+                    Position {
+                        file: u32::MAX,
+                        offset: 0,
+                        len: frame.len(),
+                    },
+                    0,
+                ));
+                continue;
+            }
+            index += 1;
+            for flags in [0, COPY].into_iter().take(frame.copies()) {
+                let (header, crc) = frame_header(frame, flags, index, batch, chain);
+                self.headers.extend_from_slice(&header);
+                chain = crc;
+            }
+            let offset = end + FRAME_HEADER as u64;
+            places.push((
+                Position {
+                    file: self.active.id,
+                    offset,
+                    len: frame.len(),
+                },
+                index,
+            ));
+            end += frame.stored();
+        }
+        Layout {
+            places,
+            end,
+            chain,
+            index,
+        }
+    }
+
     fn write_and_sync(&self, frames: &[Frame<T>], batch: u64) -> Result<(), AppendError> {
         self.check()?;
-        let durable = frames.iter().filter(|frame| frame.durable);
+        let written = frames
+            .iter()
+            .flat_map(|frame| std::iter::repeat_n(frame, frame.copies()));
         let mut slices = Vec::with_capacity(frames.len() * 3);
-        for (frame, header) in durable.zip(self.headers.chunks_exact(FRAME_HEADER)) {
+        for (frame, header) in written.zip(self.headers.chunks_exact(FRAME_HEADER)) {
             let parts = [header, &frame.head[..], &frame.body[..]];
             slices.extend(
                 parts

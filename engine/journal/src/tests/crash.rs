@@ -37,6 +37,7 @@ fn live(
                 let large = if chance.one_in(20) { 700 } else { 60 };
                 let mut frame = frame(chance.bytes(20), chance.bytes(large));
                 frame.durable = !chance.one_in(10);
+                frame.important = chance.one_in(8);
                 frame
             })
             .collect();

@@ -34,6 +34,7 @@ fn frame(ticket: u64, body: &'static [u8]) -> Frame<u64> {
         head,
         body,
         durable: true,
+        important: false,
         ticket,
     }
 }
