@@ -12,4 +12,4 @@ mod tests;
 
 pub use cache::RouteCache;
 pub use router::{Found, Router};
-pub use trie::Routes;
+pub use trie::{Holds, Routes};

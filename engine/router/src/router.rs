@@ -3,15 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::trie::{Node, Routes};
+use crate::trie::{Holds, Node, Routes};
 
 /// An answer, with what is needed to remember it.
 #[derive(Clone, Debug)]
 pub struct Found<T> {
     /// Who gets it.
     pub routes: Arc<Routes<T>>,
-    /// Whether the same holds for every subject that shares all tokens but the last.
-    pub any_last_token: bool,
+    /// For which other subjects it is true too.
+    pub holds: Holds,
     /// The tree it was true for.
     pub generation: u64,
 }
@@ -66,10 +66,10 @@ impl<T: Clone> Router<T> {
         let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
         // Read under the lock, so that the answer is never newer than its generation.
         let generation = self.generation();
-        let (routes, any_last_token) = tree.lookup(subject);
+        let (routes, holds) = tree.lookup(subject);
         Found {
             routes: Arc::new(routes),
-            any_last_token,
+            holds,
             generation,
         }
     }

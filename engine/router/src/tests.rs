@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use millstream_types::matches;
 use proptest::prelude::*;
 
-use crate::{RouteCache, Router};
+use crate::{Holds, RouteCache, Router};
 
 fn word(wild: bool) -> impl Strategy<Value = String> {
     let token = if wild { "[ab*]" } else { "[abc]" };
@@ -30,7 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(filter, queue)| Step::Insert(filter, queue)),
         any::<usize>().prop_map(Step::Remove),
         word(false).prop_map(Step::Look),
-        word(false).prop_map(Step::Look),
+        "[ab.]{0,6}".prop_map(Step::Look),
     ]
 }
 
@@ -54,7 +54,8 @@ proptest! {
                 }
                 Step::Remove(_) => {}
                 Step::Look(subject) => {
-                    let hits = known.iter().filter(|(_, filter, _)| matches(filter.as_bytes(), subject.as_bytes()));
+                    let whole = subject.split('.').all(|token| !token.is_empty());
+                    let hits = known.iter().filter(|(_, filter, _)| whole && matches(filter.as_bytes(), subject.as_bytes()));
                     let mut plain = BTreeSet::new();
                     let mut queues: std::collections::BTreeMap<u8, BTreeSet<u64>> = Default::default();
                     for (id, _, queue) in hits {
@@ -81,13 +82,49 @@ proptest! {
 #[test]
 fn inboxes_share_one_answer() {
     let router = Router::new();
+    let holds = |subject: &[u8]| router.lookup(subject).holds;
     router.insert(b"_INBOX.a.*", None, 1, 1);
-    assert!(router.lookup(b"_INBOX.a.1").any_last_token);
+    assert_eq!(holds(b"_INBOX.a.1"), Holds::LastToken(9));
     router.insert(b"_INBOX.a.special", None, 2, 2);
-    assert!(!router.lookup(b"_INBOX.a.1").any_last_token);
+    assert_eq!(holds(b"_INBOX.a.1"), Holds::Subject);
     assert!(router.remove(b"_INBOX.a.special", None, 2));
-    assert!(router.lookup(b"_INBOX.a.1").any_last_token);
+    assert_eq!(holds(b"_INBOX.a.1"), Holds::LastToken(9));
     assert!(!router.remove(b"nobody", None, 9));
+}
+
+/// An acknowledgement's subject is never the same twice; all of them are one answer.
+#[test]
+fn a_branch_shares_one_answer() {
+    let router = Router::new();
+    let holds = |subject: &[u8]| router.lookup(subject).holds;
+    let branch = |prefix, tokens| Holds::Branch { prefix, tokens };
+    assert_eq!(holds(b"a.b.c"), branch(0, 0));
+    router.insert(b"$JS.ACK.>", None, 1, 1);
+    router.insert(b"$JS.API.>", None, 2, 2);
+    assert_eq!(holds(b"$JS.ACK.S.c.1.2.3"), branch(8, 2));
+    assert_eq!(holds(b"$JS.ACK.S"), branch(8, 2));
+    assert_eq!(holds(b"orders.1"), branch(7, 1));
+    assert_eq!(holds(b"$JS.ACK"), Holds::Subject);
+    router.insert(b"$JS.*.S.>", None, 3, 3);
+    assert_eq!(holds(b"$JS.ACK.S.c.1.2.3"), branch(10, 3));
+    assert_eq!(holds(b"$JS.ACK.T.c.1.2.3"), branch(10, 3));
+    let mut cache = RouteCache::default();
+    for (subject, want) in [
+        (&b"$JS.ACK.S.1"[..], 2),
+        (b"$JS.ACK.S.2.3", 2),
+        (b"$JS.API.x", 1),
+        (b"$JS.ACK.S..3", 0),
+        (b"$JS.ACK.S.", 0),
+        (b"$JS.ACK.S.9", 2),
+        (b"$JS.ACK.S", 1),
+    ] {
+        assert_eq!(
+            cache.get(&router, subject).plain.len(),
+            want,
+            "{}",
+            subject.escape_ascii()
+        );
+    }
 }
 
 #[test]

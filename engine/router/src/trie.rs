@@ -29,6 +29,22 @@ impl<T> Routes<T> {
     }
 }
 
+/// For which subjects an answer is true. Lengths are in bytes and include a closing dot; 0 is the whole tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// For this one.
+    Subject,
+    /// For every subject that shares so many first bytes and has one more token.
+    LastToken(usize),
+    /// For every subject that shares so many first bytes, whatever follows.
+    Branch {
+        /// The bytes.
+        prefix: usize,
+        /// How many tokens they are.
+        tokens: usize,
+    },
+}
+
 /// A subscription as the tree keeps it.
 #[derive(Debug)]
 struct Member<T> {
@@ -93,6 +109,10 @@ impl<T> Leaf<T> {
 pub(crate) struct Gathered<'a, T> {
     plain: Vec<T>,
     queues: Vec<(&'a [u8], Vec<T>)>,
+    /// How many tokens were needed to know all of it.
+    decided: usize,
+    /// Whether the last token was needed for no literal.
+    any_last: bool,
 }
 
 impl<'a, T: Clone> Gathered<'a, T> {
@@ -187,19 +207,29 @@ impl<T: Clone> Node<T> {
             && self.here.is_empty()
     }
 
-    /// The routes of a subject, and whether they hold for every subject that differs in the last token only.
-    pub(crate) fn lookup(&self, subject: &[u8]) -> (Routes<T>, bool) {
+    /// The routes of a subject, and for which others they are the same.
+    pub(crate) fn lookup(&self, subject: &[u8]) -> (Routes<T>, Holds) {
+        let path: Vec<&[u8]> = tokens(subject).collect();
         // A subject with an empty token goes nowhere, as in nats-server.
-        if tokens(subject).any(<[u8]>::is_empty) {
-            return (Routes::none(), false);
+        if path.iter().any(|token| token.is_empty()) {
+            return (Routes::none(), Holds::Subject);
         }
         let mut gathered = Gathered {
             plain: Vec::new(),
             queues: Vec::new(),
+            decided: 0,
+            any_last: true,
         };
-        let mut any_last = true;
-        let path: Vec<&[u8]> = tokens(subject).collect();
-        self.walk(&path, &mut gathered, &mut any_last);
+        self.walk(&path, 0, &mut gathered);
+        let bytes = |tokens: &[&[u8]]| tokens.iter().map(|token| token.len() + 1).sum();
+        let holds = match gathered {
+            Gathered { decided, .. } if decided < path.len() => Holds::Branch {
+                prefix: bytes(&path[..decided]),
+                tokens: decided,
+            },
+            Gathered { any_last: true, .. } => Holds::LastToken(bytes(&path[..path.len() - 1])),
+            _ => Holds::Subject,
+        };
         let queues = gathered
             .queues
             .into_iter()
@@ -210,7 +240,7 @@ impl<T: Clone> Node<T> {
                 plain: gathered.plain.into(),
                 queues,
             },
-            any_last,
+            holds,
         )
     }
 
@@ -232,20 +262,24 @@ impl<T: Clone> Node<T> {
                 .is_some_and(|node| node.wanted(rest))
     }
 
-    fn walk<'a>(&'a self, path: &[&[u8]], gathered: &mut Gathered<'a, T>, any_last: &mut bool) {
+    /// `path` is what is left of the subject behind its first `depth` tokens.
+    fn walk<'a>(&'a self, path: &[&[u8]], depth: usize, gathered: &mut Gathered<'a, T>) {
         let [token, rest @ ..] = path else {
             gathered.add(&self.here);
             return;
         };
         gathered.add(&self.rest);
+        if !self.literals.is_empty() || self.star.is_some() {
+            gathered.decided = gathered.decided.max(depth + 1);
+        }
         if rest.is_empty() && !self.literals.is_empty() {
-            *any_last = false;
+            gathered.any_last = false;
         }
         if let Some(node) = self.literals.get(*token) {
-            node.walk(rest, gathered, any_last);
+            node.walk(rest, depth + 1, gathered);
         }
         if let Some(star) = &self.star {
-            star.walk(rest, gathered, any_last);
+            star.walk(rest, depth + 1, gathered);
         }
     }
 }
