@@ -356,7 +356,7 @@ impl Node {
             return Outcome::Refused(ApiError::stream_not_found());
         };
         self.hook(|hooks| hooks.stream_changed(StreamChange::Deleted(Arc::clone(&cell))));
-        cell.wake();
+        cell.wake_all();
         Outcome::Done
     }
 

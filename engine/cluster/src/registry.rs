@@ -23,9 +23,12 @@ pub struct StreamCell {
     pub name: String,
     stream: Mutex<Stream>,
     memory: Mutex<Frames>,
+    /// Who wants to hear of any change.
     waiting: Mutex<Vec<Arc<Notify>>>,
     /// Since the last snapshot.
     changed: AtomicBool,
+    /// Who polls a consumer that waits, by the number the stream gave it.
+    pollers: Mutex<HashMap<u32, Arc<Notify>>>,
 }
 
 /// The frames of a memory stream.
@@ -45,6 +48,7 @@ impl StreamCell {
             memory: Mutex::default(),
             waiting: Mutex::default(),
             changed: AtomicBool::new(true),
+            pollers: Mutex::default(),
         }
     }
 
@@ -78,12 +82,44 @@ impl StreamCell {
         }
     }
 
+    /// Wakes `waker` once when there may be something for a consumer that said it wants messages: one that its filters
+    /// match, or room for more. `stream` is this cell's, locked since the consumer was polled, so that nothing falls between.
+    pub fn wake_on_message(&self, stream: &mut Stream, consumer: &str, waker: &Arc<Notify>) {
+        if let Some(number) = stream.wait_for_messages(consumer) {
+            let mut pollers = self.pollers.lock().unwrap_or_else(PoisonError::into_inner);
+            pollers.insert(number, Arc::clone(waker));
+        }
+    }
+
+    /// Wakes the pollers of consumers that may go on; answers how many.
+    pub fn wake_pollers(&self) -> usize {
+        let woken = self.lock().take_woken();
+        if woken.is_empty() {
+            return 0;
+        }
+        let mut pollers = self.pollers.lock().unwrap_or_else(PoisonError::into_inner);
+        let wakers = woken.iter().filter_map(|number| pollers.remove(number));
+        wakers.map(|waker| waker.notify_one()).count()
+    }
+
+    /// The stream changed: wakes whoever waits for that, and the consumers it concerns.
     pub(crate) fn wake(&self) {
+        self.wake_pollers();
         let waiting =
             std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         for waker in waiting {
             waker.notify_one();
         }
+    }
+
+    /// The stream is gone: wakes everybody.
+    pub(crate) fn wake_all(&self) {
+        let pollers =
+            std::mem::take(&mut *self.pollers.lock().unwrap_or_else(PoisonError::into_inner));
+        for waker in pollers.into_values() {
+            waker.notify_one();
+        }
+        self.wake();
     }
 
     /// A memory stream's frame; `None` once its messages are gone.

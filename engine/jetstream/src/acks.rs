@@ -156,7 +156,14 @@ pub(crate) fn commit(
     replies: Vec<Bytes>,
 ) {
     let now = Timestamp::now();
-    let acks = cell.lock().acknowledge(consumer, acks, now);
+    let (acks, made_room) = {
+        let mut stream = cell.lock();
+        let acks = stream.acknowledge(consumer, acks, now);
+        (acks, stream.has_woken())
+    };
+    if made_room {
+        cell.wake_pollers();
+    }
     if acks.is_empty() {
         // This may run inside a flush of the acker itself, whose own messages want no answer.
         if !replies.is_empty() {

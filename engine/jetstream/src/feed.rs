@@ -211,11 +211,13 @@ impl Feed {
                         deliveries.push(deliver);
                     }
                     Some(Action::Idle { .. }) => {
-                        self.cell.wake_on_change(&self.wake);
+                        self.cell
+                            .wake_on_message(&mut stream, &self.name, &self.wake);
                         break;
                     }
                     Some(Action::WaitUntil { time, .. }) => {
-                        self.cell.wake_on_change(&self.wake);
+                        self.cell
+                            .wake_on_message(&mut stream, &self.name, &self.wake);
                         until = Some(time);
                         break;
                     }

@@ -200,7 +200,8 @@ impl Pump {
                 None => return Next::Never,
                 Some(Action::Idle { wants_messages }) => {
                     if wants_messages {
-                        self.cell.wake_on_change(&self.wake);
+                        self.cell
+                            .wake_on_message(&mut stream, &self.name, &self.wake);
                     }
                     return Next::OnWake;
                 }
@@ -209,7 +210,8 @@ impl Pump {
                     wants_messages,
                 }) => {
                     if wants_messages {
-                        self.cell.wake_on_change(&self.wake);
+                        self.cell
+                            .wake_on_message(&mut stream, &self.name, &self.wake);
                     }
                     return Next::At(time);
                 }

@@ -20,6 +20,7 @@ use crate::config::{StorageType, StreamConfig};
 use crate::consumer::{self, Consumer};
 use crate::consumer_config::ConsumerConfig;
 use crate::dedup::Dedup;
+use crate::interest::Interest;
 use crate::log::{Counts, Log, Span};
 use crate::pages::{Pages, Slot, encoded, put_position, read_position};
 use crate::ranges::Ranges;
@@ -256,8 +257,10 @@ impl Stream {
         let mut dedup = Dedup::new(id, created);
         dedup.decode(&mut from)?;
         let mut consumers = BTreeMap::new();
+        let mut interest = Interest::default();
         for _ in 0..from.count()? {
             let consumer = decode_consumer(&mut from, &config.name)?;
+            interest.set(&consumer.name, consumer.config.filters());
             consumers.insert(consumer.name.clone(), consumer);
         }
         from.end()?;
@@ -269,6 +272,7 @@ impl Stream {
             dedup,
             last_msg_id,
             consumers,
+            interest,
             watch_floor: u64::MAX,
         };
         stream.watch_again();

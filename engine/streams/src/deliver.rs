@@ -294,9 +294,14 @@ impl Consumer {
         self.next_new(log, now)
     }
 
-    fn next_new(&mut self, log: &Log, now: Timestamp) -> Option<Action> {
+    /// Whether as many messages are out as may be.
+    pub(crate) fn is_full(&self) -> bool {
         let room = usize::try_from(self.config.max_ack_pending).unwrap_or(usize::MAX);
-        if self.tracks_acks() && self.pending.len() >= room && room > 0 {
+        self.tracks_acks() && self.pending.len() >= room && room > 0
+    }
+
+    fn next_new(&mut self, log: &Log, now: Timestamp) -> Option<Action> {
+        if self.is_full() {
             return None;
         }
         if self.count_ahead(log) == 0 {

@@ -19,6 +19,7 @@ mod errors;
 mod filters;
 mod flow;
 mod info;
+mod interest;
 mod json;
 mod log;
 mod log_query;

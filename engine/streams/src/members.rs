@@ -14,6 +14,7 @@ use crate::consumer_config::ConsumerConfig;
 use crate::deliver::Action;
 use crate::errors::ApiError;
 use crate::info::ConsumerInfo;
+use crate::interest::WaitsFor;
 use crate::pull::PullRequest;
 use crate::stream::Stream;
 
@@ -95,6 +96,7 @@ impl Stream {
     /// Makes a consumer.
     pub(crate) fn create_consumer(&mut self, name: &str, time: Timestamp, config: ConsumerConfig) {
         let consumer = Consumer::new(&self.config.name, name, config, time, &self.log);
+        self.interest.set(name, consumer.config.filters());
         self.consumers.insert(name.to_owned(), consumer);
         self.watch_again();
     }
@@ -109,6 +111,8 @@ impl Stream {
             return;
         };
         consumer.set_config(config);
+        self.interest.set(name, consumer.config.filters());
+        self.interest.wake(name);
         if self.config.retention == RetentionPolicy::Interest {
             self.drop_unneeded(1);
         }
@@ -121,6 +125,7 @@ impl Stream {
         if self.consumers.remove(name).is_none() {
             return false;
         }
+        self.interest.remove(name);
         if self.config.retention == RetentionPolicy::Interest {
             self.drop_unneeded(1);
             self.tell_removed();
@@ -134,6 +139,28 @@ impl Stream {
         let action = self.consumers.get_mut(name)?.poll(&self.log, now);
         self.log.relax();
         Some(action)
+    }
+
+    /// The consumer said that it wants messages and has nothing to do: answers the number by which [`Self::take_woken`]
+    /// names it when that may have changed. `None` when there is no such consumer.
+    pub fn wait_for_messages(&mut self, name: &str) -> Option<u32> {
+        let what = if self.consumers.get(name)?.is_full() {
+            WaitsFor::Room
+        } else {
+            WaitsFor::Message
+        };
+        self.interest.wait(name, what)
+    }
+
+    /// Whether [`Self::take_woken`] has something.
+    #[must_use]
+    pub fn has_woken(&self) -> bool {
+        self.interest.has_woken()
+    }
+
+    /// The consumers that waited, and have to be polled again since the last call; those that are gone too.
+    pub fn take_woken(&mut self) -> Vec<u32> {
+        self.interest.take_woken()
     }
 
     /// Takes a pull request.
@@ -155,6 +182,7 @@ impl Stream {
             Some(consumer) => consumer.acknowledge(&self.log, &mut acks, now),
             None => acks.clear(),
         }
+        self.interest.made_room(name);
         acks
     }
 

@@ -161,7 +161,7 @@ impl Stream {
         self.last_msg_id
             .extend_from_slice(wishes.id.unwrap_or_default());
         let seq = if self.config.retention == RetentionPolicy::Interest
-            && !self.has_interest(record.subject)
+            && !self.interest.has(record.subject)
         {
             self.log.skip(time)
         } else {
@@ -172,6 +172,7 @@ impl Stream {
                 None => {}
             }
             self.enforce_limits(Some(subject));
+            self.interest.stored(record.subject);
             seq
         };
         if let Some(id) = wishes.id {
@@ -284,12 +285,6 @@ impl Stream {
             return Err(ApiError::store_failed("maximum bytes exceeded"));
         }
         Ok(())
-    }
-
-    fn has_interest(&self, subject: &[u8]) -> bool {
-        self.consumers
-            .values()
-            .any(|consumer| consumer.filters.matches(subject))
     }
 
     /// How long message ids are remembered.

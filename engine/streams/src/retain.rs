@@ -108,6 +108,7 @@ impl Stream {
                 (0, 0) => {
                     self.log.clear();
                     self.consumers.values_mut().for_each(Consumer::cleared);
+                    self.interest.made_all_room();
                 }
                 (0, keep) => self.trim_front(keep),
                 (sequence, _) => {

@@ -11,6 +11,7 @@ use crate::dedup::Dedup;
 use crate::errors::ApiError;
 use crate::filters::{Filters, MatchCache};
 use crate::info::{StreamInfo, StreamState};
+use crate::interest::Interest;
 use crate::log::{Log, Place};
 use crate::members::ConsumerAction;
 use crate::pages::Pages;
@@ -32,6 +33,8 @@ pub struct Stream {
     pub(crate) last_msg_id: Vec<u8>,
     /// Its consumers by name.
     pub consumers: BTreeMap<String, Consumer>,
+    /// What they are about, and who of them waits.
+    pub(crate) interest: Interest,
     /// No consumer cares about the removal of a message below this.
     pub(crate) watch_floor: u64,
 }
@@ -49,6 +52,7 @@ impl Stream {
             created,
             last_msg_id: Vec::new(),
             consumers: BTreeMap::new(),
+            interest: Interest::default(),
             watch_floor: u64::MAX,
         }
     }
@@ -94,6 +98,7 @@ impl Stream {
         match command {
             Command::Acks(acks) => {
                 self.apply_acks(&acks);
+                self.interest.made_room(&acks.consumer);
                 Ok(0)
             }
             Command::Purge(purge) => {
@@ -321,6 +326,9 @@ impl Stream {
             }
             for consumer in self.consumers.values_mut() {
                 consumer.removed(&self.log, seq, subject);
+                if self.interest.waits_for_room() {
+                    self.interest.made_room(&consumer.name);
+                }
             }
             self.watch_floor = self
                 .consumers

@@ -23,7 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("schema-registry", &["types", "schema-formats"]),
     ("broker", &["types", "wire", "access", "router"]),
     ("consensus", &["types", "journal"]),
-    ("streams", &["types", "journal"]),
+    ("streams", &["types", "journal", "router"]),
     (
         "cluster",
         &[
