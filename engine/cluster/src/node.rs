@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use millstream_consensus::{Entry, RestoreError, Snapshot, StateMachine};
-use millstream_journal::{PageSource, Position};
+use millstream_consensus::{Entry, Gathered, RestoreError, Snapshot, StateMachine, StoredPage};
+use millstream_journal::{PageSource, Position, ReadError};
 use millstream_streams::{
     ApiError, Command as StreamCommand, PageCache, Pages, Publish, RecordOutcome, StorageType,
     Stream,
@@ -469,15 +469,36 @@ impl StateMachine for Node {
         ))
     }
 
-    fn dead_files(&self, files: &[u32]) -> Vec<u32> {
+    fn live_bytes(&self) -> BTreeMap<u32, u64> {
         let mut live = BTreeMap::new();
         for cell in self.streams() {
             cell.lock().live_files(&mut live);
         }
-        files
-            .iter()
-            .copied()
-            .filter(|file| live.get(file).copied().unwrap_or(0) == 0)
-            .collect()
+        live
+    }
+
+    fn gather(
+        &self,
+        file: u32,
+        limit: u64,
+        read: &dyn Fn(Position) -> Result<Bytes, ReadError>,
+    ) -> Result<Option<Gathered>, String> {
+        for cell in self.streams() {
+            let leaving = cell.lock().leaving(file, limit);
+            let Some(mut leaving) = leaving else { continue };
+            let frames: Result<Vec<Bytes>, ReadError> = leaving.frames().map(read).collect();
+            let frames = frames.map_err(|error| error.to_string())?;
+            let (bytes, count) = leaving.gather(&frames).map_err(|error| error.to_string())?;
+            let page = StoredPage {
+                stream: cell.id,
+                bytes,
+            };
+            let done = Box::new(move |to| {
+                cell.lock().moved(&leaving, to);
+                cell.set_changed();
+            });
+            return Ok(Some(Gathered { page, count, done }));
+        }
+        Ok(None)
     }
 }

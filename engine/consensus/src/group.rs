@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_journal::{
@@ -41,6 +42,8 @@ pub struct Options {
     pub journal: millstream_journal::Options,
     /// Where it is.
     pub storage: Arc<dyn Storage>,
+    /// How long nothing is committed before it looks for files that could be emptied.
+    pub look_after: Duration,
 }
 
 /// A command to be committed.
@@ -95,6 +98,9 @@ impl<O> Jobs<O> {
     }
 }
 
+/// A checkpoint's pages may make up this part of what is written, one in so many.
+const PAGES_SHARE: u64 = 4;
+
 type Done<O> = Box<dyn FnOnce(Result<O, ProposeError>) + Send>;
 
 /// What comes back with a frame.
@@ -122,6 +128,15 @@ struct Inner<S: StateMachine> {
     threads: Mutex<Vec<JoinHandle<()>>>,
     busy: Arc<Busy>,
     closing: AtomicBool,
+}
+
+impl<S: StateMachine> Inner<S> {
+    fn jobs(&self) -> Option<Jobs<S::Outcome>> {
+        self.jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }
 
 impl<S: StateMachine> Drop for Inner<S> {
@@ -160,6 +175,15 @@ impl<S: StateMachine> Group<S> {
         let slot = Arc::new(OnceLock::<Mutex<Applier<S>>>::new());
         let opened = open_log(&options, &machine, &slot, &jobs)?;
         let (saves, to_save) = channel();
+        let handle = Arc::new(OnceLock::<Weak<Inner<S>>>::new());
+        let asked = Arc::clone(&handle);
+        let ask = move || {
+            let inner = asked.get().and_then(Weak::upgrade);
+            if let Some(jobs) = inner.and_then(|inner| inner.jobs()) {
+                // An error means that the apply thread ended, which it logged.
+                let _ended = jobs.send(Job::Checkpoint(None));
+            }
+        };
         let busy = Arc::<Busy>::default();
         let doomed = Arc::<Mutex<BTreeSet<u32>>>::default();
         let saver = Saver {
@@ -169,6 +193,11 @@ impl<S: StateMachine> Group<S> {
             busy: Arc::clone(&busy),
             doomed: Arc::clone(&doomed),
             newest: None,
+            leaving: Vec::new(),
+            stuck: BTreeSet::new(),
+            file_size: options.journal.file_size,
+            look_after: options.look_after,
+            ask: Box::new(ask),
         };
         let journal = opened.journal.clone();
         slot.get_or_init(|| {
@@ -202,9 +231,10 @@ impl<S: StateMachine> Group<S> {
             busy,
             closing: AtomicBool::new(false),
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Arc::new(inner);
+        // Set once, here.
+        let _set = handle.set(Arc::downgrade(&inner));
+        Ok(Self { inner })
     }
 
     /// Proposes a command. `done` gets its outcome on one of the group's threads, or an error here when the log refuses
@@ -259,13 +289,9 @@ impl<S: StateMachine> Group<S> {
     pub fn checkpoint_now(&self) {
         loop {
             let (done, wait) = sync_channel(1);
-            let jobs = self
-                .inner
-                .jobs
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            let Some(jobs) = jobs else { return };
+            let Some(jobs) = self.inner.jobs() else {
+                return;
+            };
             if jobs.send(Job::Checkpoint(Some(done))).is_err() {
                 return;
             }
@@ -530,7 +556,9 @@ impl<S: StateMachine> Applier<S> {
             }
         }
         self.machine.applied();
-        self.since >= self.interval
+        // Where many pages change, storing them each time would write more than the log itself.
+        let pages = self.busy.stored.load(Ordering::Relaxed);
+        self.since >= self.interval.max(pages.saturating_mul(PAGES_SHARE))
     }
 
     /// Takes a snapshot and has it stored, unless one is being stored or nothing happened since the last one. Whoever waits is

@@ -1,10 +1,10 @@
 //! What a group drives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_journal::{PageSource, Position};
+use millstream_journal::{PageSource, Position, ReadError};
 
 use crate::error::RestoreError;
 
@@ -40,8 +40,37 @@ pub trait StateMachine: Send + Sync + 'static {
     /// `doomed` files are to be stored anew. There is one snapshot at a time.
     fn snapshot(&self, doomed: &BTreeSet<u32>) -> Box<dyn Snapshot>;
 
-    /// Which of these journal files nothing in the state points to.
-    fn dead_files(&self, files: &[u32]) -> Vec<u32>;
+    /// Bytes that the state still needs of each journal file, pages aside. Files it needs nothing of are left out.
+    fn live_bytes(&self) -> BTreeMap<u32, u64>;
+
+    /// Some of what the state needs of a file, about `limit` bytes, to be stored elsewhere; `None` when there is no more.
+    ///
+    /// # Errors
+    /// When it cannot be read; then it stays where it is.
+    fn gather(
+        &self,
+        file: u32,
+        limit: u64,
+        read: &dyn Fn(Position) -> Result<Bytes, ReadError>,
+    ) -> Result<Option<Gathered>, String>;
+}
+
+/// What leaves a file.
+pub struct Gathered {
+    /// To be stored.
+    pub page: StoredPage,
+    /// How many records it holds, for tools.
+    pub count: u32,
+    /// To be called with its new place.
+    pub done: Box<dyn FnOnce(Position) + Send>,
+}
+
+impl std::fmt::Debug for Gathered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gathered")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A part of the state that is stored on its own.

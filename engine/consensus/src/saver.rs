@@ -1,16 +1,21 @@
 //! Checkpoints: the state machine's snapshot is stored page by page in the log while commands go on being applied, then its
 //! root is written beside the log, then files that nothing needs any more are removed.
+//!
+//! Between checkpoints files of which little is live are emptied: what is live in them is stored again at the end of the
+//! log, a helping at a time, with rests three times as long as the work.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_journal::{
     AppendError, Checkpoint, Frame, Journal, LOCAL, PageReader, PageSource, Position, ReadError,
     Storage, write_checkpoint,
 };
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::group::Ticket;
 use crate::machine::{Snapshot, StateMachine, StoredPage};
@@ -18,11 +23,22 @@ use crate::machine::{Snapshot, StateMachine, StoredPage};
 /// Bytes of pages that are on their way into the log at once: little, so that publishers do not wait behind them.
 const HELPING: usize = 256 * 1024;
 
+/// Bytes of records that leave a file at once.
+const MOVED: u64 = 256 * 1024;
+/// Rests between them, in times of the work.
+const REST: u32 = 3;
+/// The newest files may still be needed by a checkpoint.
+const NEWEST_FILES: usize = 2;
+/// A file is emptied when less than this part of it is live.
+const MOSTLY_DEAD: f64 = 0.5;
+
 /// Whether a checkpoint is being stored.
 #[derive(Debug, Default)]
 pub(crate) struct Busy {
     busy: Mutex<bool>,
     idle: Condvar,
+    /// Bytes of pages that the last checkpoint stored.
+    pub(crate) stored: AtomicU64,
 }
 
 impl Busy {
@@ -95,17 +111,91 @@ pub(crate) struct Saver<S: StateMachine> {
     pub(crate) doomed: Arc<Mutex<BTreeSet<u32>>>,
     /// The file where the newest checkpoint's replay begins, and the files its pages are in.
     pub(crate) newest: Option<(u32, BTreeSet<u32>)>,
+    /// Files that are being emptied.
+    pub(crate) leaving: Vec<u32>,
+    /// Files that hold something damaged: what is left of them stays.
+    pub(crate) stuck: BTreeSet<u32>,
+    /// Bytes of journal files, reserved ones included.
+    pub(crate) file_size: u64,
+    /// How long nothing happens before it looks for files to empty.
+    pub(crate) look_after: Duration,
+    /// Asks for a checkpoint.
+    pub(crate) ask: Box<dyn Fn() + Send>,
 }
 
 impl<S: StateMachine> Saver<S> {
     pub(crate) fn run(mut self, saves: &Receiver<Save>) {
-        while let Ok(save) = saves.recv() {
-            let done = save.done.clone();
-            self.save(save);
-            self.busy.give_back();
-            // Whoever asked may have given up.
-            let _gone = done.map(|done| done.send(true));
+        loop {
+            let next = match self.empty_some() {
+                Some(rest) => saves.recv_timeout(rest),
+                None => saves.recv_timeout(self.look_after),
+            };
+            match next {
+                Ok(save) => self.handle(save),
+                Err(RecvTimeoutError::Timeout) if self.leaving.is_empty() => self.tidy(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
         }
+    }
+
+    /// Nothing happened for a while: asks for a checkpoint when one would let files go or be emptied.
+    fn tidy(&self) {
+        let live = self.machine.live_bytes();
+        let files = self.journal.files();
+        let old = files.len().saturating_sub(NEWEST_FILES);
+        if files[..old]
+            .iter()
+            .any(|file| self.is_mostly_dead(file.id, live.get(&file.id)))
+        {
+            (self.ask)();
+        }
+    }
+
+    fn is_mostly_dead(&self, file: u32, live: Option<&u64>) -> bool {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "sizes of files are far below 2^52"
+        )]
+        let part = live.copied().unwrap_or(0) as f64 / self.file_size as f64;
+        part < MOSTLY_DEAD && !self.stuck.contains(&file)
+    }
+
+    fn handle(&mut self, save: Save) {
+        let done = save.done.clone();
+        self.save(save);
+        self.busy.give_back();
+        // Whoever asked may have given up.
+        let _gone = done.map(|done| done.send(true));
+    }
+
+    /// Stores some records of a mostly dead file again; answers how long to rest, or `None` when there is nothing to do.
+    fn empty_some(&mut self) -> Option<Duration> {
+        let file = *self.leaving.last()?;
+        let since = Instant::now();
+        let read = |at| self.journal.read(at);
+        match self.machine.gather(file, MOVED, &read) {
+            Ok(None) => {
+                debug!(target: "nats", "journal file {file} is empty and goes with one of the next checkpoints");
+                self.leaving.pop();
+            }
+            Ok(Some(gathered)) => {
+                let stored = self.store(vec![gathered.page], gathered.count, false);
+                match stored.map(|positions| positions[0]) {
+                    Ok(position) => (gathered.done)(position),
+                    Err(error) => {
+                        warn!(target: "nats", "journal file {file} is not emptied: {error}");
+                        self.leaving.clear();
+                    }
+                }
+            }
+            Err(error) => {
+                warn!(target: "nats", "journal file {file} stays, though little in it is live: {error}");
+                self.leaving.pop();
+                self.stuck.insert(file);
+            }
+        }
+        Some(since.elapsed() * REST)
     }
 
     fn save(&mut self, save: Save) {
@@ -136,21 +226,33 @@ impl<S: StateMachine> Saver<S> {
     }
 
     fn store_pages(&self, snapshot: &mut dyn Snapshot) -> Result<(), AppendError> {
+        let mut bytes = 0;
         loop {
             let pages = snapshot.next_pages(HELPING);
             if pages.is_empty() {
+                self.busy.stored.store(bytes, Ordering::Relaxed);
                 return Ok(());
             }
-            let positions = self.store(pages)?;
+            bytes += pages
+                .iter()
+                .map(|page| page.bytes.len() as u64)
+                .sum::<u64>();
+            let positions = self.store(pages, 0, true)?;
             snapshot.pages_stored(&positions);
         }
     }
 
-    fn store(&self, pages: Vec<StoredPage>) -> Result<Vec<Position>, AppendError> {
+    /// Has pages written, each twice when they are `important`.
+    fn store(
+        &self,
+        pages: Vec<StoredPage>,
+        records: u32,
+        important: bool,
+    ) -> Result<Vec<Position>, AppendError> {
         let (tell, stored) = channel();
         let count = pages.len();
         for page in pages {
-            self.append(page, tell.clone());
+            self.append(page, records, important, tell.clone());
         }
         drop(tell);
         // The log keeps the order, so answers come in the order of the pages.
@@ -161,16 +263,22 @@ impl<S: StateMachine> Saver<S> {
         }
     }
 
-    fn append(&self, page: StoredPage, tell: Sender<Result<Position, AppendError>>) {
+    fn append(
+        &self,
+        page: StoredPage,
+        count: u32,
+        important: bool,
+        tell: Sender<Result<Position, AppendError>>,
+    ) {
         let frame = Frame {
             group: LOCAL,
             term: 0,
             stream: page.stream,
-            count: 0,
+            count,
             head: Bytes::new(),
             body: page.bytes,
             durable: true,
-            important: true,
+            important,
             ticket: Ticket::Local(Box::new(move |stored| {
                 // Nobody waits any more when another page failed.
                 let _gone = tell.send(stored);
@@ -198,14 +306,30 @@ impl<S: StateMachine> Saver<S> {
             .map(|file| file.id)
             .filter(|id| *id < oldest)
             .collect();
+        let live = self.machine.live_bytes();
         let mut doomed = BTreeSet::new();
-        for id in self.machine.dead_files(&old) {
-            if needed.contains(&id) {
-                doomed.insert(id);
-            } else if let Err(error) = self.journal.remove(id) {
-                error!(target: "nats", "dead journal file {id} is not removed: {error}");
+        self.leaving.clear();
+        for id in old {
+            match live.get(&id) {
+                Some(bytes) => {
+                    if self.is_mostly_dead(id, Some(bytes)) {
+                        self.leaving.push(id);
+                    }
+                }
+                None if needed.contains(&id) => {
+                    doomed.insert(id);
+                }
+                None => {
+                    self.stuck.remove(&id);
+                    if let Err(error) = self.journal.remove(id) {
+                        error!(target: "nats", "dead journal file {id} is not removed: {error}");
+                    }
+                }
             }
         }
+        // The one with the least to be moved comes first, and they are taken from the end.
+        self.leaving
+            .sort_by_key(|id| std::cmp::Reverse(live.get(id).copied()));
         if !doomed.is_empty() {
             debug!(target: "nats", "{} dead journal files still hold index pages, which move", doomed.len());
         }

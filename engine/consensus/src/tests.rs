@@ -1,23 +1,24 @@
 //! A tiny machine: the list of what was applied, which file each item is in, and which are live.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_journal::{
-    CheckpointError, DiskStorage, Fault, MemoryStorage, PageSource, Position, Storage,
+    CheckpointError, DiskStorage, Fault, MemoryStorage, PageSource, Position, ReadError, Storage,
 };
 
 use crate::{
-    Entry, Group, OpenError, Options, Proposal, ProposeError, RestoreError, Snapshot, StateMachine,
-    StoredPage,
+    Entry, Gathered, Group, OpenError, Options, Proposal, ProposeError, RestoreError, Snapshot,
+    StateMachine, StoredPage,
 };
 
 /// What is in the list, and the file each item came in.
 type Items = Vec<(u32, String)>;
 
 #[derive(Debug, Default)]
-struct List(Mutex<Items>);
+struct List(Arc<Mutex<Items>>);
 
 impl List {
     fn items(&self) -> Vec<String> {
@@ -103,13 +104,39 @@ impl StateMachine for List {
         })
     }
 
-    fn dead_files(&self, files: &[u32]) -> Vec<u32> {
+    fn live_bytes(&self) -> BTreeMap<u32, u64> {
+        let mut live = BTreeMap::new();
+        for (file, item) in &*self.0.lock().expect("unpoisoned") {
+            *live.entry(*file).or_default() += item.len() as u64;
+        }
+        live
+    }
+
+    /// Items move one by one, the last of a file first.
+    fn gather(
+        &self,
+        file: u32,
+        _: u64,
+        _: &dyn Fn(Position) -> Result<Bytes, ReadError>,
+    ) -> Result<Option<Gathered>, String> {
+        let items = Arc::clone(&self.0);
         let list = self.0.lock().expect("unpoisoned");
-        files
-            .iter()
-            .copied()
-            .filter(|file| !list.iter().any(|(of, _)| of == file))
-            .collect()
+        let Some(at) = list.iter().rposition(|(of, _)| *of == file) else {
+            return Ok(None);
+        };
+        let item = list[at].1.clone();
+        let bytes = Bytes::from(item.clone().into_bytes());
+        let done = move |place: Position| {
+            let mut items = items.lock().expect("unpoisoned");
+            if let Some(known) = items.iter_mut().find(|(_, known)| *known == item) {
+                known.0 = place.file;
+            }
+        };
+        Ok(Some(Gathered {
+            page: StoredPage { stream: 1, bytes },
+            count: 1,
+            done: Box::new(done),
+        }))
     }
 }
 
@@ -122,6 +149,7 @@ fn open(storage: &MemoryStorage) -> (Group<List>, Arc<List>) {
     let options = Options {
         journal,
         storage: Arc::new(storage.clone()),
+        look_after: Duration::from_millis(1),
     };
     (
         Group::open(options, Arc::clone(&list)).expect("opens"),
@@ -198,6 +226,53 @@ async fn files_go_when_nothing_in_them_is_live() {
     assert_eq!(after.items().len(), 60);
 }
 
+/// A few items among many that went keep no files: they move to the end of the log.
+#[tokio::test]
+async fn a_mostly_dead_file_is_emptied_and_goes() {
+    let storage = MemoryStorage::new();
+    let (group, list) = open(&storage);
+    for number in 0..400 {
+        group
+            .propose(proposal(&format!("item {number}")))
+            .await
+            .expect("committed");
+        // All but every tenth go at once.
+        if number % 10 != 0 {
+            list.0.lock().expect("unpoisoned").pop();
+        }
+    }
+    let expected: Vec<String> = (0..40)
+        .map(|number| format!("item {}", number * 10))
+        .collect();
+    let files = || group.status().files;
+    let full = files();
+    // Emptying goes on beside; each checkpoint removes what is empty by then.
+    for round in 0.. {
+        assert!(round < 10_000, "{} of {full} files", files());
+        group
+            .propose(proposal(&"filler ".repeat(150)))
+            .await
+            .expect("committed");
+        list.0.lock().expect("unpoisoned").pop();
+        group.checkpoint_now();
+        if list
+            .0
+            .lock()
+            .expect("unpoisoned")
+            .iter()
+            .all(|(file, _)| *file > 5)
+            && files() < full
+        {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(list.items(), expected);
+    group.shutdown();
+    let (_, after) = open(&storage.restart(|_, _, _| false));
+    assert_eq!(after.items(), expected);
+}
+
 #[tokio::test]
 async fn a_failing_disk_reaches_the_proposer_and_nothing_is_acknowledged_after_it() {
     let storage = MemoryStorage::new();
@@ -261,6 +336,7 @@ async fn damaged_checkpoints_are_made_up_for_by_the_log_while_it_is_whole() {
     let options = Options {
         journal,
         storage: Arc::new(storage),
+        look_after: Duration::from_millis(1),
     };
     let refused = Group::open(options, Arc::new(List::default()))
         .map(|_| ())
@@ -352,8 +428,17 @@ impl StateMachine for Panics {
         unreachable!("the machine panicked before")
     }
 
-    fn dead_files(&self, _: &[u32]) -> Vec<u32> {
-        Vec::new()
+    fn live_bytes(&self) -> BTreeMap<u32, u64> {
+        BTreeMap::new()
+    }
+
+    fn gather(
+        &self,
+        _: u32,
+        _: u64,
+        _: &dyn Fn(Position) -> Result<Bytes, ReadError>,
+    ) -> Result<Option<Gathered>, String> {
+        Ok(None)
     }
 }
 
@@ -370,6 +455,7 @@ async fn a_machine_that_panics_leaves_no_proposer_waiting() {
         let options = Options {
             journal,
             storage: Arc::new(storage.clone()),
+            look_after: Duration::from_millis(1),
         };
         let group = Group::open(options, Arc::new(Panics)).expect("opens");
         for text in [first, "small", &large] {
@@ -393,6 +479,7 @@ async fn a_group_that_is_dropped_lets_go_of_its_folder() {
         let options = Options {
             journal: millstream_journal::Options::default(),
             storage,
+            look_after: Duration::from_millis(1),
         };
         let list = Arc::new(List::default());
         let group = Group::open(options, Arc::clone(&list)).expect("opens");

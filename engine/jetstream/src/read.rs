@@ -113,13 +113,22 @@ impl FrameCursor {
         seq: u64,
         place: millstream_streams::Place,
     ) -> Result<Option<StoredRecord>, FetchError> {
-        let frame =
-            self.frame(shared, cell, place.position)
-                .map_err(|source| FetchError::Frame {
-                    stream: cell.name.clone(),
-                    seq,
-                    source,
-                })?;
+        let mut place = place;
+        let mut frame = self.frame(shared, cell, place.position);
+        if let Err(ReadError::Missing(_)) = frame {
+            // Its file went since it was looked up, because what was live in it moved.
+            match cell.lock().locate(seq) {
+                Some(now) if now.position != place.position => place = now,
+                Some(_) => {}
+                None => return Ok(None),
+            }
+            frame = self.frame(shared, cell, place.position);
+        }
+        let frame = frame.map_err(|source| FetchError::Frame {
+            stream: cell.name.clone(),
+            seq,
+            source,
+        })?;
         let Some(frame) = frame else { return Ok(None) };
         let offset = place.offset as usize;
         record_at(&frame, offset).map_err(|source| FetchError::Record {

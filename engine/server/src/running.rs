@@ -40,6 +40,9 @@ pub(crate) struct Running {
     _scratch: Option<tempfile::TempDir>,
 }
 
+/// How long nothing is published before dead space is looked for.
+const LOOK_AFTER: Duration = Duration::from_secs(10);
+
 impl Running {
     /// Starts everything. What fails is said with what to do, and nothing is left running.
     pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
@@ -197,7 +200,11 @@ async fn open_group(
     if let Some(cache) = config.millstream.journal_cache {
         journal.tail_cache_bytes = usize::try_from(cache).unwrap_or(usize::MAX);
     }
-    let options = millstream_consensus::Options { journal, storage };
+    let options = millstream_consensus::Options {
+        journal,
+        storage,
+        look_after: LOOK_AFTER,
+    };
     let opened = tokio::task::spawn_blocking(move || Group::open(options, node)).await?;
     Ok(opened?)
 }

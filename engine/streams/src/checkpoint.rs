@@ -5,7 +5,8 @@
 //!
 //! Layout of the root, version 2: `u8` version, then in order: number, creation time, configuration as JSON, last message id;
 //! first and last sequence, messages, bytes, last time, bytes per file, far links; subject numbers given and
-//! the place of each page of them; chunks (number, live messages, last time, place); remembered ids; consumers. Counts, gaps and
+//! the place of each page of them; chunks (number, live messages, last time, lowest and highest
+//! file of its messages, place); remembered ids; consumers. Counts, gaps and
 //! numbers are LEB128, times and hashes 8 bytes little endian. Pages: see `chunk` and `subjects`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +36,7 @@ struct ChunkInfo {
     no: u64,
     live: usize,
     last_time: Timestamp,
+    files: (u32, u32),
 }
 
 /// A changed page, and its place among the snapshot's pages.
@@ -111,6 +113,8 @@ impl StreamSnapshot {
             put_number(&mut out, info.no - before);
             put_number(&mut out, info.live as u64);
             put_time(&mut out, info.last_time);
+            put_number(&mut out, u64::from(info.files.0));
+            put_number(&mut out, u64::from(info.files.1));
             put_position(&mut out, at.expect(PLACED));
             before = info.no;
         }
@@ -195,6 +199,7 @@ impl Stream {
                 no: span.no,
                 live: span.live,
                 last_time: span.last_time,
+                files: span.files,
             };
             snapshot.chunks.push((info, span.slot.position()));
             snapshot
@@ -369,6 +374,7 @@ fn decode_log(
             no,
             live: held,
             last_time: from.time()?,
+            files: (from.small()?, from.small()?),
             slot: Slot::at(read_position(from)?, pages),
         });
     }

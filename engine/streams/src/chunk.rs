@@ -5,6 +5,8 @@
 //! before it lets expect: 1 = gap to the sequence before, 2 = byte offset, 4 = size, 8 = subject, 16 and 32 = distances to the
 //! previous and next message of the subject. A count of 0 ends the list.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use millstream_journal::Position;
 use millstream_types::Timestamp;
 
@@ -55,6 +57,16 @@ pub(crate) struct Run {
     pub(crate) position: Position,
     /// When they were stored.
     pub(crate) time: Timestamp,
+}
+
+/// Messages of one run, to be stored elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct InFile {
+    start: u16,
+    /// Their frame.
+    pub(crate) from: Position,
+    /// Byte offset of each record in its frame: where it is, and later where it came to be.
+    pub(crate) records: Vec<(u16, u32)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,6 +274,82 @@ impl Chunk {
                 .iter()
                 .map(move |(place, meta)| (base + u64::from(*place), meta)),
         )
+    }
+
+    /// The live messages whose frames lie in a journal file, by run, about `limit` bytes of them.
+    pub(crate) fn in_file(&self, file: u32, limit: u64) -> Vec<InFile> {
+        let mut found: Vec<InFile> = Vec::new();
+        let mut bytes = 0;
+        for (seq, meta) in self.iter() {
+            let run = self.run(seq);
+            if run.position.file != file {
+                continue;
+            }
+            let record = (Self::place(seq), meta.offset);
+            match found.last_mut() {
+                Some(last) if last.start == run.start => last.records.push(record),
+                _ if bytes >= limit => break,
+                _ => found.push(InFile {
+                    start: run.start,
+                    from: run.position,
+                    records: vec![record],
+                }),
+            }
+            bytes += u64::from(crate::log::Size(meta.size).bytes());
+        }
+        found
+    }
+
+    /// Points messages to where their records lie now; answers for each the file it was in, and its size. Messages that went
+    /// or moved meanwhile are passed over, and so are runs of which not every live message moves.
+    pub(crate) fn moved(&mut self, moves: &[InFile], to: Position) -> Vec<(u32, crate::log::Size)> {
+        let records = moves.iter().flat_map(|moved| {
+            let from = moved.from;
+            moved
+                .records
+                .iter()
+                .map(move |(place, offset)| (*place, (from, *offset)))
+        });
+        let records: BTreeMap<u16, (Position, u32)> = records.collect();
+        let mut news: BTreeMap<u16, Vec<(u64, u32)>> = BTreeMap::new();
+        let mut staying = BTreeSet::new();
+        for (seq, _) in self.iter() {
+            let run = self.run(seq);
+            match records.get(&Self::place(seq)) {
+                Some((from, offset)) if *from == run.position => {
+                    news.entry(run.start).or_default().push((seq, *offset));
+                }
+                _ => {
+                    staying.insert(run.start);
+                }
+            }
+        }
+        news.retain(|start, _| !staying.contains(start));
+        let mut changed = Vec::new();
+        for run in &mut self.runs {
+            if let Some(list) = news.get(&run.start) {
+                changed.extend(
+                    list.iter()
+                        .map(|(seq, offset)| (*seq, *offset, run.position.file)),
+                );
+                run.position = to;
+            }
+        }
+        let mut sizes = Vec::with_capacity(changed.len());
+        for (seq, offset, file) in changed {
+            let meta = self.get_mut(seq).expect("invariant: it is live");
+            meta.offset = offset;
+            sizes.push((file, crate::log::Size(meta.size)));
+        }
+        sizes
+    }
+
+    /// The lowest and the highest journal file of its live messages.
+    pub(crate) fn files(&self) -> (u32, u32) {
+        self.iter().fold((u32::MAX, 0), |(low, high), (seq, _)| {
+            let file = self.run(seq).position.file;
+            (low.min(file), high.max(file))
+        })
     }
 
     /// The last live message.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use millstream_journal::Position;
 use millstream_types::Timestamp;
 
-use crate::chunk::{Chunk, FAR, FAR_FROM, Meta, SPAN, SPARSE_BELOW};
+use crate::chunk::{Chunk, FAR, FAR_FROM, InFile, Meta, SPAN, SPARSE_BELOW};
 use crate::pages::{Page, Pages, Slot};
 use crate::subjects::Subjects;
 
@@ -61,6 +61,8 @@ pub(crate) struct Span {
     pub(crate) live: usize,
     /// When its last message was stored.
     pub(crate) last_time: Timestamp,
+    /// The lowest and the highest journal file that may hold messages of it.
+    pub(crate) files: (u32, u32),
     pub(crate) slot: Slot<Chunk>,
 }
 
@@ -262,8 +264,10 @@ impl Log {
         }
         let back = self.chunks.len() - 1;
         self.change(back).push(seq, meta, at.0, time);
-        self.chunks[back].live += 1;
-        self.chunks[back].last_time = time;
+        let span = &mut self.chunks[back];
+        span.live += 1;
+        span.last_time = time;
+        span.files = (span.files.0.min(at.0.file), span.files.1.max(at.0.file));
         let cost = self.cost(size);
         *self.counts.files.entry(at.0.file).or_default() += cost;
         if self.counts.msgs == 0 {
@@ -287,6 +291,7 @@ impl Log {
             no,
             live: 0,
             last_time: Timestamp::default(),
+            files: (u32::MAX, 0),
             slot: Slot::new(Chunk::new(no), self.pages.as_ref()),
         });
     }
@@ -299,6 +304,9 @@ impl Log {
         let file = chunk.run(seq).position.file;
         self.chunks[at].live -= 1;
         let is_last = at + 1 == self.chunks.len();
+        if self.chunks[at].live == 0 {
+            self.chunks[at].files = (u32::MAX, 0);
+        }
         if self.chunks[at].live == 0 && !is_last {
             self.chunks.remove(at);
         } else {
@@ -310,15 +318,7 @@ impl Log {
         }
         self.unlink(seq, &meta);
         let cost = self.cost(Size(meta.size));
-        let left = self
-            .counts
-            .files
-            .get_mut(&file)
-            .expect("invariant: a held message's file is known");
-        *left -= cost;
-        if *left == 0 {
-            self.counts.files.remove(&file);
-        }
+        self.release_in(file, cost);
         self.counts.msgs -= 1;
         self.counts.bytes -= cost;
         if seq == self.counts.first {
@@ -328,6 +328,48 @@ impl Log {
             self.removed.push((seq, meta.subject));
         }
         Some(meta)
+    }
+
+    fn release_in(&mut self, file: u32, cost: u64) {
+        let left = self
+            .counts
+            .files
+            .get_mut(&file)
+            .expect("invariant: a held message's file is known");
+        *left -= cost;
+        if *left == 0 {
+            self.counts.files.remove(&file);
+        }
+    }
+
+    /// Messages of one chunk whose records lie in a journal file, about `limit` bytes of them; `None` when there are none.
+    pub(crate) fn in_file(&self, file: u32, limit: u64) -> Option<(u64, Vec<InFile>)> {
+        self.counts.files.get(&file)?;
+        self.chunks
+            .iter()
+            .filter(|span| span.live > 0 && (span.files.0..=span.files.1).contains(&file))
+            .find_map(|span| {
+                let found = self.load(span).in_file(file, limit);
+                (!found.is_empty()).then_some((span.no, found))
+            })
+    }
+
+    /// Records of the chunk `no` were stored anew, all of them in the frame `to`: index entries that still point to where they
+    /// were point there from now on.
+    pub(crate) fn moved(&mut self, no: u64, moves: &[InFile], to: Position) {
+        let Ok(at) = self.chunks.binary_search_by_key(&no, |span| span.no) else {
+            return;
+        };
+        let (changed, files) = {
+            let chunk = self.change(at);
+            (chunk.moved(moves, to), chunk.files())
+        };
+        self.chunks[at].files = files;
+        for (from, size) in changed {
+            let cost = self.cost(size);
+            self.release_in(from, cost);
+            *self.counts.files.entry(to.file).or_default() += cost;
+        }
     }
 
     fn unlink(&mut self, seq: u64, meta: &Meta) {

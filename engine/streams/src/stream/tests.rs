@@ -56,6 +56,8 @@ enum Op {
         per_subject: i64,
     },
     Checkpoint,
+    /// Some of what one journal file holds is stored elsewhere; the flag: and deleted before the index knows.
+    Move(u8, bool),
     /// Begins a snapshot, which is stored while other steps happen.
     Snapshot,
     /// Stores it; `false` when its checkpoint was not written.
@@ -325,6 +327,7 @@ impl World {
                 // Its pages are elsewhere from now on.
                 self.snapshot = None;
             }
+            Op::Move(pick, delete) => self.relocate(*pick, *delete),
             Op::Snapshot if self.snapshot.is_none() => {
                 let state = self.twin.encode_checkpoint();
                 self.snapshot = Some((self.stream.snapshot(&BTreeSet::new()), state));
@@ -344,6 +347,49 @@ impl World {
         self.twin.update_config(config.clone()).expect("allowed");
         self.model.config = config;
         self.model.enforce();
+    }
+
+    /// Stores some records of a file elsewhere; one of them may go while that happens.
+    fn relocate(&mut self, pick: u8, delete: bool) {
+        let files: BTreeSet<u32> = self.model.held.iter().map(|held| held.file).collect();
+        let Some(file) = files.iter().nth(usize::from(pick) % files.len().max(1)) else {
+            return;
+        };
+        let mut leaving = self
+            .stream
+            .leaving(*file, 40)
+            .expect("something is held there");
+        let frames: Vec<Bytes> = leaving
+            .frames()
+            .map(|at| self.frames[&(at.file, at.offset)].clone())
+            .collect();
+        let (body, count) = leaving.gather(&frames).expect("whole");
+        assert!(count > 0);
+        let number = self.frames.len() as u64;
+        let to = Position {
+            file: (number / 7) as u32,
+            offset: number,
+            len: body.len() as u32,
+        };
+        self.frames.insert((to.file, to.offset), body);
+        let seqs: Vec<u64> = leaving
+            .runs
+            .iter()
+            .flat_map(|run| &run.records)
+            .map(|(place, _)| leaving.no * crate::chunk::SPAN + u64::from(*place))
+            .collect();
+        if delete {
+            let seq = seqs[0];
+            self.apply(&Command::DeleteMessage { stream: 1, seq });
+            self.model.held.retain(|held| held.seq != seq);
+        }
+        self.stream.moved(&leaving, to);
+        self.twin.moved(&leaving, to);
+        for held in &mut self.model.held {
+            if seqs.contains(&held.seq) {
+                held.file = to.file;
+            }
+        }
     }
 
     /// What a snapshot stored is the state as of when it was taken, whatever happened since.
@@ -555,6 +601,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (bound(40), bound(2000), bound(5))
             .prop_map(|(msgs, bytes, per_subject)| Op::Limits { msgs, bytes, per_subject }),
         1 => Just(Op::Checkpoint),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(file, delete)| Op::Move(file, delete)),
         1 => Just(Op::Snapshot),
         1 => any::<bool>().prop_map(Op::Finish),
     ]
