@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "modules of one test binary share helpers")]
 #![expect(clippy::too_many_lines, reason = "a scenario reads best in one piece")]
 
+mod bench;
 mod connectors;
 mod core;
 mod crash;

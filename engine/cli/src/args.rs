@@ -77,6 +77,8 @@ pub enum Command {
     /// Look at rejected messages, send them again or drop them
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// Measure a server, or this machine: publish, deliver, request, store, read back
+    Bench(BenchArgs),
 }
 
 /// `apply`.
@@ -122,6 +124,60 @@ pub struct TailArgs {
     pub no_follow: bool,
 }
 
+/// What `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchCase {
+    /// Core messages that nobody subscribed to
+    Publish,
+    /// Core messages, each to every subscriber
+    Deliver,
+    /// A question and its answer, one after the other
+    Request,
+    /// Stored messages, many under way (`--window`), or by the clock (`--rate`)
+    Store,
+    /// Stored messages, each waiting for its acknowledgement
+    StoreSync,
+    /// Stored messages read by a push consumer
+    Push,
+    /// Stored messages read by a pull consumer that acknowledges each
+    Pull,
+}
+
+/// `bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// What to measure; everything when nothing is named
+    #[arg(value_name = "CASE")]
+    pub cases: Vec<BenchCase>,
+    /// Measure a server that is started for this in a temporary folder, and this machine's disk
+    #[arg(long, conflicts_with = "nats")]
+    pub local: bool,
+    /// Client address of the server; by default the management address knows it
+    #[arg(long, value_name = "HOST:PORT")]
+    pub nats: Option<String>,
+    /// Bytes of a payload
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub size: u32,
+    /// How long each case lasts, unless --messages says how many; reading back lasts as long as it takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// How many messages each case moves, instead of a time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub messages: Option<u64>,
+    /// Send stored messages at this rate whatever the server does, and count latency from when each was due
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// Connections that publish
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub publishers: u16,
+    /// Connections that `deliver` subscribes with
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub subscribers: u16,
+    /// Unacknowledged messages of each publisher of `store`
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub window: u32,
+}
+
 /// `dead-letters`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DeadLettersCommand {
@@ -162,6 +218,21 @@ pub enum DeadLettersCommand {
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },
+}
+
+fn positive(text: &str, most: f64) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number <= most => Ok(number),
+        _ => Err(format!("a number above 0, at most {most}")),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    positive(text, 86_400.0)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    positive(text, 1e8)
 }
 
 fn kind(word: &str) -> Result<Kind, String> {

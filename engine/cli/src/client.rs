@@ -1,8 +1,10 @@
 //! Requests to the management API.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use millstream_load::{Login, Target};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
@@ -95,6 +97,48 @@ impl Client {
         })
     }
 
+    /// Where clients connect, as the server itself says, and who: the address's user, or its token.
+    pub(crate) async fn nats(&self) -> Result<Target, CliError> {
+        let mut url = self.base.clone();
+        url.set_path("/varz");
+        let varz = self.value(self.http.get(url)).await?;
+        let unexpected = || CliError::Unexpected {
+            server: self.server.clone(),
+            status: 200,
+        };
+        let port = varz.get("port").and_then(Value::as_u64);
+        let host = varz.get("host").and_then(Value::as_str);
+        let (port, host) = port.zip(host).ok_or_else(unexpected)?;
+        let everywhere = host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_unspecified());
+        // Whoever listens everywhere listens where the management address was found.
+        let host = if everywhere {
+            self.base.host_str().ok_or_else(unexpected)?.to_owned()
+        } else if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        Ok(Target {
+            address: format!("{host}:{port}"),
+            login: self.login(),
+        })
+    }
+
+    /// Who the address says is asking.
+    pub(crate) fn login(&self) -> Login {
+        let plain = |text: &str| percent_decoded(text);
+        match (self.base.username(), self.base.password()) {
+            ("", None) => Login::Nobody,
+            (token, None) => Login::Token(plain(token)),
+            (user, Some(password)) => Login::User {
+                user: plain(user),
+                password: plain(password),
+            },
+        }
+    }
+
     fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -169,6 +213,27 @@ impl Client {
     }
 }
 
+/// `%40` as `@`: a password in an address is written so.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let byte = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (*first, byte) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            (plain, _) => {
+                bytes.push(plain);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// JSON lines as they come.
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -227,4 +292,22 @@ fn innermost(error: &dyn Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_decoded;
+
+    #[test]
+    fn passwords_of_addresses() {
+        for (text, want) in [
+            ("a%40b", "a@b"),
+            ("%", "%"),
+            ("%4", "%4"),
+            ("%zz1", "%zz1"),
+            ("ö%C3%B6", "öö"),
+        ] {
+            assert_eq!(percent_decoded(text), want);
+        }
+    }
 }

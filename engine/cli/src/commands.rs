@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod apply;
+mod bench;
 mod dead_letters;
 mod publish;
 mod tail;
@@ -58,6 +59,7 @@ async fn dispatch(command: &Command, session: Session<'_, '_>) -> Result<(), Cli
         Command::Publish(args) => publish::publish(args, session).await,
         Command::Tail(args) => tail::tail(args, session).await,
         Command::Status => things::status(session).await,
+        Command::Bench(args) => bench::bench(args, session).await,
         Command::DeadLetters(command) => dead_letters::dead_letters(command, session).await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use millstream_load::LoadError;
 use millstream_spec::Problem;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -97,9 +98,36 @@ pub enum CliError {
         /// Of how many.
         all: u64,
     },
+    /// A measurement failed.
+    #[error("the measurement of {case} failed: {source}")]
+    Bench {
+        /// What was measured.
+        case: String,
+        /// Why.
+        source: LoadError,
+    },
+    /// The server that `bench --local` starts does not start.
+    #[error("cannot start a server to measure: {0}")]
+    Local(String),
+    /// Ended by its user; what there was to put away is put away.
+    #[error("interrupted")]
+    Interrupted,
     /// The console cannot be written to.
     #[error("cannot write the answer: {0}")]
     Write(#[from] std::io::Error),
+}
+
+fn measurement_hint(error: &LoadError) -> Option<&'static str> {
+    match error {
+        LoadError::Connect { .. } => Some("name the client address with `--nats HOST:PORT`"),
+        LoadError::NotServed(_) => {
+            Some("start the server with `-js`, or measure `publish`, `deliver` and `request` only")
+        }
+        LoadError::Said(text) if text.to_lowercase().contains("authorization") => Some(
+            "say who you are: `--server http://USER:PASSWORD@HOST:PORT`, or `http://TOKEN@HOST:PORT`",
+        ),
+        _ => None,
+    }
 }
 
 fn count(problems: usize) -> String {
@@ -138,6 +166,7 @@ impl CliError {
             Self::Unexpected { .. } => Some("is this the management port (`-m`) of a Millstream server?".to_owned()),
             Self::BrokeOff { .. } => Some("look at the server's log, then try again".to_owned()),
             Self::Server { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
+            Self::Bench { source, .. } => measurement_hint(source).map(str::to_owned),
             Self::NotFound { nearest, .. } => nearest.as_ref().map(|name| format!("did you mean `{name}`?")),
             _ => None,
         }

@@ -1,8 +1,8 @@
-//! The user's commands: a client of the management API, nothing more.
+//! The user's commands: a client of the management API; `bench` drives the load generator against a server.
 //!
 //! What lives here: arguments, requests, and how answers look as tables, JSON and YAML. Everything
 //! is written to a [`Console`], so tests read what a user sees.
-//! What may not come in: the server's insides, NATS, decisions that belong to the server.
+//! What may not come in: the server's insides, the NATS protocol, decisions that belong to the server.
 
 mod args;
 mod client;
@@ -15,7 +15,10 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use args::{ApplyArgs, Command, Connection, DeadLettersCommand, Format, PublishArgs, TailArgs};
+pub use args::{
+    ApplyArgs, BenchArgs, BenchCase, Command, Connection, DeadLettersCommand, Format, PublishArgs,
+    TailArgs,
+};
 pub use commands::run;
 pub use console::{Console, System};
 pub use error::{CliError, exit};

@@ -1,24 +1,37 @@
-//! One load generator for any NATS server: runs the same case against Millstream and a peer in turn and compares.
+//! Measures Millstream: against a peer, against itself without a burden, and against the disk.
 //!
-//! Rounds alternate (ours, peer, ours, peer …) so that a machine that slows down slows both; what counts is the median of
-//! the rounds' ratios. The generator is the same code for both, on plain sockets and threads.
+//! Whatever is compared is compared in one run, in rounds that alternate, so that a machine that slows down slows both
+//! sides; what counts is the median of the rounds' ratios. The load generator is the same code for both
+//! (`engine/load`), on plain sockets and threads.
 
 mod cases;
-mod client;
+mod common;
 mod compare;
+mod cost;
+mod disk;
+mod latency;
+mod memory;
 mod pipeline;
 mod process;
+mod replay;
+mod report;
+mod restart;
+mod sink;
 mod stats;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
-/// Measures Millstream against a peer, and its own pipeline against no pipeline.
+use common::Common;
+
+/// Measures Millstream against a peer, itself without a burden, and the disk.
 #[derive(Debug, Parser)]
 #[command(name = "millstream-bench", version)]
 struct Arguments {
+    #[command(flatten)]
+    common: Common,
     #[command(subcommand)]
     command: Action,
 }
@@ -26,91 +39,88 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Runs one case, or all, against Millstream and a peer in alternating rounds.
-    Compare(Compare),
+    Compare {
+        /// Which cases: names such as `js-async-128`, or beginnings of names such as `js-`; `all` is every one.
+        #[arg(long, default_value = "all", value_delimiter = ',')]
+        case: Vec<String>,
+        /// Messages in the stream that `js-pull-ack` and `js-push` replay.
+        #[arg(long, default_value_t = 1_000_000)]
+        messages: u64,
+    },
     /// Publishes through no stage, schema, function, SQL and all of them, in alternating rounds.
-    Pipeline(Pipeline),
-    /// Lists the cases.
+    Pipeline {
+        /// The folder of the flights example.
+        #[arg(long, default_value = "examples/flights")]
+        example: PathBuf,
+        /// Messages per run.
+        #[arg(long, default_value_t = 20_000)]
+        messages: usize,
+    },
+    /// Durable publishes at a fixed rate with consumers attached: latencies from when each message was due, against fdatasync.
+    OpenLoop(latency::OpenLoop),
+    /// One publisher that waits for each acknowledgement against a bare write and fdatasync.
+    SyncFloor {
+        /// Payload sizes.
+        #[arg(long, default_value = "128", value_delimiter = ',')]
+        bytes: Vec<usize>,
+    },
+    /// Bytes written to disk per payload byte.
+    WriteAmp {
+        /// Payload sizes.
+        #[arg(long, default_value = "1024,128", value_delimiter = ',')]
+        bytes: Vec<usize>,
+        /// Payload bytes to publish.
+        #[arg(long, default_value_t = 1_000_000_000)]
+        total: u64,
+    },
+    /// The publish rate of a server that carries a burden against one that carries none.
+    Cost(cost::Cost),
+    /// Resident memory per stream, subject, id and idle connection.
+    Memory(memory::Memory),
+    /// The publish rate while a full replay runs against the rate alone.
+    Replay(replay::Replay),
+    /// From exec to the first acknowledged publish, after a clean stop and after kill -9.
+    Restart(restart::Restart),
+    /// Runs a named set of the above and writes JSON lines and tables; rebuilds tables from JSON lines.
+    Report(report::Report),
+    /// Lists the cases of `compare` and the burdens of `cost`.
     Cases,
 }
 
-/// How the peer treats the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum PeerSync {
-    /// As it comes: acknowledges before the disk has it.
-    Default,
-    /// `sync_interval: always`: acknowledges after fsync, as Millstream does.
-    Always,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
-}
-
-#[derive(Debug, clap::Args)]
-struct Compare {
-    /// The peer's binary.
-    #[arg(long)]
-    peer: PathBuf,
-    /// Our binary; by default the one beside this program.
-    #[arg(long)]
-    ours: Option<PathBuf>,
-    /// How the peer syncs.
-    #[arg(long, value_enum, default_value = "default")]
-    peer_sync: PeerSync,
-    /// Which case, such as `js-async-128`; `all` runs every one.
-    #[arg(long, default_value = "all")]
-    case: String,
-    /// Rounds of each server.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// Roughly how long one run lasts, in seconds.
-    #[arg(long, default_value_t = 1.0)]
-    seconds: f64,
-    /// A table for people or one JSON object per case.
-    #[arg(long, value_enum, default_value = "table")]
-    output: Output,
-    /// Where the servers keep their data; a temporary folder by default.
-    #[arg(long)]
-    store: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-struct Pipeline {
-    /// Our binary; by default the one beside this program.
-    #[arg(long)]
-    ours: Option<PathBuf>,
-    /// The folder of the flights example.
-    #[arg(long, default_value = "examples/flights")]
-    example: PathBuf,
-    /// Rounds of each variant.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// Messages per run.
-    #[arg(long, default_value_t = 20_000)]
-    messages: usize,
-    /// A table for people or one JSON object per variant.
-    #[arg(long, value_enum, default_value = "table")]
-    output: Output,
-}
-
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Action::Compare(options) => compare::run(&options),
-        Action::Pipeline(options) => pipeline::run(&options),
-        Action::Cases => {
-            for case in cases::all() {
-                stats::say(&case.name());
-            }
-            Ok(())
-        }
-    };
-    match result {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             stats::complain(&format!("millstream-bench: {error:#}"));
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let common = &arguments.common;
+    let mut sink = sink::Sink::new(common.output);
+    let sink = &mut sink;
+    match &arguments.command {
+        Action::Compare { case, messages } => compare::run(common, case, *messages, sink),
+        Action::Pipeline { example, messages } => pipeline::run(common, example, *messages, sink),
+        Action::OpenLoop(options) => latency::open(common, options, sink),
+        Action::SyncFloor { bytes } => latency::sync_floor(common, bytes, sink),
+        Action::WriteAmp { bytes, total } => disk::run(common, bytes, *total, sink),
+        Action::Cost(options) => cost::run(common, options, sink),
+        Action::Memory(options) => memory::run(common, options, sink),
+        Action::Replay(options) => replay::run(common, options, sink),
+        Action::Restart(options) => restart::run(common, options, sink),
+        Action::Report(options) => report::run(common, options, sink),
+        Action::Cases => {
+            for case in cases::all() {
+                stats::say(&case.name());
+            }
+            for burden in cost::BURDENS {
+                stats::say(&format!("cost-{}", burden.name));
+            }
+            Ok(())
         }
     }
 }

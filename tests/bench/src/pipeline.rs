@@ -6,13 +6,13 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use millstream_load::Client;
 use serde_json::json;
 
-use crate::client::Client;
-use crate::compare::ours;
-use crate::process::Server;
-use crate::stats::{say, short, spread};
-use crate::{Output, Pipeline};
+use crate::common::Common;
+use crate::process::{Server, Side};
+use crate::sink::{Sink, ratio};
+use crate::stats::spread;
 
 const WINDOW: usize = 1000;
 const SQL: &str =
@@ -32,13 +32,12 @@ fn variants() -> [(&'static str, String); 5] {
     ]
 }
 
-pub(crate) fn run(options: &Pipeline) -> Result<()> {
-    let binary = ours(options.ours.as_ref())?;
-    let folder = tempfile::tempdir()?;
-    let server = Server::ours(&binary, &folder.path().join("store"))?;
-    apply(&binary, &server, &options.example, folder.path())?;
-    let flights = fs::read_to_string(options.example.join("flights.jsonl"))
-        .context("the example's records")?;
+pub(crate) fn run(common: &Common, example: &Path, messages: usize, sink: &mut Sink) -> Result<()> {
+    let stage = common.stage()?;
+    let server = stage.start(Side::Ours, "pipeline")?;
+    apply(&stage.ours, &server, example, stage.folder.path())?;
+    let flights =
+        fs::read_to_string(example.join("flights.jsonl")).context("the example's records")?;
     // Only records that every stage keeps, so that all variants store the same number.
     let records: Vec<&str> = flights
         .lines()
@@ -46,9 +45,9 @@ pub(crate) fn run(options: &Pipeline) -> Result<()> {
         .collect();
     let variants = variants();
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
-    for round in 0..=options.rounds {
+    for round in 0..=common.rounds {
         for (index, (name, _)) in variants.iter().enumerate() {
-            let rate = publish(&server, name, &records, options.messages)?;
+            let rate = publish(&server, name, &records, messages)?;
             // The first round warms up.
             if round > 0 {
                 rates[index].push(rate);
@@ -62,21 +61,12 @@ pub(crate) fn run(options: &Pipeline) -> Result<()> {
             .zip(&base)
             .map(|(rate, base)| rate / base)
             .collect();
-        let (ratio, low, high) = spread(ratios);
-        let (rate, ..) = spread(rates);
-        match options.output {
-            Output::Json => say(
-                &json!({ "case": format!("pipeline-{name}"), "ratio": ratio, "low": low,
-                "high": high, "ours": rate.round(), "unit": "messages/s" })
-                .to_string(),
-            ),
-            Output::Table => {
-                say(&format!(
-                    "{name:<10} {ratio:>6.2} {low:>6.2}-{high:<6.2} {:>10}/s",
-                    short(rate)
-                ));
-            }
-        }
+        let (median, spread_text) = ratio(ratios);
+        sink.row(
+            "pipeline",
+            json!({ "stages": name, "ratio to none": median, "spread": spread_text,
+                "messages/s": spread(rates).0.round() }),
+        )?;
     }
     Ok(())
 }
@@ -117,7 +107,7 @@ fn apply(binary: &Path, server: &Server, example: &Path, folder: &Path) -> Resul
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 fn publish(server: &Server, station: &str, records: &[&str], messages: usize) -> Result<f64> {
-    let mut client = Client::connect(server.address)?;
+    let mut client = Client::connect(&server.target())?;
     client.write(b"SUB _INBOX.p.* 1\r\n")?;
     client.round_trip()?;
     let since = Instant::now();

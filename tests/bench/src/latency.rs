@@ -1,0 +1,249 @@
+//! Latencies of durable publishes, held against the disk's own: at a fixed rate with consumers attached, and one at a time.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use millstream_load::{
+    Acks, Client, Consumer, Floor, Latency, OpenRun, Place, Plan, Publishers, Target, Watch,
+    create_stream, delete_stream, open_loop, publish_durable, pull, push,
+};
+use serde_json::{Value, json};
+
+use crate::cases::{STREAM, SUBJECT};
+use crate::common::Common;
+use crate::process::{Server, Side};
+use crate::sink::{Sink, ratio, round};
+use crate::stats::spread;
+
+/// How long the disk alone is measured, each time.
+const FLOOR: Duration = Duration::from_millis(300);
+/// What a message is more than its payload, on the disk: the floor writes that, too.
+const FRAME: usize = 128;
+/// How long readers may need to catch up behind a run.
+const CATCH_UP: Duration = Duration::from_secs(30);
+
+/// Whether the pull reader acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PullAcks {
+    /// No pull reader, no push reader: publishes alone.
+    NoReaders,
+    /// A pull reader without acknowledgements.
+    None,
+    /// A pull reader that acknowledges each message.
+    Explicit,
+}
+
+/// `open-loop`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct OpenLoop {
+    /// Messages per second.
+    #[arg(long, default_value_t = 100_000.0)]
+    pub(crate) rate: f64,
+    /// Payload size.
+    #[arg(long, default_value_t = 128)]
+    pub(crate) bytes: usize,
+    /// Connections that share the rate.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) publishers: usize,
+    /// The readers: a push consumer, and a pull consumer that acknowledges so.
+    #[arg(long, value_enum, default_value = "explicit")]
+    pub(crate) readers: PullAcks,
+}
+
+pub(crate) fn open(common: &Common, options: &OpenLoop, sink: &mut Sink) -> Result<()> {
+    let stage = common.stage()?;
+    let servers: Vec<(Side, Server)> = stage
+        .sides()
+        .into_iter()
+        .map(|side| Ok((side, stage.start(side, side.name())?)))
+        .collect::<Result<_>>()?;
+    let mut sums: Vec<OpenSum> = servers.iter().map(|_| OpenSum::default()).collect();
+    for ((side, server), sum) in servers.iter().zip(&mut sums) {
+        // Page faults and caches of the first second are not what is asked for.
+        let warm = Plan::lasting(options.bytes, Duration::from_millis(300));
+        open_once(server, options, &warm).with_context(|| side.name())?;
+        sum.floor_before = floor(server, options.bytes, Place::InPlace)?;
+    }
+    for _ in 0..common.rounds.max(1) {
+        for ((side, server), sum) in servers.iter().zip(&mut sums) {
+            let plan = Plan::lasting(options.bytes, common.time());
+            let (open, behind) = open_once(server, options, &plan).with_context(|| side.name())?;
+            let after = floor(server, options.bytes, Place::InPlace)?;
+            sum.add(&open, behind, after);
+        }
+    }
+    for ((side, _), sum) in servers.iter().zip(&sums) {
+        sink.row("open-loop", sum.columns(*side, options))?;
+    }
+    Ok(())
+}
+
+/// The rounds of one server.
+#[derive(Default)]
+struct OpenSum {
+    floor_before: Latency,
+    floors: Latency,
+    latency: Latency,
+    late: Latency,
+    rates: Vec<f64>,
+    p99: Vec<f64>,
+    p999: Vec<f64>,
+    behind: Vec<f64>,
+}
+
+impl OpenSum {
+    /// A round with the disk's figures before (the last round's after) and after it.
+    fn add(&mut self, open: &OpenRun, behind: f64, after: Latency) {
+        let mut around = std::mem::replace(&mut self.floor_before, after);
+        around.merge(&self.floor_before);
+        let sync = around.micros(0.5);
+        self.floors.merge(&around);
+        self.latency.merge(&open.run.latency);
+        self.late.merge(&open.late);
+        self.rates.push(open.run.rate());
+        self.p99.push(open.run.latency.micros(0.99) / sync);
+        self.p999.push(open.run.latency.micros(0.999) / sync);
+        self.behind.push(behind);
+    }
+
+    fn columns(&self, side: Side, options: &OpenLoop) -> Value {
+        let (p99, p99_spread) = ratio(self.p99.clone());
+        let (p999, p999_spread) = ratio(self.p999.clone());
+        let readers = options.readers.to_possible_value();
+        json!({ "server": side.name(), "rate": options.rate, "bytes": options.bytes,
+            "readers": readers.map(|value| value.get_name().to_owned()),
+            "reached/s": spread(self.rates.clone()).0.round(),
+            "p50 us": round(self.latency.micros(0.5)), "p90 us": round(self.latency.micros(0.9)),
+            "p99 us": round(self.latency.micros(0.99)), "p999 us": round(self.latency.micros(0.999)),
+            "max us": round(self.latency.max().as_secs_f64() * 1e6),
+            "fdatasync p50 us": round(self.floors.micros(0.5)),
+            "fdatasync p99 us": round(self.floors.micros(0.99)),
+            "p99/fdatasync": p99, "p99 spread": p99_spread,
+            "p999/fdatasync": p999, "p999 spread": p999_spread,
+            "generator late p99 us": round(self.late.micros(0.99)),
+            "readers behind": spread(self.behind.clone()).0.round() })
+    }
+}
+
+fn floor(server: &Server, bytes: usize, place: Place) -> Result<Latency> {
+    Ok(Floor::new(&server.store, place)?.measure(bytes + FRAME, FLOOR)?)
+}
+
+/// One round on a fresh stream; also how many messages the slower reader was behind when the last was acknowledged.
+fn open_once(server: &Server, options: &OpenLoop, plan: &Plan) -> Result<(OpenRun, f64)> {
+    let target = server.target();
+    let mut client = Client::connect(&target)?;
+    create_stream(&mut client, STREAM, &["bench.js.>"])?;
+    let result = if options.readers == PullAcks::NoReaders {
+        let pace = (options.rate, options.publishers);
+        open_loop(&target, SUBJECT, plan, pace, &Watch::default())
+            .map(|open| (open, 0.0))
+            .map_err(anyhow::Error::from)
+    } else {
+        with_readers(&target, options, plan)
+    };
+    delete_stream(&mut client, STREAM)?;
+    result
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+fn with_readers(target: &Target, options: &OpenLoop, plan: &Plan) -> Result<(OpenRun, f64)> {
+    let acks = if options.readers == PullAcks::Explicit {
+        Acks::Explicit
+    } else {
+        Acks::None
+    };
+    let consumer = |name| Consumer {
+        stream: STREAM,
+        name,
+        acks,
+    };
+    let (by_pull, by_push) = (consumer("pull"), consumer("push"));
+    let (pulled, pushed) = (Watch::default(), Watch::default());
+    thread::scope(|scope| {
+        let puller = scope.spawn(|| {
+            let mut client = Client::connect(target)?;
+            pull(&mut client, &by_pull, u64::MAX, &pulled)
+        });
+        let pusher = scope.spawn(|| {
+            let mut client = Client::connect(target)?;
+            push(&mut client, &by_push, &Value::Null, u64::MAX, &pushed)
+        });
+        let pace = (options.rate, options.publishers);
+        let open = open_loop(target, SUBJECT, plan, pace, &Watch::default());
+        let total = open.as_ref().map_or(0, |open| open.run.messages);
+        let least = || pulled.moved().min(pushed.moved());
+        let behind = total.saturating_sub(least());
+        let since = Instant::now();
+        while least() < total
+            && since.elapsed() < CATCH_UP
+            && !puller.is_finished()
+            && !pusher.is_finished()
+        {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let lacking = total.saturating_sub(least());
+        pulled.stop();
+        pushed.stop();
+        for reader in [puller, pusher] {
+            reader.join().ok().context("a reader failed")??;
+        }
+        if lacking > 0 {
+            bail!("readers lack {lacking} of {total} messages");
+        }
+        Ok((open?, behind as f64))
+    })
+}
+
+/// One publisher that waits for each acknowledgement, against the disk alone in the same folder.
+pub(crate) fn sync_floor(common: &Common, sizes: &[usize], sink: &mut Sink) -> Result<()> {
+    let stage = common.stage()?;
+    for side in stage.sides() {
+        let server = stage.start(side, side.name())?;
+        for bytes in sizes {
+            sink.row("sync-floor", sync_floor_of(&server, side, *bytes, common)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_floor_of(server: &Server, side: Side, bytes: usize, common: &Common) -> Result<Value> {
+    let target = server.target();
+    let mut client = Client::connect(&target)?;
+    create_stream(&mut client, STREAM, &["bench.js.>"])?;
+    let publishers = Publishers {
+        count: 1,
+        window: 1,
+    };
+    let (mut all, mut in_place, mut append) =
+        (Latency::default(), Latency::default(), Latency::default());
+    let (mut p50, mut p50_append, mut p99) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..=common.rounds.max(1) {
+        let place = floor(server, bytes, Place::InPlace)?;
+        let grown = floor(server, bytes, Place::Append)?;
+        let plan = Plan::lasting(bytes, common.time());
+        let run = publish_durable(&target, SUBJECT, &plan, publishers, &Watch::default())?;
+        let mut around = floor(server, bytes, Place::InPlace)?;
+        around.merge(&place);
+        if number == 0 {
+            continue;
+        }
+        p50.push(run.latency.micros(0.5) / around.micros(0.5));
+        p50_append.push(run.latency.micros(0.5) / grown.micros(0.5));
+        p99.push(run.latency.micros(0.99) / around.micros(0.99));
+        all.merge(&run.latency);
+        in_place.merge(&around);
+        append.merge(&grown);
+    }
+    delete_stream(&mut client, STREAM)?;
+    let ((p50, p50_spread), (p50_append, _), (p99, _)) =
+        (ratio(p50), ratio(p50_append), ratio(p99));
+    Ok(json!({ "server": side.name(), "bytes": bytes,
+        "p50 us": round(all.micros(0.5)), "p90 us": round(all.micros(0.9)),
+        "p99 us": round(all.micros(0.99)), "p999 us": round(all.micros(0.999)),
+        "fdatasync p50 us": round(in_place.micros(0.5)), "fdatasync p99 us": round(in_place.micros(0.99)),
+        "p50/fdatasync": p50, "spread": p50_spread, "p99/fdatasync p99": p99,
+        "fdatasync of a growing file p50 us": round(append.micros(0.5)), "p50/growing": p50_append }))
+}
