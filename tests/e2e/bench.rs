@@ -1,10 +1,11 @@
 //! `bench` as a user runs it: against a running server and with one of its own; nothing of it stays.
 
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::harness::{Server, binary, eventually, folder, text};
+use crate::harness::{PATIENCE, Server, binary, eventually, folder, text};
 
 fn bench(arguments: &[&str]) -> Output {
     Command::new(binary())
@@ -172,4 +173,55 @@ async fn interrupted_it_removes_its_streams() {
     assert!(status.expect("kill runs").success());
     assert_eq!(child.wait().expect("it ends").code(), Some(1));
     assert_eq!(streams(&server).await, 0, "its stream stays");
+}
+
+#[test]
+fn who_is_asked_for_a_name_gives_it() {
+    for (flags, login) in [
+        (&["--user", "ann", "--pass", "a@b"][..], "ann:a%40b"),
+        (&["--auth", "secret"], "secret"),
+    ] {
+        let folder = folder();
+        let server = Server::start_with(folder.path(), flags);
+        let nobody = ["store", "--server", &server.http, "--messages", "1"];
+        let output = bench(&nobody);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(
+            text(&output).contains("say who you are"),
+            "{}",
+            text(&output)
+        );
+        let somebody = server.http.replace("http://", &format!("http://{login}@"));
+        let output = bench(&["store", "--server", &somebody, "--messages", "1"]);
+        assert!(output.status.success(), "{}", text(&output));
+    }
+}
+
+#[test]
+fn interrupted_it_ends_its_own_server() {
+    let folder = folder();
+    let mut child = Command::new(binary())
+        .args(["bench", "store-sync", "--local", "--seconds", "3600"])
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the bench runs");
+    // The store is made by the server it started.
+    let since = Instant::now();
+    while !std::fs::read_dir(folder.path())
+        .expect("folder")
+        .filter_map(Result::ok)
+        .any(|entry| entry.path().join("store/journal").is_dir())
+    {
+        assert!(since.elapsed() < PATIENCE, "no server was started");
+        std::thread::yield_now();
+    }
+    let pid = child.id().to_string();
+    let status = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(status.expect("kill runs").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    let left = std::fs::read_dir(folder.path()).expect("folder").count();
+    assert_eq!(left, 0, "the temporary folder is removed");
 }

@@ -86,10 +86,12 @@ fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Number(number) => {
             let figure = number.as_f64().unwrap_or(0.0);
-            if number.is_f64() || figure.abs() >= 10_000.0 {
-                short(figure)
-            } else {
-                number.to_string()
+            match figure.abs() {
+                size if size >= 10_000.0 => short(figure),
+                // Two digits behind the point of hundreds of microseconds are noise.
+                size if size >= 100.0 => format!("{figure:.0}"),
+                _ if number.is_f64() => format!("{figure:.2}"),
+                _ => number.to_string(),
             }
         }
         Value::Null => "-".to_owned(),

@@ -32,8 +32,7 @@ pub(crate) fn short(figure: f64) -> String {
     match figure {
         _ if figure >= 1e6 => format!("{:.2} M", figure / 1e6),
         _ if figure >= 1e3 => format!("{:.1} k", figure / 1e3),
-        _ if figure >= 100.0 => format!("{figure:.1}"),
-        _ => format!("{figure:.2}"),
+        _ => format!("{figure:.1}"),
     }
 }
 
