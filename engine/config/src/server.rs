@@ -135,6 +135,8 @@ pub struct Millstream {
     pub journal_file_size: Option<u64>,
     /// Bytes of recent messages kept in memory; none: the journal decides.
     pub journal_cache: Option<u64>,
+    /// Bytes of streams' indexes that stay in memory though they could be read back.
+    pub index_cache: Option<u64>,
 }
 
 /// How to run a server. `Debug` shows no secret.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use millstream_access::{Authenticator, User};
@@ -47,7 +48,10 @@ impl Running {
     /// Starts everything. What fails is said with what to do, and nothing is left running.
     pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
         let (storage, store, scratch) = open_store(config)?;
-        let node = Arc::new(Node::default());
+        let node = Arc::new(match config.millstream.index_cache {
+            Some(bytes) => Node::with_index_cache(usize::try_from(bytes).unwrap_or(usize::MAX)),
+            None => Node::default(),
+        });
         let group = open_group(config, storage, Arc::clone(&node)).await?;
         let broker = Broker::start(broker_options(config).await?).await?;
         let pipelines = PipelineMetrics::default();

@@ -158,4 +158,5 @@ pub(super) const MILLSTREAM: &[Key] = &[
     does(&["allow_private_addresses"]),
     does(&["journal_file_size"]),
     does(&["journal_cache"]),
+    does(&["index_cache"]),
 ];

@@ -265,6 +265,7 @@ fn millstream(top: &Table<'_>) -> Millstream {
         allow_private_addresses: block.truth("allow_private_addresses").unwrap_or(false),
         journal_file_size: block.size("journal_file_size"),
         journal_cache: block.size("journal_cache"),
+        index_cache: block.size("index_cache"),
     })
 }
 

@@ -90,10 +90,10 @@ fn every_supported_key() {
          max_payload: 2MB\nmax_control_line: 8192\nmax_pending: 128mb\nmax_connections: 100\n\
          ping_interval: \"30s\"\nping_max: 5\nwrite_deadline: 3\n\
          debug: true\ntrace_verbose: yes\nlogtime: off\nlog_file: /l\npid_file: /p\nports_file_dir: /d\n\
-         millstream { allow_private_addresses: true, journal_file_size: 16MB, journal_cache: 8MB }",
+         millstream { allow_private_addresses: true, journal_file_size: 16MB, journal_cache: 8MB, index_cache: 4MB }",
         "",
     );
-    expect![[r#"Config { host: "0.0.0.0", port: 4333, server_name: Some("mill"), http: Some(Http { host: "127.0.0.1", port: 8333 }), jetstream: Some(JetStream { store_dir: "/data", max_memory: Some(1073741824), max_file: Some(10000000000) }), authorization: Users([UserEntry { name: "ann", password: [secret] }, UserEntry { name: "bob", password: [secret] }]), limits: Limits { max_payload: 2097152, max_control_line: 8192, max_pending: 134217728, max_connections: 100, ping_interval: 30s, ping_max: 5, write_deadline: 3s, auth_timeout: 1.5s }, logging: Logging { debug: true, trace: true, time: false, file: Some("/l") }, pid_file: Some("/p"), ports_file_dir: Some("/d"), millstream: Millstream { allow_private_addresses: true, journal_file_size: Some(16777216), journal_cache: Some(8388608) }, file: Some("s.conf"), notes: ["`sync_interval` changes nothing: every message is synced before it is acknowledged"] }"#]].assert_eq(&format!("{config:?}"));
+    expect![[r#"Config { host: "0.0.0.0", port: 4333, server_name: Some("mill"), http: Some(Http { host: "127.0.0.1", port: 8333 }), jetstream: Some(JetStream { store_dir: "/data", max_memory: Some(1073741824), max_file: Some(10000000000) }), authorization: Users([UserEntry { name: "ann", password: [secret] }, UserEntry { name: "bob", password: [secret] }]), limits: Limits { max_payload: 2097152, max_control_line: 8192, max_pending: 134217728, max_connections: 100, ping_interval: 30s, ping_max: 5, write_deadline: 3s, auth_timeout: 1.5s }, logging: Logging { debug: true, trace: true, time: false, file: Some("/l") }, pid_file: Some("/p"), ports_file_dir: Some("/d"), millstream: Millstream { allow_private_addresses: true, journal_file_size: Some(16777216), journal_cache: Some(8388608), index_cache: Some(4194304) }, file: Some("s.conf"), notes: ["`sync_interval` changes nothing: every message is synced before it is acknowledged"] }"#]].assert_eq(&format!("{config:?}"));
 }
 
 #[test]
