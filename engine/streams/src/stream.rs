@@ -324,18 +324,15 @@ impl Stream {
             if seq < self.watch_floor {
                 continue;
             }
-            for consumer in self.consumers.values_mut() {
-                consumer.removed(&self.log, seq, subject);
-                if self.interest.waits_for_room() {
-                    self.interest.made_room(&consumer.name);
-                }
+            let log = &self.log;
+            let name = log.subjects.name(subject);
+            self.interest
+                .removed(&mut self.consumers, name, |consumer| {
+                    consumer.removed(log, seq, subject);
+                });
+            if self.interest.floor_is_due() {
+                self.look_for_floor();
             }
-            self.watch_floor = self
-                .consumers
-                .values()
-                .map(Consumer::watches_from)
-                .min()
-                .unwrap_or(u64::MAX);
         }
         self.log.removed = removed;
     }
@@ -343,6 +340,10 @@ impl Stream {
     /// Consumers changed in a way that may make them care about older messages.
     pub(crate) fn watch_again(&mut self) {
         self.log.track = !self.consumers.is_empty();
+        self.look_for_floor();
+    }
+
+    fn look_for_floor(&mut self) {
         self.watch_floor = self
             .consumers
             .values()
