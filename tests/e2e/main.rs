@@ -12,6 +12,7 @@ mod edges;
 mod harness;
 mod jetstream;
 mod pipeline;
+mod pullers;
 mod python;
 mod serve;
 mod stations;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_router::Router;
@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     total: AtomicU64,
     pub(crate) stop: watch::Sender<bool>,
     pool: Arc<Pool>,
+    /// Until clients are accepted.
+    listener: Mutex<Option<TcpListener>>,
 }
 
 /// A running broker; cheap to clone.
@@ -121,6 +123,16 @@ impl Broker {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        let broker = Self::bind(options).await?;
+        broker.open();
+        Ok(broker)
+    }
+
+    /// Binds. Clients that connect wait until [`Broker::open`], so that none of them comes before what it came for.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(options: Options) -> Result<Self, StartError> {
         let bind = |source| StartError::Bind {
             listen: options.listen,
             source,
@@ -139,11 +151,23 @@ impl Broker {
             total: AtomicU64::new(0),
             stop: watch::Sender::new(false),
             pool: Arc::default(),
+            listener: Mutex::new(Some(listener)),
             options,
         });
-        info!(target: "nats", "Listening for client connections on {address}");
-        tokio::spawn(accept(Arc::clone(&inner), listener));
         Ok(Self { inner })
+    }
+
+    /// Accepts clients from now on.
+    pub fn open(&self) {
+        let mut listener = self
+            .inner
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(listener) = listener.take() {
+            info!(target: "nats", "Listening for client connections on {}", self.inner.address);
+            tokio::spawn(accept(Arc::clone(&self.inner), listener));
+        }
     }
 
     /// Where clients connect.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use millstream_broker::{Collector, Handler, Origin, Published};
 use millstream_cluster::{Command, Outcome, StreamCell};
 use millstream_streams::{
-    Ack, AckKind, AckPayload, Acks, Command as StreamCommand, PullRequest, parse_ack_payload,
-    parse_ack_subject,
+    Ack, AckKind, AckNumbers, AckPayload, AckSubject, Acks, Command as StreamCommand, PullRequest,
+    RetentionPolicy, parse_ack_numbers, parse_ack_payload, parse_ack_subject,
 };
 use millstream_types::Timestamp;
 
@@ -29,6 +29,8 @@ impl Handler for AckDoor {
 
 /// What one connection acknowledged on one consumer since its last flush.
 struct AckGroup {
+    /// What the subjects of its acknowledgements begin with.
+    prefix: Box<[u8]>,
     cell: Arc<StreamCell>,
     consumer: String,
     acks: Vec<Ack>,
@@ -40,84 +42,93 @@ impl AckGroup {
     fn answer(&mut self, reply: Option<&[u8]>) {
         self.replies.extend(reply.map(Bytes::copy_from_slice));
     }
+
+    fn done(&mut self, stream_seq: u64, kind: AckKind) {
+        self.acks.push(Ack { stream_seq, kind });
+    }
 }
 
 struct Gather {
     shared: Arc<Shared>,
+    /// The one used last is the last one.
     groups: Vec<AckGroup>,
 }
 
 impl Gather {
-    fn group(&mut self, stream: &str, consumer: &str) -> Option<&mut AckGroup> {
+    /// The group an acknowledgement belongs to, as the last one, and what it says.
+    fn find(&mut self, subject: &[u8]) -> Option<AckNumbers> {
+        // Almost all of a batch are for one consumer: then only the numbers are looked at.
+        if let Some(last) = self.groups.last()
+            && let Some(numbers) = subject.strip_prefix(&*last.prefix)
+            && let Some(numbers) = parse_ack_numbers(numbers)
+        {
+            return Some(numbers);
+        }
+        let AckSubject {
+            stream,
+            consumer,
+            delivered,
+            stream_seq,
+            consumer_seq,
+        } = parse_ack_subject(subject)?;
         let known = self
             .groups
             .iter()
             .position(|group| group.consumer == consumer && group.cell.name == stream);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                let cell = self.shared.node.stream(stream)?;
-                let consumer = consumer.to_owned();
-                self.groups.push(AckGroup {
-                    cell,
-                    consumer,
-                    acks: Vec::new(),
-                    replies: Vec::new(),
-                });
-                self.groups.len() - 1
-            }
-        };
-        self.groups.get_mut(index)
+        if let Some(index) = known {
+            let last = self.groups.len() - 1;
+            self.groups.swap(index, last);
+        } else {
+            self.groups.push(AckGroup {
+                prefix: format!("$JS.ACK.{stream}.{consumer}.").into_bytes().into(),
+                cell: self.shared.node.stream(stream)?,
+                consumer: consumer.to_owned(),
+                acks: Vec::new(),
+                replies: Vec::new(),
+            });
+        }
+        Some(AckNumbers {
+            delivered,
+            stream_seq,
+            consumer_seq,
+        })
     }
 }
 
 impl Collector for Gather {
     fn push(&mut self, message: &Published<'_>) {
-        let Some(subject) = parse_ack_subject(message.subject) else {
+        let Some(numbers) = self.find(message.subject) else {
             return;
         };
-        let payload = parse_ack_payload(message.payload);
-        let shared = Arc::clone(&self.shared);
-        let Some(group) = self.group(subject.stream, subject.consumer) else {
+        let Some(group) = self.groups.last_mut() else {
             return;
         };
-        let seq = subject.stream_seq;
-        let kind = match payload {
-            AckPayload::Ack => AckKind::Ack,
-            AckPayload::Term { .. } => AckKind::Term,
+        let seq = numbers.stream_seq;
+        match parse_ack_payload(message.payload) {
+            AckPayload::Ack => group.done(seq, AckKind::Ack),
+            AckPayload::Term { .. } => group.done(seq, AckKind::Term),
             AckPayload::Nak { delay } => {
                 let now = Timestamp::now();
                 group
                     .cell
                     .lock()
-                    .nak(&group.consumer, seq, subject.delivered, delay, now);
-                shared.pumps.wake(&group.cell, &group.consumer);
-                group.answer(message.reply);
-                return;
+                    .nak(&group.consumer, seq, numbers.delivered, delay, now);
+                self.shared.pumps.wake(&group.cell, &group.consumer);
             }
             AckPayload::Progress => {
                 group
                     .cell
                     .lock()
                     .progress(&group.consumer, seq, Timestamp::now());
-                group.answer(message.reply);
-                return;
             }
             AckPayload::Next(request) => {
-                group.acks.push(Ack {
-                    stream_seq: seq,
-                    kind: AckKind::Ack,
-                });
+                group.done(seq, AckKind::Ack);
                 if let Some(reply) = message.reply {
-                    pull_next(&shared, group, reply, request);
+                    pull_next(&self.shared, group, reply, request);
                 }
                 return;
             }
-        };
-        group.acks.push(Ack {
-            stream_seq: seq,
-            kind,
-        });
+        }
         group.answer(message.reply);
     }
 
@@ -156,10 +167,12 @@ pub(crate) fn commit(
     replies: Vec<Bytes>,
 ) {
     let now = Timestamp::now();
-    let (acks, made_room) = {
+    let (acks, made_room, may_wait) = {
         let mut stream = cell.lock();
         let acks = stream.acknowledge(consumer, acks, now);
-        (acks, stream.has_woken())
+        // Elsewhere the message goes with its acknowledgement.
+        let may_wait = stream.config.retention == RetentionPolicy::Limits;
+        (acks, stream.has_woken(), may_wait)
     };
     if made_room {
         cell.wake_pollers();
@@ -172,12 +185,25 @@ pub(crate) fn commit(
             }
             shared.acker.flush();
         }
-        return;
+    } else if may_wait && replies.is_empty() {
+        shared.ack_queue.put(shared, cell, consumer, acks);
+    } else {
+        propose(shared, cell, consumer, acks, replies);
     }
+}
+
+/// Writes acknowledgements that were taken to the log.
+pub(crate) fn propose(
+    shared: &Arc<Shared>,
+    cell: &Arc<StreamCell>,
+    consumer: &str,
+    acks: Vec<Ack>,
+    replies: Vec<Bytes>,
+) {
     let command = Command::Stream(StreamCommand::Acks(Acks {
         stream: cell.id,
         consumer: consumer.to_owned(),
-        time: now,
+        time: Timestamp::now(),
         acks: acks.clone(),
     }));
     let owner = Arc::clone(shared);

@@ -5,6 +5,7 @@
 //! What may not come in: sockets (that is the broker), the rules of streams and consumers (those are pure, in `streams`),
 //! wasmtime, DataFusion.
 
+mod ack_queue;
 mod acks;
 mod api;
 mod expiry;

@@ -18,20 +18,38 @@ use tracing::{debug, error};
 use crate::read::FrameCursor;
 use crate::service::Shared;
 
-/// Most deliveries, and about the most bytes, between two looks at the stream's lock and at what the receivers still have to
-/// read.
+/// Most deliveries between two looks at the stream's lock and at what the receivers still have to read.
 const ROUND: usize = 256;
-const ROUND_BYTES: u64 = 1 << 20;
 /// After a change that the log did not take.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Pending bytes of a receiver beyond which its consumer waits, and below which it goes on.
-const HIGH_WATER: usize = 8 * 1024 * 1024;
-const LOW_WATER: usize = 2 * 1024 * 1024;
-
 /// Deliveries without acknowledgement after which the log is told how far a consumer is.
 const PROGRESS_STEP: u64 = 10_000;
 
 type Key = (u32, String);
+
+/// How many bytes may wait for a receiver. Far below what cuts it off: the server must not do that to somebody who reads.
+#[derive(Clone, Copy, Debug)]
+struct Water {
+    /// Beyond it nothing more is sent there,
+    high: usize,
+    /// until fewer than this wait.
+    low: usize,
+    /// About the most bytes of a round.
+    round: u64,
+}
+
+impl Water {
+    fn new(max_pending: usize) -> Self {
+        const HIGH: usize = 8 << 20;
+        const ROUND_BYTES: usize = 1 << 20;
+        let high = HIGH.min(max_pending / 8);
+        Self {
+            high,
+            low: (high / 4).max(1),
+            round: ROUND_BYTES.min(max_pending / 16).max(1) as u64,
+        }
+    }
+}
 
 /// The delivery tasks of this node.
 #[derive(Debug, Default)]
@@ -68,6 +86,7 @@ impl Pumps {
             wake: Arc::clone(&wake),
             publisher: shared.broker.publisher(),
             cursor: FrameCursor::default(),
+            water: Water::new(shared.broker.options().max_pending),
             proposed: 0,
         };
         let task = shared.runtime.spawn(pump.run());
@@ -123,6 +142,7 @@ struct Pump {
     wake: Arc<Notify>,
     publisher: Publisher,
     cursor: FrameCursor,
+    water: Water,
     /// The highest sequence proposed by [`Pump::save_progress`].
     proposed: u64,
 }
@@ -151,12 +171,16 @@ impl Pump {
             };
             let deliver_subject = self.look_for_receiver(&shared);
             let mut next = self.poll(&mut actions);
-            let pressure = self.carry_out(&shared, &mut actions, &mut next).await;
-            if let Some(route) = pressure {
-                shared.broker.wait_drained(&route, LOW_WATER).await;
+            let pushed = deliver_subject.is_some();
+            let behind = self.carry_out(&shared, &mut actions, &mut next).await;
+            for route in behind {
+                if pushed {
+                    shared.broker.wait_drained(&route, self.water.low).await;
+                } else {
+                    self.hold(&shared, route);
+                }
             }
             drop(shared);
-            let pushed = deliver_subject.is_some();
             match next {
                 Next::Now => tokio::task::yield_now().await,
                 Next::Never => return,
@@ -195,7 +219,7 @@ impl Pump {
         let now = Timestamp::now();
         let mut stream = self.cell.lock();
         let mut bytes = 0;
-        while actions.len() < ROUND && bytes < ROUND_BYTES {
+        while actions.len() < ROUND && bytes < self.water.round {
             match stream.poll_consumer(&self.name, now) {
                 None => return Next::Never,
                 Some(Action::Idle { wants_messages }) => {
@@ -230,14 +254,30 @@ impl Pump {
         Next::Now
     }
 
-    /// Sends what was decided; answers the subject to wait for when its receivers are behind.
+    /// Serves other requests than those answered on `route`, whose reader is behind, until it has read some.
+    fn hold(&self, shared: &Arc<Shared>, route: Bytes) {
+        if !self.cell.lock().hold_requests(&self.name, &route) {
+            return;
+        }
+        let (broker, low) = (shared.broker.clone(), self.water.low);
+        let (cell, name) = (Arc::clone(&self.cell), self.name.clone());
+        let wake = Arc::clone(&self.wake);
+        // Ends at the latest when the reader is cut off.
+        shared.runtime.spawn(async move {
+            broker.wait_drained(&route, low).await;
+            cell.lock().release_requests(&name, &route);
+            wake.notify_one();
+        });
+    }
+
+    /// Sends what was decided; answers the subjects whose receivers are behind.
     async fn carry_out(
         &mut self,
         shared: &Arc<Shared>,
         actions: &mut Vec<Action>,
         next: &mut Next,
-    ) -> Option<Bytes> {
-        let mut pressure = None;
+    ) -> Vec<Bytes> {
+        let mut behind: Vec<Bytes> = Vec::new();
         let headers_only = self
             .cell
             .lock()
@@ -248,9 +288,13 @@ impl Pump {
         for action in actions.drain(..) {
             match action {
                 Action::Deliver(deliver) => {
-                    let route = deliver.deliver_to.clone();
-                    match self.deliver(shared, deliver, headers_only) {
-                        Some(sent) if sent.pending > HIGH_WATER => pressure = Some(route),
+                    match self.deliver(shared, &deliver, headers_only) {
+                        Some(sent)
+                            if sent.pending > self.water.high
+                                && !behind.contains(&deliver.deliver_to) =>
+                        {
+                            behind.push(deliver.deliver_to);
+                        }
                         // Another request that waits may take it.
                         Some(sent) if sent.receivers == 0 => *next = Next::Now,
                         _ => {}
@@ -283,15 +327,15 @@ impl Pump {
         if !given_up.is_empty() {
             crate::acks::commit(shared, &self.cell, &self.name, given_up, Vec::new());
         }
-        pressure
+        behind
     }
 
-    fn deliver(&mut self, shared: &Shared, deliver: Deliver, headers_only: bool) -> Option<Sent> {
-        let record = match self
+    fn deliver(&mut self, shared: &Shared, deliver: &Deliver, headers_only: bool) -> Option<Sent> {
+        let view = match self
             .cursor
-            .record(shared, &self.cell, deliver.seq, deliver.place)
+            .view(shared, &self.cell, deliver.seq, deliver.place)
         {
-            Ok(Some(record)) => record,
+            Ok(Some(view)) => view,
             // Removed between the look and now: as if it had never matched.
             Ok(None) => return None,
             Err(error) => {
@@ -299,7 +343,6 @@ impl Pump {
                 return None;
             }
         };
-        let view = record.view();
         let sent = if headers_only {
             let mut headers = HeadersBuilder::from_block(&HeaderBlock::new(view.headers));
             headers.push("Nats-Msg-Size", &view.payload.len().to_string());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_cluster::StreamCell;
 use millstream_journal::{Position, ReadError};
-use millstream_streams::{RecordError, RecordView, record_at};
+use millstream_streams::{Place, RecordError, RecordView, parse_record};
 use millstream_types::{Message, Timestamp};
 use thiserror::Error;
 
@@ -51,7 +51,7 @@ impl StoredRecord {
     /// The record's parts, borrowed.
     #[must_use]
     pub fn view(&self) -> RecordView<'_> {
-        record_at(&self.frame, self.offset)
+        parse_record(&self.frame, self.offset)
             .map(|(view, _)| view)
             .expect("invariant: checked when it was read")
     }
@@ -82,27 +82,52 @@ pub(crate) struct FrameCursor {
 }
 
 impl FrameCursor {
-    pub(crate) fn frame(
+    /// Has the frame of a message at hand; answers where in it the message is, or `None` when it is gone.
+    fn find(
+        &mut self,
+        shared: &Shared,
+        cell: &StreamCell,
+        seq: u64,
+        place: Place,
+    ) -> Result<Option<u32>, FetchError> {
+        let mut place = place;
+        let mut there = self.load(shared, cell, place.position);
+        if let Err(ReadError::Missing(_)) = there {
+            // Its file went since it was looked up, because what was live in it moved.
+            match cell.lock().locate(seq) {
+                Some(now) => place = now,
+                None => return Ok(None),
+            }
+            there = self.load(shared, cell, place.position);
+        }
+        let there = there.map_err(|source| FetchError::Frame {
+            stream: cell.name.clone(),
+            seq,
+            source,
+        })?;
+        Ok(there.then_some(place.offset))
+    }
+
+    /// Whether the frame is there.
+    fn load(
         &mut self,
         shared: &Shared,
         cell: &StreamCell,
         at: Position,
-    ) -> Result<Option<Bytes>, ReadError> {
-        if let Some((position, frame)) = &self.last
-            && *position == at
-        {
-            return Ok(Some(frame.clone()));
+    ) -> Result<bool, ReadError> {
+        if self.last.as_ref().is_some_and(|(known, _)| *known == at) {
+            return Ok(true);
         }
         let frame = if at.file == u32::MAX {
             match cell.memory_frame(at) {
                 Some(frame) => frame,
-                None => return Ok(None),
+                None => return Ok(false),
             }
         } else {
             shared.group.read(at)?
         };
-        self.last = Some((at, frame.clone()));
-        Ok(Some(frame))
+        self.last = Some((at, frame));
+        Ok(true)
     }
 
     /// One message; `None` when it is gone since it was looked up.
@@ -111,37 +136,51 @@ impl FrameCursor {
         shared: &Shared,
         cell: &StreamCell,
         seq: u64,
-        place: millstream_streams::Place,
+        place: Place,
     ) -> Result<Option<StoredRecord>, FetchError> {
-        let mut place = place;
-        let mut frame = self.frame(shared, cell, place.position);
-        if let Err(ReadError::Missing(_)) = frame {
-            // Its file went since it was looked up, because what was live in it moved.
-            match cell.lock().locate(seq) {
-                Some(now) if now.position != place.position => place = now,
-                Some(_) => {}
-                None => return Ok(None),
-            }
-            frame = self.frame(shared, cell, place.position);
-        }
-        let frame = frame.map_err(|source| FetchError::Frame {
-            stream: cell.name.clone(),
-            seq,
-            source,
-        })?;
-        let Some(frame) = frame else { return Ok(None) };
-        let offset = place.offset as usize;
-        record_at(&frame, offset).map_err(|source| FetchError::Record {
-            stream: cell.name.clone(),
-            seq,
-            source,
-        })?;
-        Ok(Some(StoredRecord {
+        let Some(offset) = self.find(shared, cell, seq, place)? else {
+            return Ok(None);
+        };
+        self.parse(cell, seq, offset)?;
+        Ok(self.last.as_ref().map(|(_, frame)| StoredRecord {
             seq,
             time: place.time,
-            frame,
-            offset,
+            frame: frame.clone(),
+            offset: offset as usize,
         }))
+    }
+
+    /// One message's parts, borrowed; `None` when it is gone since it was looked up. Its own checksum is not looked at:
+    /// the journal verified the frame's when it read it.
+    pub(crate) fn view(
+        &mut self,
+        shared: &Shared,
+        cell: &StreamCell,
+        seq: u64,
+        place: Place,
+    ) -> Result<Option<RecordView<'_>>, FetchError> {
+        match self.find(shared, cell, seq, place)? {
+            Some(offset) => self.parse(cell, seq, offset),
+            None => Ok(None),
+        }
+    }
+
+    fn parse(
+        &self,
+        cell: &StreamCell,
+        seq: u64,
+        offset: u32,
+    ) -> Result<Option<RecordView<'_>>, FetchError> {
+        let Some((_, frame)) = &self.last else {
+            return Ok(None);
+        };
+        let parsed = parse_record(frame, offset as usize);
+        let (view, _) = parsed.map_err(|source| FetchError::Record {
+            stream: cell.name.clone(),
+            seq,
+            source,
+        })?;
+        Ok(Some(view))
     }
 }
 

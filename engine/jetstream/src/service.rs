@@ -12,6 +12,7 @@ use millstream_streams::{ApiError, StorageType};
 use millstream_types::Message;
 use tokio::runtime::Handle;
 
+use crate::ack_queue::AckQueue;
 use crate::acks::AckDoor;
 use crate::api::{self, ApiDoor};
 use crate::expiry;
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) plans: Plans,
     pub(crate) pumps: Pumps,
+    pub(crate) ack_queue: AckQueue,
     pub(crate) max_storage: u64,
     pub(crate) max_memory: u64,
     /// Publishes of the process itself to live subscribers; streams do not gather from it.
@@ -103,6 +105,7 @@ impl JetStream {
             runtime: Handle::current(),
             plans: Plans::new(options.plans),
             pumps: Pumps::default(),
+            ack_queue: AckQueue::default(),
             live: Mutex::new(live),
             live_cid,
             bound: RwLock::default(),
@@ -167,6 +170,11 @@ impl JetStream {
     /// When the log does not take it.
     pub async fn propose(&self, command: &Command) -> Result<Outcome, ApiError> {
         self.shared.propose_wait(command).await
+    }
+
+    /// Proposes the acknowledgements that are still gathered: before the log is closed.
+    pub fn settle(&self) {
+        self.shared.ack_queue.flush(&self.shared);
     }
 
     /// Compiles stations' plans anew after the catalog changed; each swaps in at its station's next batch.
@@ -239,7 +247,11 @@ impl Shared {
         );
     }
 
-    pub(crate) async fn propose_wait(&self, command: &Command) -> Result<Outcome, ApiError> {
+    pub(crate) async fn propose_wait(
+        self: &Arc<Self>,
+        command: &Command,
+    ) -> Result<Outcome, ApiError> {
+        self.ack_queue.flush(self);
         let (tell, wait) = tokio::sync::oneshot::channel();
         self.propose_raw(0, 0, true, command, move |outcome| {
             // A requester that went away needs no answer.

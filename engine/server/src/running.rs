@@ -53,7 +53,7 @@ impl Running {
             None => Node::default(),
         });
         let group = open_group(config, storage, Arc::clone(&node)).await?;
-        let broker = Broker::start(broker_options(config).await?).await?;
+        let broker = Broker::bind(broker_options(config).await?).await?;
         let pipelines = PipelineMetrics::default();
         let blobs = Blobs::open(&store)?;
         let compiler = Arc::new(Compiler::new(blobs.clone(), pipelines.clone())?);
@@ -104,6 +104,7 @@ impl Running {
             _scratch: scratch,
         };
         running.open_doors(config).await?;
+        running.broker.open();
         info!(target: "nats", "Server is ready");
         Ok(running)
     }
@@ -163,6 +164,9 @@ impl Running {
         }
         self.nats_door = None;
         self.broker.shutdown().await;
+        if let Some(jetstream) = &self.jetstream {
+            jetstream.settle();
+        }
         let group = self.group.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || group.shutdown()).await {
             tracing::error!(target: "nats", "log was not closed cleanly: {error}");

@@ -80,22 +80,62 @@ pub struct AckSubject<'a> {
 /// `<domain>.<account>` before the stream. `None` when it is neither.
 #[must_use]
 pub fn parse_ack_subject(subject: &[u8]) -> Option<AckSubject<'_>> {
-    let text = std::str::from_utf8(subject).ok()?;
-    let rest = text.strip_prefix("$JS.ACK.")?;
-    let skip = if rest.bytes().filter(|byte| *byte == b'.').count() >= 8 {
+    let rest = subject.strip_prefix(b"$JS.ACK.")?;
+    let skip = if rest.iter().filter(|byte| **byte == b'.').count() >= 8 {
         2
     } else {
         0
     };
-    let mut tokens = rest.split('.').skip(skip);
+    let mut tokens = rest.splitn(skip + 3, |byte| *byte == b'.').skip(skip);
     let (stream, consumer) = (tokens.next()?, tokens.next()?);
-    let mut number = || tokens.next()?.parse::<u64>().ok();
-    let (delivered, stream_seq, consumer_seq) = (number()?, number()?, number()?);
-    number()?;
-    number()?;
+    let AckNumbers {
+        delivered,
+        stream_seq,
+        consumer_seq,
+    } = parse_ack_numbers(tokens.next()?)?;
     Some(AckSubject {
-        stream,
-        consumer,
+        stream: std::str::from_utf8(stream).ok()?,
+        consumer: std::str::from_utf8(consumer).ok()?,
+        delivered,
+        stream_seq,
+        consumer_seq,
+    })
+}
+
+/// The numbers of an acknowledgement's subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckNumbers {
+    /// How many times the message had been delivered.
+    pub delivered: u64,
+    /// The message.
+    pub stream_seq: u64,
+    /// The delivery.
+    pub consumer_seq: u64,
+}
+
+/// Reads what follows the consumer's name and its dot in the subject of an acknowledgement; see [`parse_ack_subject`].
+#[must_use]
+pub fn parse_ack_numbers(text: &[u8]) -> Option<AckNumbers> {
+    let mut at = 0;
+    let mut next = || {
+        let start = at;
+        let mut value = 0_u64;
+        while let Some(digit) = text.get(at).filter(|byte| byte.is_ascii_digit()) {
+            value = value
+                .checked_mul(10)?
+                .checked_add(u64::from(*digit - b'0'))?;
+            at += 1;
+        }
+        let ended = matches!(text.get(at), None | Some(b'.'));
+        let some = at > start;
+        at += 1;
+        (some && ended).then_some(value)
+    };
+    let (delivered, stream_seq, consumer_seq) = (next()?, next()?, next()?);
+    // The time, and how many were ahead.
+    next()?;
+    next()?;
+    Some(AckNumbers {
         delivered,
         stream_seq,
         consumer_seq,
@@ -188,6 +228,11 @@ mod tests {
         for bad in [
             "$JS.ACK.S.c.3",
             "$JS.ACK.S.c.x.100.7.1.42",
+            "$JS.ACK.S.c.1.100.7.1",
+            "$JS.ACK.S.c.1.100.7.1.",
+            "$JS.ACK.S.c.1..7.1.42",
+            "$JS.ACK.S.c.1.1x.7.1.42",
+            "$JS.ACK.S.c.1.99999999999999999999.7.1.42",
             "$JS.API.S.c.3.100.7.1.42",
             "",
         ] {

@@ -1,8 +1,7 @@
 //! A consumer: what of it is replicated (how far it is acknowledged), and what only its leader knows (what is out, who
 //! waits). Both are pure; the leader's half is lost at a restart, and everything unacknowledged is delivered again.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,6 +15,7 @@ use crate::info::{ConsumerInfo, SequenceInfo};
 use crate::log::Log;
 use crate::pull::Waiting;
 use crate::ranges::Ranges;
+use crate::timers::Timers;
 
 /// A delivery that waits for its acknowledgement.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ pub struct Consumer {
     pub(crate) delivered: SequenceInfo,
     pub(crate) last_ack: Option<Timestamp>,
     pub(crate) pending: BTreeMap<u64, Pending>,
-    pub(crate) timers: BinaryHeap<Reverse<(i64, u64)>>,
+    pub(crate) timers: Timers,
     pub(crate) redeliver: VecDeque<u64>,
     pub(crate) waiting: Waiting,
     /// What the next poll answers before anything else.
@@ -125,7 +125,7 @@ impl Consumer {
             delivered: SequenceInfo::default(),
             last_ack: None,
             pending: BTreeMap::new(),
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             redeliver: VecDeque::new(),
             waiting: Waiting::default(),
             after: None,

@@ -1,6 +1,5 @@
 //! A consumer's next step: the leader polls it, and does what it says.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
@@ -138,11 +137,7 @@ impl Consumer {
         };
         consider(held);
         consider(self.waiting.due());
-        consider(
-            self.timers
-                .peek()
-                .map(|Reverse((deadline, _))| Timestamp(*deadline)),
-        );
+        consider(self.timers.peek().map(|(deadline, _)| Timestamp(deadline)));
         if self.interest && !self.config.idle_heartbeat.is_zero() {
             consider(
                 self.last_sent
@@ -150,6 +145,7 @@ impl Consumer {
             );
         }
         if !self.has_demand()
+            && !self.waiting.has_held()
             && let Some(threshold) = self.config.inactive_after()
         {
             let at = last_active.plus(threshold);
@@ -237,7 +233,7 @@ impl Consumer {
 
     /// Puts what was not acknowledged in time into the redelivery queue.
     fn expire_pending(&mut self, now: Timestamp) {
-        while let Some(Reverse((deadline, seq))) = self.timers.peek().copied() {
+        while let Some((deadline, seq)) = self.timers.peek() {
             let valid = self
                 .pending
                 .get(&seq)
@@ -442,13 +438,13 @@ impl Consumer {
     /// Notes when a pending message is due. Entries for what is acknowledged since are dropped when they outnumber the
     /// others, so the heap stays as large as what is out.
     pub(crate) fn set_timer(&mut self, deadline: i64, seq: u64) {
-        self.timers.push(Reverse((deadline, seq)));
+        self.timers.push(deadline, seq);
         if self.timers.len() > 2 * self.pending.len() + 64 {
             let pending = &self.pending;
-            self.timers.retain(|Reverse((deadline, seq))| {
+            self.timers.retain(|deadline, seq| {
                 pending
-                    .get(seq)
-                    .is_some_and(|known| known.deadline == *deadline)
+                    .get(&seq)
+                    .is_some_and(|known| known.deadline == deadline)
             });
         }
     }

@@ -34,8 +34,11 @@ mod retain;
 mod settle;
 mod stream;
 mod subjects;
+mod timers;
 
-pub use ack::{AckPayload, AckSubject, parse_ack_payload, parse_ack_subject};
+pub use ack::{
+    AckNumbers, AckPayload, AckSubject, parse_ack_numbers, parse_ack_payload, parse_ack_subject,
+};
 pub use checkpoint::StreamSnapshot;
 pub use codec::CheckpointError;
 pub use command::{Ack, AckKind, Acks, Command, CommandError, Publish, Purge};
@@ -55,6 +58,8 @@ pub use members::ConsumerAction;
 pub use pages::{PageCache, Pages};
 pub use publish::RecordOutcome;
 pub use pull::PullRequest;
-pub use records::{RecordError, RecordView, RecordsBuilder, record_at, records};
+pub use records::{
+    RecordError, RecordView, RecordsBuilder, parse as parse_record, record_at, records,
+};
 pub use relocate::Leaving;
 pub use stream::{MEMORY_FILE, Stream};

@@ -232,6 +232,21 @@ impl Stream {
             .unwrap_or_default()
     }
 
+    /// Does not serve the requests that are answered on `reply` until they are released, because who reads there is behind:
+    /// others of the consumer go on. Answers whether there are any.
+    pub fn hold_requests(&mut self, name: &str, reply: &[u8]) -> bool {
+        self.consumers
+            .get_mut(name)
+            .is_some_and(|consumer| consumer.waiting.hold(reply))
+    }
+
+    /// Serves them again. Poll again after it.
+    pub fn release_requests(&mut self, name: &str, reply: &[u8]) {
+        if let Some(consumer) = self.consumers.get_mut(name) {
+            consumer.waiting.release(reply);
+        }
+    }
+
     /// Drops waiting requests whose client is gone; answers how many.
     pub fn retain_waiting(&mut self, name: &str, keep: impl FnMut(&[u8]) -> bool) -> usize {
         self.consumers

@@ -166,6 +166,8 @@ pub(crate) struct Waiting {
     due: Option<Timestamp>,
     /// How many of them do not wait.
     impatient: usize,
+    /// Requests whose receiver does not keep up: not served until it has read some, and in nobody's way.
+    held: Vec<Waiter>,
 }
 
 /// What a request gets instead of a message.
@@ -177,9 +179,37 @@ pub(crate) enum Due {
 
 impl Waiting {
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.held.len()
     }
 
+    /// Whether some are held back.
+    pub(crate) fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Holds the requests that are answered on `reply` back; answers whether there are any.
+    pub(crate) fn hold(&mut self, reply: &[u8]) -> bool {
+        let mut at = 0;
+        while at < self.queue.len() {
+            if self.queue[at].reply == reply {
+                let held = self.remove(at);
+                self.held.extend(held);
+            } else {
+                at += 1;
+            }
+        }
+        self.held.iter().any(|waiter| waiter.reply == reply)
+    }
+
+    /// Lets them go on.
+    pub(crate) fn release(&mut self, reply: &[u8]) {
+        for waiter in self.held.extract_if(.., |waiter| waiter.reply == reply) {
+            self.impatient += usize::from(waiter.no_wait);
+            self.queue.push_back(waiter);
+        }
+    }
+
+    /// Whether there is none that can be served.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -205,7 +235,7 @@ impl Waiting {
     pub(crate) fn pop(&mut self) -> Option<Waiter> {
         let waiter = self.queue.pop_front()?;
         self.impatient -= usize::from(waiter.no_wait);
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.held.is_empty() {
             self.due = None;
         }
         Some(waiter)
@@ -231,9 +261,14 @@ impl Waiting {
         if let Some(at) = self.queue.iter().position(|waiter| waiter.expires <= now) {
             return self.remove(at).map(Due::Expired);
         }
+        let overdue = |waiter: &Waiter| waiter.expires <= now;
+        if let Some(at) = self.held.iter().position(overdue) {
+            return Some(Due::Expired(self.held.remove(at)));
+        }
         if let Some(waiter) = self
             .queue
             .iter_mut()
+            .chain(&mut self.held)
             .find(|waiter| waiter.next_heartbeat <= now)
         {
             waiter.beat(now);
@@ -242,6 +277,7 @@ impl Waiting {
         self.due = self
             .queue
             .iter()
+            .chain(&self.held)
             .map(|waiter| waiter.expires.min(waiter.next_heartbeat))
             .min();
         self.due = self.due.filter(|due| *due != NEVER);
@@ -262,10 +298,11 @@ impl Waiting {
 
     /// Drops the requests whose client is gone.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) -> usize {
-        let before = self.queue.len();
+        let before = self.len();
         self.queue.retain(|waiter| keep(&waiter.reply));
+        self.held.retain(|waiter| keep(&waiter.reply));
         self.impatient = self.queue.iter().filter(|waiter| waiter.no_wait).count();
-        before - self.queue.len()
+        before - self.len()
     }
 
     fn remove(&mut self, at: usize) -> Option<Waiter> {
@@ -299,6 +336,8 @@ impl Consumer {
         while let Some(waiter) = self.waiting.pop() {
             replies.push(waiter.reply);
         }
+        replies.extend(self.waiting.held.drain(..).map(|waiter| waiter.reply));
+        self.waiting.due = None;
         replies
     }
 }

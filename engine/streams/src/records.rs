@@ -77,8 +77,11 @@ pub fn record_at(body: &[u8], offset: usize) -> Result<(RecordView<'_>, usize), 
     Ok((view, next))
 }
 
-/// As [`record_at`] without the checksum: for bytes whose frame was verified just now.
-pub(crate) fn parse(body: &[u8], offset: usize) -> Result<(RecordView<'_>, usize), RecordError> {
+/// As [`record_at`] without the checksum: for bytes whose frame was verified when it was read, or never left memory.
+///
+/// # Errors
+/// What is wrong with the lengths, and where.
+pub fn parse(body: &[u8], offset: usize) -> Result<(RecordView<'_>, usize), RecordError> {
     if body.len() < offset.saturating_add(RECORD_HEADER) {
         return Err(RecordError::Short(offset));
     }

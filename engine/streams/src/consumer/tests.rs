@@ -675,3 +675,4 @@ proptest! {
 }
 
 mod examples;
+mod pullers;

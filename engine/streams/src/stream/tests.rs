@@ -267,9 +267,9 @@ impl World {
         match op {
             Op::Publish(entries) => self.publish(entries),
             Op::Delete(pick) => {
-                let Some(seq) = self.pick(*pick) else { return };
-                self.apply(&Command::DeleteMessage { stream: 1, seq });
-                self.model.held.retain(|held| held.seq != seq);
+                if let Some(seq) = self.pick(*pick) {
+                    self.delete(seq);
+                }
             }
             Op::Purge {
                 filter,
@@ -300,18 +300,7 @@ impl World {
                 );
             }
             Op::Pass(millis) => self.now = self.now.plus(Duration::from_millis(u64::from(*millis))),
-            Op::Expire => {
-                self.apply(&Command::Expire {
-                    stream: 1,
-                    now: self.now,
-                });
-                let age = self.model.config.max_age;
-                if !age.is_zero() {
-                    self.model
-                        .held
-                        .retain(|held| held.time.plus(age) > self.now);
-                }
-            }
+            Op::Expire => self.expire(),
             Op::Limits {
                 msgs,
                 bytes,
@@ -335,6 +324,23 @@ impl World {
             Op::Snapshot => {}
             Op::Finish(safe) => self.finish(*safe),
         }
+    }
+
+    fn expire(&mut self) {
+        self.apply(&Command::Expire {
+            stream: 1,
+            now: self.now,
+        });
+        let age = self.model.config.max_age;
+        if !age.is_zero() {
+            let now = self.now;
+            self.model.held.retain(|held| held.time.plus(age) > now);
+        }
+    }
+
+    fn delete(&mut self, seq: u64) {
+        self.apply(&Command::DeleteMessage { stream: 1, seq });
+        self.model.held.retain(|held| held.seq != seq);
     }
 
     fn limits(&mut self, msgs: i64, bytes: i64, per_subject: i64) {
@@ -379,9 +385,7 @@ impl World {
             .map(|(place, _)| leaving.no * crate::chunk::SPAN + u64::from(*place))
             .collect();
         if delete {
-            let seq = seqs[0];
-            self.apply(&Command::DeleteMessage { stream: 1, seq });
-            self.model.held.retain(|held| held.seq != seq);
+            self.delete(seqs[0]);
         }
         self.stream.moved(&leaving, to);
         self.twin.moved(&leaving, to);
