@@ -10,18 +10,18 @@ use millstream_router::Router;
 use millstream_types::{SubjectError, check_filter};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::client;
-use crate::conn::{Close, Conn, lock};
+use crate::conn::{Close, Conn, Ground, lock};
 use crate::handler::{Attached, Handler};
 use crate::options::Options;
 use crate::publisher::Publisher;
 use crate::queue::Pool;
 use crate::sender::{Sender, Target};
 use crate::stats::{ConnectionInfo, Counters, Stats};
-use crate::writer::writer;
 
 /// Pause after a failed accept, for example when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -61,9 +61,9 @@ pub(crate) struct Inner {
     next_cid: AtomicU64,
     total: AtomicU64,
     pub(crate) stop: watch::Sender<bool>,
-    pool: Arc<Pool>,
     /// Until clients are accepted.
     listener: Mutex<Option<TcpListener>>,
+    ground: Arc<Ground>,
 }
 
 /// A running broker; cheap to clone.
@@ -150,8 +150,13 @@ impl Broker {
             next_cid: AtomicU64::new(1),
             total: AtomicU64::new(0),
             stop: watch::Sender::new(false),
-            pool: Arc::default(),
             listener: Mutex::new(Some(listener)),
+            ground: Arc::new(Ground {
+                pool: Pool::default(),
+                runtime: Handle::current(),
+                max_pending: options.max_pending,
+                write_deadline: options.write_deadline,
+            }),
             options,
         });
         Ok(Self { inner })
@@ -315,15 +320,12 @@ fn start(inner: &Arc<Inner>, socket: TcpStream, peer: SocketAddr) {
     }
     let cid = inner.next_id();
     let socket = Arc::new(socket);
-    let (max_pending, pool) = (inner.options.max_pending, Arc::clone(&inner.pool));
-    let conn = Arc::new(Conn::new(cid, peer, Arc::clone(&socket), max_pending, pool));
+    let conn = Conn::new(cid, peer, Arc::clone(&socket), Arc::clone(&inner.ground));
     inner.total.fetch_add(1, Ordering::Relaxed);
     let over = {
         let mut connections = lock(&inner.connections);
         connections.insert(cid, Arc::clone(&conn));
         connections.len() > inner.options.max_connections
     };
-    let deadline = inner.options.write_deadline;
-    tokio::spawn(writer(Arc::clone(&conn), Arc::clone(&socket), deadline));
     tokio::spawn(client::serve(Arc::clone(inner), conn, socket, over));
 }

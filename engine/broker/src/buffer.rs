@@ -3,7 +3,7 @@
 const MIN: usize = 4 * 1024;
 const MAX: usize = 256 * 1024;
 
-/// Grows while reads fill it, shrinks when they leave it mostly empty.
+/// Grows while reads fill it, shrinks when they leave it mostly empty. A client that says nothing holds no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
@@ -19,6 +19,21 @@ impl Buffer {
 
     pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
+    }
+
+    /// Gives back the memory of a small buffer when everything was handled: most clients say little, and seldom. A large one
+    /// stays for the next read until [`Buffer::release`].
+    pub(crate) fn rest(&mut self) {
+        if self.bytes.len() <= MIN {
+            self.release();
+        }
+    }
+
+    /// Gives the memory back when everything was handled.
+    pub(crate) fn release(&mut self) {
+        if self.start == self.end {
+            *self = Self::default();
+        }
     }
 
     /// Room to read into; `needed` is what the operation that begins the buffer is known to need in all.
@@ -91,9 +106,32 @@ mod tests {
                 let gone = consume.min(model.len());
                 buffer.consume(gone);
                 model.drain(..gone);
+                if needed % 2 == 0 {
+                    buffer.rest();
+                } else if needed % 3 == 0 {
+                    buffer.release();
+                }
                 prop_assert!(buffer.bytes() == model);
             }
         }
+    }
+
+    #[test]
+    fn an_idle_client_holds_none() {
+        let mut buffer = Buffer::default();
+        for (read, held) in [(10, 0), (MAX, MAX)] {
+            for _ in 0..20 {
+                let count = buffer.space(1).len().min(read);
+                buffer.filled(count);
+                buffer.rest();
+                assert_eq!(buffer.bytes().len(), count);
+                buffer.consume(count);
+                buffer.rest();
+            }
+            assert_eq!(buffer.bytes.capacity(), held);
+        }
+        buffer.release();
+        assert_eq!(buffer.bytes.capacity(), 0);
     }
 
     #[test]

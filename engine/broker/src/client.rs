@@ -1,5 +1,6 @@
 //! One client's reader: reads what there is, takes every whole operation of it in place, then ends the batch.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -10,6 +11,7 @@ use millstream_wire::{
     ClientOp, ConnectOptions, Limits, OK, PING, PONG, Parser, ServerInfo, put_error, put_info,
 };
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tracing::{debug, error, trace, warn};
 
 use crate::broker::Inner;
@@ -66,6 +68,14 @@ pub(crate) async fn serve(inner: Arc<Inner>, conn: Arc<Conn>, socket: Arc<TcpStr
     }
 }
 
+/// Completes with the sleep, and never when there is none.
+async fn expired(sleep: &mut Option<Pin<Box<Sleep>>>) {
+    match sleep {
+        Some(sleep) => sleep.await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Client {
     fn greet(&self) {
         let options = &self.inner.options;
@@ -101,8 +111,9 @@ impl Client {
         let mut parser = Parser::new(limits);
         let mut buffer = Buffer::default();
         let mut ping = ticker(options.ping_interval);
-        let auth = tokio::time::sleep(options.auth_timeout);
-        tokio::pin!(auth);
+        // Not in the future itself, which is as large as this for as long as the client stays.
+        let mut auth =
+            (!self.authorized).then(|| Box::pin(tokio::time::sleep(options.auth_timeout)));
         let mut stop = inner.stop.subscribe();
         let conn = Arc::clone(&self.conn);
         let mut reads = 0;
@@ -115,12 +126,13 @@ impl Client {
                     conn.end(Close::Shutdown);
                     return;
                 }
-                () = &mut auth, if !self.authorized => {
+                () = expired(&mut auth), if !self.authorized => {
                     debug!(target: "nats", "{} - cid:{} - Authentication Timeout", conn.peer, conn.cid);
                     conn.end(Close::Error("Authentication Timeout"));
                     return;
                 }
                 _ = ping.tick() => {
+                    buffer.release();
                     if !self.ping() {
                         return;
                     }
@@ -188,6 +200,7 @@ impl Client {
                 }
             }
         }
+        buffer.rest();
         self.end_batch();
         go_on && self.conn.close_reason().is_none()
     }

@@ -1,7 +1,8 @@
 //! A connection as others see it: where its bytes are put, and how they get out.
 //!
 //! Publishers append under one short lock. Whoever ends a batch tries to write at once, on its own thread, which saves
-//! waking a task; what the socket does not take is left to the connection's writer task.
+//! waking a task; what the socket does not take is left to the connection's writer task, which is there only as long as
+//! there is such.
 //!
 //! Routes that publishers remember keep a `Conn` alive long after its client went. So the socket is not in it for good:
 //! it is dropped when the connection ends, together with everything that waits.
@@ -9,17 +10,19 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use millstream_types::Timestamp;
 use millstream_wire::{ConnectOptions, put_error, put_message};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::handler::Published;
 use crate::queue::{Draining, Filling, Pool};
 use crate::stats::{ConnectionInfo, Counters, SubscriptionInfo};
+use crate::writer::writer;
 
 /// More than any line of a message has besides its words and its payload.
 const LINE: usize = 64;
@@ -85,6 +88,8 @@ struct Out {
     pending: usize,
     /// Whether somebody has undertaken to flush.
     claimed: bool,
+    /// Whether there is a writer task.
+    writer: bool,
     close: Option<Close>,
     /// Whether nothing will be written any more.
     finished: bool,
@@ -121,6 +126,18 @@ pub(crate) struct Appended {
     pub(crate) last: bool,
 }
 
+/// What all connections of a broker share.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) pool: Pool,
+    /// Where writer tasks run: publishers are on threads of their own, too.
+    pub(crate) runtime: Handle,
+    /// See [`crate::Options`].
+    pub(crate) max_pending: usize,
+    /// See [`crate::Options`].
+    pub(crate) write_deadline: Duration,
+}
+
 /// The shared half of a connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -135,8 +152,8 @@ pub(crate) struct Conn {
     pub(crate) last_activity: AtomicI64,
     pub(crate) rtt_nanos: AtomicU64,
     start: Timestamp,
-    pub(crate) max_pending: usize,
-    pool: Arc<Pool>,
+    ground: Arc<Ground>,
+    this: Weak<Self>,
     out: Mutex<Out>,
     writing: Mutex<Writing>,
     /// Wakes the writer task.
@@ -156,11 +173,11 @@ impl Conn {
         cid: u64,
         peer: SocketAddr,
         socket: Arc<TcpStream>,
-        max_pending: usize,
-        pool: Arc<Pool>,
-    ) -> Self {
+        ground: Arc<Ground>,
+    ) -> Arc<Self> {
         let now = Timestamp::now();
-        Self {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             cid,
             peer,
             counters: Counters::default(),
@@ -170,8 +187,7 @@ impl Conn {
             last_activity: AtomicI64::new(now.0),
             rtt_nanos: AtomicU64::new(0),
             start: now,
-            max_pending,
-            pool,
+            ground,
             out: Mutex::default(),
             writing: Mutex::new(Writing {
                 draining: Draining::default(),
@@ -180,7 +196,12 @@ impl Conn {
             wake: Notify::new(),
             closing: Notify::new(),
             drained: Notify::new(),
-        }
+        })
+    }
+
+    /// Bytes that may wait.
+    pub(crate) fn max_pending(&self) -> usize {
+        self.ground.max_pending
     }
 
     /// Appends protocol bytes; `None` when the connection is ending.
@@ -190,7 +211,7 @@ impl Conn {
             return None;
         }
         out.filling
-            .room(bytes.len(), &self.pool)
+            .room(bytes.len(), &self.ground.pool)
             .extend_from_slice(bytes);
         self.account(out, bytes.len())
     }
@@ -221,7 +242,7 @@ impl Conn {
             return None;
         }
         subscription.delivered.store(count, Ordering::Relaxed);
-        let buffer = out.filling.room(LINE + words + size, &self.pool);
+        let buffer = out.filling.room(LINE + words + size, &self.ground.pool);
         let before = buffer.len();
         put_message(buffer, subject, &subscription.sid, reply, headers, payload);
         let added = buffer.len() - before;
@@ -240,7 +261,7 @@ impl Conn {
         out.pending += added;
         let pending = out.pending;
         drop(out);
-        if pending > self.max_pending {
+        if pending > self.ground.max_pending {
             self.end(Close::SlowPending);
             return None;
         }
@@ -303,18 +324,43 @@ impl Conn {
                 let mut line = Vec::with_capacity(LINE);
                 put_error(&mut line, text);
                 out.filling
-                    .room(line.len(), &self.pool)
+                    .room(line.len(), &self.ground.pool)
                     .extend_from_slice(&line);
                 out.pending += line.len();
             }
         }
         if why.flushes() {
             self.flush();
+            // To finish it when everything is written.
+            self.leave_to_writer();
         } else {
             self.finish();
+            self.wake.notify_one();
         }
         self.closing.notify_one();
-        self.wake.notify_one();
+    }
+
+    /// The socket, until the connection has ended.
+    pub(crate) fn socket(&self) -> Option<Arc<TcpStream>> {
+        lock(&self.writing).socket.clone()
+    }
+
+    /// Has the writer task go on with what could not be written at once; starts it when there is none.
+    fn leave_to_writer(&self) {
+        let there = std::mem::replace(&mut lock(&self.out).writer, true);
+        if there {
+            self.wake.notify_one();
+        } else if let Some(conn) = self.this.upgrade() {
+            let deadline = self.ground.write_deadline;
+            self.ground.runtime.spawn(writer(conn, deadline));
+        }
+    }
+
+    /// Whether the writer task may go: nobody has undertaken to flush since it did, and nobody counts on it to finish.
+    pub(crate) fn writer_may_go(&self) -> bool {
+        let mut out = lock(&self.out);
+        out.writer = out.claimed || out.close.is_some();
+        !out.writer
     }
 
     /// Drops the socket and what was not written.
@@ -336,10 +382,10 @@ impl Conn {
         let writing = match self.writing.try_lock() {
             Ok(writing) => writing,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return self.wake.notify_one(),
+            Err(TryLockError::WouldBlock) => return self.leave_to_writer(),
         };
         if self.write(writing) != Flush::Done {
-            self.wake.notify_one();
+            self.leave_to_writer();
         }
     }
 
@@ -367,7 +413,7 @@ impl Conn {
                 Ok(0) => return Flush::Broken,
                 Ok(count) => {
                     progress = true;
-                    draining.advance(count, &self.pool);
+                    draining.advance(count, &self.ground.pool);
                     lock(&self.out).pending -= count;
                     self.drained.notify_waiters();
                 }

@@ -29,7 +29,7 @@ pub(crate) fn ticker(every: Duration) -> Interval {
 /// Gives a receiver that falls behind a little time. Bounded and short: the slowest receiver must not set everybody's
 /// pace, and one that reads nothing is cut off soon.
 pub(crate) async fn stall(slow: &Conn) {
-    let pause = if slow.pending() > slow.max_pending / 4 * 3 {
+    let pause = if slow.pending() > slow.max_pending() / 4 * 3 {
         10
     } else {
         1
@@ -53,7 +53,8 @@ pub(crate) async fn linger(conn: &Conn, socket: &TcpStream) {
         {
             return;
         }
-        let mut scrap = [0_u8; 1024];
+        // Not in the future itself, which every client's task has room for.
+        let mut scrap = vec![0_u8; 1024];
         while socket.readable().await.is_ok() {
             match socket.try_read(&mut scrap) {
                 Ok(0) => return,

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Size of a pooled buffer. Larger ones are made only for a single larger message.
 const CHUNK: usize = 64 * 1024;
-/// What a connection may keep while it is idle.
+/// Size of a buffer for little, which is not worth a pooled one.
 const SMALL: usize = 1024;
 /// Most buffers the pool holds back from the allocator: 16 MiB.
 const POOLED: usize = 256;
@@ -90,8 +90,6 @@ pub(crate) struct Draining {
     queue: VecDeque<Vec<u8>>,
     /// Bytes of the first buffer that are gone.
     at: usize,
-    /// An emptied small buffer, for the next time this connection gets something.
-    spare: Vec<u8>,
 }
 
 impl Draining {
@@ -108,9 +106,6 @@ impl Draining {
         std::mem::swap(&mut self.queue, &mut from.full);
         if !from.tail.is_empty() {
             self.queue.push_back(std::mem::take(&mut from.tail));
-        }
-        if from.tail.capacity() == 0 {
-            from.tail = std::mem::take(&mut self.spare);
         }
     }
 
@@ -139,13 +134,7 @@ impl Draining {
             }
             count -= left;
             self.at = 0;
-            let Some(mut done) = self.queue.pop_front() else {
-                return;
-            };
-            if done.capacity() <= SMALL {
-                done.clear();
-                self.spare = done;
-            } else {
+            if let Some(done) = self.queue.pop_front() {
                 pool.give(done);
             }
         }

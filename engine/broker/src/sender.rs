@@ -185,7 +185,7 @@ impl Sender {
 
 /// From how many waiting bytes on a receiver slows its publishers down.
 pub(crate) fn slow_at(conn: &Conn) -> usize {
-    SLOW.min(conn.max_pending / 2)
+    SLOW.min(conn.max_pending() / 2)
 }
 
 impl Outlets {

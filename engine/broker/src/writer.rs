@@ -1,4 +1,4 @@
-//! One client's writer task: writes what nobody could write at once.
+//! One client's writer task: writes what nobody could write at once, and goes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,13 @@ use crate::conn::{Close, Conn, Flush};
 /// How long a client whose connection ends may take for its last bytes.
 const LAST: Duration = Duration::from_secs(1);
 
-/// Runs until the connection has ended and its socket is dropped.
-pub(crate) async fn writer(conn: Arc<Conn>, socket: Arc<TcpStream>, deadline: Duration) {
+/// Runs until there is nothing to write, or the connection has ended and its socket is dropped.
+pub(crate) async fn writer(conn: Arc<Conn>, deadline: Duration) {
+    let Some(socket) = conn.socket() else { return };
     while write(&conn, &socket, deadline).await {
-        conn.wake.notified().await;
+        if conn.writer_may_go() {
+            return;
+        }
     }
     conn.finish();
 }

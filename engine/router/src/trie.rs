@@ -77,6 +77,10 @@ impl<T> Leaf<T> {
 
     fn insert(&mut self, queue: Option<&[u8]>, member: Member<T>) {
         let Some(queue) = queue else {
+            // Most filters are one subscription's.
+            if self.plain.is_empty() {
+                self.plain.reserve_exact(1);
+            }
             self.plain.push(member);
             return;
         };
