@@ -14,6 +14,8 @@ use crate::jetstream::{config, context};
 /// Together far more than sockets and the server take for a client that does not read.
 const MESSAGES: usize = 20_000;
 const BYTES: usize = 2048;
+/// Published at once.
+const WINDOW: usize = 1000;
 /// What may wait for a client before its requests are held back; the server's default.
 const HELD_FROM: u64 = 8 << 20;
 const FEW: usize = 100;
@@ -28,13 +30,15 @@ async fn a_slow_puller_holds_only_itself_back() {
     let server = Server::start_with(folder.path(), &["-c", file]);
     let js = context(&server).await;
     let stream = js.create_stream(config("orders")).await.expect("stream");
-    let mut acks = Vec::new();
-    for _ in 0..MESSAGES {
-        let sent = js.publish("orders.1", vec![b'x'; BYTES].into()).await;
-        acks.push(sent.expect("sent").into_future());
-    }
-    for ack in acks {
-        ack.await.expect("stored");
+    for _ in 0..MESSAGES / WINDOW {
+        let mut acks = Vec::new();
+        for _ in 0..WINDOW {
+            let sent = js.publish("orders.1", vec![b'x'; BYTES].into()).await;
+            acks.push(sent.expect("sent"));
+        }
+        for ack in acks {
+            ack.await.expect("stored");
+        }
     }
     let work: consumer::PullConsumer = stream
         .create_consumer(consumer::pull::Config {
