@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use millstream_consensus::{Entry, Gathered, RestoreError, Snapshot, StateMachine, StoredPage};
+use millstream_consensus::{
+    Entry, Gathered, Lost, RestoreError, Snapshot, StateMachine, StoredPage,
+};
 use millstream_journal::{PageSource, Position, ReadError};
 use millstream_streams::{
     ApiError, Command as StreamCommand, PageCache, Pages, Publish, RecordOutcome, StorageType,
@@ -419,6 +421,24 @@ impl StateMachine for Node {
                 // The journal's checksum held, so this is a build that cannot read what another one wrote.
                 error!(target: "nats", "log entry {} is not understood: {error}", entry.index);
                 Outcome::Refused(ApiError::internal(&error.to_string()))
+            }
+        }
+    }
+
+    fn lost(&self, lost: Lost) {
+        // Messages behind the damage keep the sequences they were acknowledged with.
+        let cell = lost.stream.and_then(|stream| self.registry().by_id(stream));
+        match cell {
+            Some(cell) if lost.count > 0 => {
+                let (first, last) = cell.lock().lose(lost.count);
+                error!(target: "nats", "messages {first} to {last} of stream `{}` are lost: their log entry {} is damaged", cell.name, lost.index);
+                self.touch(cell);
+            }
+            Some(cell) => {
+                error!(target: "nats", "a change of stream `{}` or of its consumers is lost: its log entry {} is damaged", cell.name, lost.index);
+            }
+            None => {
+                error!(target: "nats", "log entry {} is damaged, and it is not known what it was", lost.index);
             }
         }
     }

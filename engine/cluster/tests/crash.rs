@@ -237,7 +237,10 @@ async fn live(seed: u64, call: u64) -> bool {
     for life in 0..LIVES {
         storage = storage.restart(|_, change, byte| (change + byte) % 7 != 0);
         let (group, node) = open(&storage);
-        let seen = picture(&node, |at| group.read(at).expect("whole"));
+        let seen = picture(&node, |at| {
+            let read = group.read(at);
+            read.unwrap_or_else(|error| panic!("seed {seed}, call {call}, life {life}: {error}"))
+        });
         let mut reference = Reference::of(&history);
         if seen != reference.picture() {
             let late = under_way.take();

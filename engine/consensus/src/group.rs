@@ -4,7 +4,7 @@
 //! snapshots (see `saver`). The next batch syncs while the last one is applied. A small batch that finds the apply thread idle is applied on the journal's thread at once: waking
 //! another thread would take longer, and a lone publisher waits for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel};
@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::error::{OpenError, ProposeError};
-use crate::machine::{Entry, StateMachine};
+use crate::machine::{Entry, Lost, StateMachine};
 use crate::saver::{Busy, Save, Saver, Source};
 
 /// The data group of this node. More groups come with replication.
@@ -193,6 +193,7 @@ impl<S: StateMachine> Group<S> {
             busy: Arc::clone(&busy),
             doomed: Arc::clone(&doomed),
             newest: None,
+            dead: BTreeMap::new(),
             leaving: Vec::new(),
             stuck: BTreeSet::new(),
             file_size: options.journal.file_size,
@@ -395,6 +396,16 @@ fn open_log<S: StateMachine>(
         Arc::clone(&options.storage),
         after,
         &mut |frame| {
+            if frame.lost {
+                // No checkpoint may begin in the middle of the damage; the next frame is a place for one.
+                reached = None;
+                machine.lost(Lost {
+                    index: frame.index,
+                    stream: frame.told.then_some(frame.stream),
+                    count: frame.count,
+                });
+                return Ok(());
+            }
             reached = Some((frame.position, frame.index));
             if frame.group != LOCAL {
                 machine.apply(Entry {

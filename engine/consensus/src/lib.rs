@@ -14,4 +14,4 @@ mod tests;
 
 pub use error::{OpenError, ProposeError, RestoreError};
 pub use group::{Group, Options, Proposal, Status};
-pub use machine::{Entry, Gathered, Snapshot, StateMachine, StoredPage};
+pub use machine::{Entry, Gathered, Lost, Snapshot, StateMachine, StoredPage};

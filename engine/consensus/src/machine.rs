@@ -19,6 +19,17 @@ pub struct Entry<'a> {
     pub body: &'a Bytes,
 }
 
+/// A command that damage took.
+#[derive(Clone, Copy, Debug)]
+pub struct Lost {
+    /// Its index in the log.
+    pub index: u64,
+    /// Which stream it was for, 0 for no single one; `None` when nothing of it is known.
+    pub stream: Option<u32>,
+    /// How many records it held.
+    pub count: u32,
+}
+
 /// A deterministic state machine. `apply` sees the log in order and nothing else: no clock, no chance, no configuration.
 pub trait StateMachine: Send + Sync + 'static {
     /// What applying comes to, for the proposer.
@@ -26,6 +37,9 @@ pub trait StateMachine: Send + Sync + 'static {
 
     /// Applies one command; on the apply thread, or during recovery.
     fn apply(&self, entry: Entry<'_>) -> Self::Outcome;
+
+    /// A command was committed and cannot be read any more; during recovery, in its turn. The journal told of it.
+    fn lost(&self, lost: Lost);
 
     /// A batch was applied and its proposers were answered.
     fn applied(&self);

@@ -4,7 +4,7 @@
 //! Between checkpoints files of which little is live are emptied: what is live in them is stored again at the end of the
 //! log, a helping at a time, with rests three times as long as the work.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -23,6 +23,9 @@ use crate::machine::{Snapshot, StateMachine, StoredPage};
 /// Bytes of pages that are on their way into the log at once: little, so that publishers do not wait behind them.
 const HELPING: usize = 256 * 1024;
 
+/// A file goes when it was dead after so many checkpoints before: records may move out of it between a snapshot and the end of
+/// its checkpoint, so only later ones are sure to know, and two of them are kept.
+const SEEN_DEAD: u32 = 2;
 /// Bytes of records that leave a file at once.
 const MOVED: u64 = 256 * 1024;
 /// Rests between them, in times of the work.
@@ -111,6 +114,8 @@ pub(crate) struct Saver<S: StateMachine> {
     pub(crate) doomed: Arc<Mutex<BTreeSet<u32>>>,
     /// The file where the newest checkpoint's replay begins, and the files its pages are in.
     pub(crate) newest: Option<(u32, BTreeSet<u32>)>,
+    /// Dead files, and after how many checkpoints they were found so.
+    pub(crate) dead: BTreeMap<u32, u32>,
     /// Files that are being emptied.
     pub(crate) leaving: Vec<u32>,
     /// Files that hold something damaged: what is left of them stays.
@@ -319,12 +324,14 @@ impl<S: StateMachine> Saver<S> {
                 None if needed.contains(&id) => {
                     doomed.insert(id);
                 }
-                None => {
+                None if self.dead.get(&id).is_some_and(|seen| *seen >= SEEN_DEAD) => {
+                    self.dead.remove(&id);
                     self.stuck.remove(&id);
                     if let Err(error) = self.journal.remove(id) {
                         error!(target: "nats", "dead journal file {id} is not removed: {error}");
                     }
                 }
+                None => *self.dead.entry(id).or_default() += 1,
             }
         }
         // The one with the least to be moved comes first, and they are taken from the end.

@@ -10,8 +10,8 @@ use millstream_journal::{
 };
 
 use crate::{
-    Entry, Gathered, Group, OpenError, Options, Proposal, ProposeError, RestoreError, Snapshot,
-    StateMachine, StoredPage,
+    Entry, Gathered, Group, Lost, OpenError, Options, Proposal, ProposeError, RestoreError,
+    Snapshot, StateMachine, StoredPage,
 };
 
 /// What is in the list, and the file each item came in.
@@ -74,6 +74,11 @@ impl StateMachine for List {
             list.push((entry.position.file, item));
         }
         list.len()
+    }
+
+    fn lost(&self, lost: Lost) {
+        let mut list = self.0.lock().expect("unpoisoned");
+        list.push((0, format!("lost {}", lost.index)));
     }
 
     fn applied(&self) {}
@@ -417,6 +422,8 @@ impl StateMachine for Panics {
     fn apply(&self, _: Entry<'_>) {
         panic!("on purpose");
     }
+
+    fn lost(&self, _: Lost) {}
 
     fn applied(&self) {}
 

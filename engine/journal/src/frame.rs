@@ -26,6 +26,7 @@
 
 use bytes::{Buf, BufMut};
 
+use crate::damage::Told;
 use crate::writer::Frame;
 
 pub(crate) const FILE_HEADER: usize = 32;
@@ -110,6 +111,16 @@ impl FrameHeader {
     /// Whether it has flags that this build does not know.
     pub(crate) fn is_newer(&self) -> bool {
         self.flags & !KNOWN_FLAGS != 0
+    }
+
+    /// What it tells of its frame.
+    pub(crate) fn told(&self) -> Told {
+        Told {
+            group: self.group,
+            stream: self.stream,
+            count: self.count,
+            len: self.len,
+        }
     }
 
     /// Bytes of the whole frame.

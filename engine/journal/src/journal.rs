@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use tracing::{debug, error};
+use tracing::debug;
 
+use crate::damage::{Damage, DamageKind, DamageListener, Watch};
 use crate::error::{AppendError, OpenError, ReadError};
+use crate::footer::{Ending, Footer, read_footer};
 use crate::frame::{FRAME_HEADER, is_whole, read_frame_header};
+use crate::handles::Handles;
 use crate::position::Position;
 use crate::recover::{Files, Recovered, Replayed, file_name, recover};
 use crate::storage::{Storage, StorageFile};
@@ -26,6 +29,8 @@ pub struct Options {
     pub max_queued_bytes: usize,
     /// Bytes of the newest bodies kept in memory.
     pub tail_cache_bytes: usize,
+    /// Most files that are kept open for reading.
+    pub open_files: usize,
 }
 
 impl Default for Options {
@@ -35,6 +40,7 @@ impl Default for Options {
             file_size: 64 << 20,
             max_queued_bytes: 256 * MIB,
             tail_cache_bytes: 64 * MIB,
+            open_files: 256,
         }
     }
 }
@@ -61,6 +67,10 @@ pub struct Status {
     pub queued: usize,
     /// How often the second copy of a frame was used because the first is damaged, since the start.
     pub from_copy: u64,
+    /// How many damaged places were found since the start.
+    pub damaged: u64,
+    /// Full files that wait for their footer.
+    pub unsealed: usize,
     /// Why the journal acknowledges nothing any more, if so.
     pub failed: Option<String>,
 }
@@ -84,9 +94,24 @@ pub(crate) struct Inner<T> {
     pub(crate) written: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) last_index: AtomicU64,
-    from_copy: AtomicU64,
+    pub(crate) handles: Handles,
+    pub(crate) watch: Watch,
+    pub(crate) unsealed: AtomicUsize,
     max_queued: usize,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl<T> Inner<T> {
+    /// A file, opened when it is not open.
+    pub(crate) fn file(&self, id: u32) -> io::Result<Arc<dyn StorageFile>> {
+        let file = self.handles.get(id, &file_name(id), &*self.storage)?;
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        if !files.contains_key(&id) {
+            // It was removed meanwhile; an open one would keep its space.
+            self.handles.close(id);
+        }
+        Ok(file)
+    }
 }
 
 /// The journal; cheap to clone. `T` is what comes back with each frame.
@@ -141,12 +166,15 @@ impl<T: Send + 'static> Journal<T> {
         replay: &mut dyn FnMut(Replayed) -> Result<(), String>,
         sink: Sink<T>,
     ) -> Result<(Arc<Inner<T>>, Writer<T>), OpenError> {
+        let watch = Watch::default();
         let Recovered {
             files,
             active,
             last_index,
-            from_copy,
-        } = recover(&*storage, options.file_size, after, replay)?;
+            seals,
+        } = recover(&*storage, options.file_size, after, replay, &watch)?;
+        let handles = Handles::new(options.open_files);
+        handles.put(active.id, Arc::clone(&active.file));
         let inner = Arc::new(Inner {
             storage,
             queue: Mutex::new(Queue {
@@ -163,11 +191,13 @@ impl<T: Send + 'static> Journal<T> {
             written: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             last_index: AtomicU64::new(last_index),
-            from_copy: AtomicU64::new(from_copy),
+            handles,
+            watch,
+            unsealed: AtomicUsize::new(seals.len()),
             max_queued: options.max_queued_bytes,
             thread: Mutex::new(None),
         });
-        let writer = Writer::new(Arc::clone(&inner), active, last_index, sink);
+        let writer = Writer::new(Arc::clone(&inner), active, last_index, seals, sink);
         Ok((inner, writer))
     }
 
@@ -212,22 +242,57 @@ impl<T: Send + 'static> Journal<T> {
         if let Some(body) = self.inner.tail.get(position) {
             return Ok(body);
         }
-        let file = {
-            let files = self
-                .inner
-                .files
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            files
-                .get(&position.file)
-                .cloned()
-                .ok_or(ReadError::Missing(position.file))?
-        };
-        let (body, from_copy) = read_frame_or_copy(&*file, position)?;
-        if from_copy {
-            self.inner.from_copy.fetch_add(1, Ordering::Relaxed);
+        let there = self
+            .inner
+            .files
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&position.file);
+        if !there {
+            return Err(ReadError::Missing(position.file));
         }
-        Ok(body)
+        let file = self
+            .inner
+            .file(position.file)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => ReadError::Missing(position.file),
+                _ => ReadError::Io {
+                    file: position.file,
+                    offset: position.offset,
+                    source,
+                },
+            })?;
+        read_or_copy(&*file, position, |from_copy| {
+            self.inner
+                .watch
+                .report(damage_at(&*file, position, from_copy));
+            if from_copy {
+                self.inner.watch.count_copy();
+            }
+        })
+    }
+
+    /// Tells of every damaged place: of those known already at once, of others when they are found, on the thread that
+    /// finds them. `listener` must not block. The one before it is told no more.
+    pub fn on_damage(&self, listener: DamageListener) {
+        self.inner.watch.listen(listener);
+    }
+
+    /// The damaged places known, the first few thousand of them.
+    #[must_use]
+    pub fn damage(&self) -> Vec<Damage> {
+        self.inner.watch.list()
+    }
+
+    /// What a sealed file's footer says; `None` when it has none, as the newest file and some that await it.
+    ///
+    /// # Errors
+    /// When the file is gone or cannot be read.
+    pub fn footer(&self, file: u32) -> io::Result<Option<Footer>> {
+        match read_footer(&*self.inner.file(file)?, file)? {
+            Ending::Good(footer) => Ok(Some(footer)),
+            Ending::None | Ending::Newer(_) | Ending::Bad => Ok(None),
+        }
     }
 
     /// All files, oldest first.
@@ -240,9 +305,9 @@ impl<T: Send + 'static> Journal<T> {
             .unwrap_or_else(PoisonError::into_inner);
         files
             .iter()
-            .map(|(id, file)| FileInfo {
+            .map(|(id, bytes)| FileInfo {
                 id: *id,
-                bytes: file.len().unwrap_or(0),
+                bytes: *bytes,
             })
             .collect()
     }
@@ -260,20 +325,22 @@ impl<T: Send + 'static> Journal<T> {
         if files.keys().next_back() == Some(&id) {
             return Ok(());
         }
-        let Some(file) = files.remove(&id) else {
+        let Some(bytes) = files.remove(&id) else {
             return Ok(());
         };
         // Unlinking a large file takes its time, and readers need not wait for it.
         drop(files);
+        self.inner.handles.close(id);
         if let Err(error) = self.inner.storage.remove(&file_name(id)) {
             self.inner
                 .files
                 .write()
                 .unwrap_or_else(PoisonError::into_inner)
-                .insert(id, file);
+                .insert(id, bytes);
             return Err(error);
         }
         debug!(target: "nats", "journal file {id} removed, nothing in it is live");
+        self.inner.watch.forget(id);
         self.inner.storage.sync_folder()
     }
 
@@ -295,7 +362,9 @@ impl<T: Send + 'static> Journal<T> {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .bytes,
-            from_copy: self.inner.from_copy.load(Ordering::Relaxed),
+            from_copy: self.inner.watch.copies_used(),
+            damaged: self.inner.watch.places(),
+            unsealed: self.inner.unsealed.load(Ordering::Acquire),
             failed: self.inner.failed.get().map(ToString::to_string),
         }
     }
@@ -328,27 +397,24 @@ impl<T: Send + 'static> Journal<T> {
     }
 }
 
-/// The body at a position of a file, verified; from its second copy, which is told, when the first is damaged and there is one.
-pub(crate) fn read_frame_or_copy(
+/// The body at a position of a file, verified; from its second copy when the first is damaged and there is one. `damaged` hears
+/// of damage, and whether the copy makes up for it.
+pub(crate) fn read_or_copy(
     file: &dyn StorageFile,
     position: Position,
-) -> Result<(Bytes, bool), ReadError> {
-    match read_frame(file, position, false) {
-        Err(ReadError::Damaged { .. }) => {}
-        read => return Ok((read?, false)),
-    }
-    let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
-    let damaged = ReadError::Damaged {
-        file: position.file,
-        offset,
+    damaged: impl FnOnce(bool),
+) -> Result<Bytes, ReadError> {
+    let first = match read_frame(file, position, false) {
+        Err(error @ ReadError::Damaged { .. }) => error,
+        read => return read,
     };
     let copy = Position {
         offset: position.end().saturating_add(FRAME_HEADER as u64),
         ..position
     };
-    let body = read_frame(file, copy, true).map_err(|_no_copy| damaged)?;
-    error!(target: "nats", "journal file {} is damaged at {offset}; its second copy is served", position.file);
-    Ok((body, true))
+    let found = read_frame(file, copy, true).ok();
+    damaged(found.is_some());
+    found.ok_or(first)
 }
 
 /// The body of the frame at a position, or of a second copy there, verified.
@@ -381,4 +447,37 @@ fn read_frame(file: &dyn StorageFile, position: Position, copy: bool) -> Result<
         });
     }
     Ok(Bytes::from(bytes).slice(FRAME_HEADER..))
+}
+
+/// What is known of a damaged frame that somebody wants to read.
+fn damage_at(file: &dyn StorageFile, position: Position, has_copy: bool) -> Damage {
+    let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
+    let footer = match read_footer(file, position.file) {
+        Ok(Ending::Good(footer)) => Some(footer),
+        _ => None,
+    };
+    let info = footer.and_then(|footer| footer.frame_at(offset).copied());
+    let (index, told) = match info {
+        Some(info) => (info.index, Some(info.told())),
+        None => {
+            // Not certain, but its length is the one that was asked for.
+            let mut bytes = [0; FRAME_HEADER];
+            let count = file.read_at(&mut bytes, offset).unwrap_or(0);
+            read_frame_header(&bytes[..count])
+                .filter(|header| header.len == position.len)
+                .map_or((0, None), |header| (header.index, Some(header.told())))
+        }
+    };
+    Damage {
+        name: file_name(position.file),
+        file: position.file,
+        offset,
+        kind: match has_copy {
+            true => DamageKind::First,
+            false => DamageKind::Frame,
+        },
+        index,
+        frames: 1,
+        told,
+    }
 }

@@ -5,15 +5,20 @@
 //! What may not come in: what the bytes mean. Streams, consumers and Raft are other rooms; a frame's body is opaque here.
 
 mod checkpoint;
+mod damage;
 mod error;
+mod footer;
 mod frame;
+mod handles;
 mod journal;
 mod page;
 mod position;
 mod recover;
-mod scan;
+mod seal;
 mod storage;
 mod tail;
+mod walk;
+mod window;
 mod writer;
 
 #[cfg(test)]
@@ -24,7 +29,9 @@ mod tests;
 pub const LOCAL: u32 = 0;
 
 pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
+pub use damage::{Damage, DamageKind, DamageListener, Told};
 pub use error::{AppendError, OpenError, ReadError};
+pub use footer::{Footer, FrameInfo, StreamInfo};
 pub use journal::{FileInfo, Journal, Options, Status};
 pub use page::{PageReader, PageSource};
 pub use position::Position;

@@ -4,8 +4,10 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use tracing::error;
 
 use crate::error::ReadError;
+use crate::journal::read_or_copy;
 use crate::position::Position;
 use crate::recover::file_name;
 use crate::storage::{Storage, StorageFile};
@@ -57,6 +59,8 @@ impl PageReader {
             }
         };
         drop(last);
-        Ok(crate::journal::read_frame_or_copy(&*file, at)?.0)
+        read_or_copy(&*file, at, |from_copy| {
+            error!(target: "nats", "journal file {} is damaged at {}; its second copy serves: {from_copy}", at.file, at.offset);
+        })
     }
 }

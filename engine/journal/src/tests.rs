@@ -15,7 +15,7 @@ use crate::writer::Writer;
 use crate::{Committed, Frame, MemoryStorage, OpenError, Position, Replayed};
 
 /// Small files, so that histories of a few frames cross many of them.
-const FILE_SIZE: u64 = 512;
+const FILE_SIZE: u64 = 768;
 
 fn options() -> Options {
     Options {
@@ -50,9 +50,17 @@ impl Rig {
         storage: &MemoryStorage,
         after: Option<(Position, u64)>,
     ) -> Result<(Self, Vec<Replayed>), OpenError> {
+        Self::open_with(storage, after, &options())
+    }
+
+    fn open_with(
+        storage: &MemoryStorage,
+        after: Option<(Position, u64)>,
+        options: &Options,
+    ) -> Result<(Self, Vec<Replayed>), OpenError> {
         let mut replayed = Vec::new();
         let (inner, writer) = Journal::parts(
-            &options(),
+            options,
             Arc::new(storage.clone()),
             after,
             &mut |frame| {
@@ -78,16 +86,23 @@ impl Rig {
             .collect()
     }
 
+    /// Gives all full files their footers.
+    fn seal(&mut self) {
+        while self.journal().status().unsealed > 0 {
+            self.writer.seal();
+        }
+    }
+
     fn journal(&self) -> Journal<()> {
         Journal::of(Arc::clone(&self.inner))
     }
 }
 
 /// Repeatable chance (splitmix64).
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -95,11 +110,11 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 

@@ -2,6 +2,7 @@
 //! There is no timer: while one batch syncs the next one gathers, so a lone publisher waits for one sync and a crowd
 //! shares one.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
@@ -12,10 +13,13 @@ use tracing::{error, warn};
 
 use crate::LOCAL;
 use crate::error::AppendError;
+use crate::footer::{Builder, FrameInfo};
 use crate::frame::{COPY, FILE_HEADER, FRAME_HEADER, frame_header};
+use crate::handles::is_out_of_files;
 use crate::journal::Inner;
 use crate::position::Position;
 use crate::recover::{Active, create_file};
+use crate::seal::{Content, Seal};
 
 /// What is appended. The body is written as `head` followed by `body`, so that what is large need not be copied to get
 /// something small in front of it.
@@ -115,6 +119,8 @@ pub(crate) struct Writer<T> {
     last_index: u64,
     sink: Sink<T>,
     headers: Vec<u8>,
+    /// Files that want their footer.
+    seals: VecDeque<Seal>,
     /// Breaks the law that nothing is acknowledged before it is synced, to see that the tests notice.
     #[cfg(test)]
     pub(crate) skip_sync: bool,
@@ -153,6 +159,7 @@ impl<T: Send + 'static> Writer<T> {
         inner: Arc<Inner<T>>,
         active: Active,
         last_index: u64,
+        seals: Vec<Seal>,
         sink: Sink<T>,
     ) -> Self {
         Self {
@@ -161,6 +168,7 @@ impl<T: Send + 'static> Writer<T> {
             last_index,
             sink,
             headers: Vec::new(),
+            seals: seals.into(),
             #[cfg(test)]
             skip_sync: false,
         }
@@ -169,6 +177,10 @@ impl<T: Send + 'static> Writer<T> {
     /// Works until the journal is closed and the queue is empty.
     pub(crate) fn run(mut self) {
         while let Some((frames, bytes)) = self.wait() {
+            if frames.is_empty() {
+                self.seal();
+                continue;
+            }
             let batch = self.commit(frames);
             (self.sink)(batch);
             // Only now, so that the bound on what waits counts what is being written too.
@@ -177,10 +189,51 @@ impl<T: Send + 'static> Writer<T> {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .bytes -= bytes;
+            self.seal();
+        }
+        while !self.seals.is_empty() {
+            self.seal();
         }
     }
 
-    /// All that waits, and its bytes.
+    /// Gives the oldest file that wants one its footer.
+    pub(crate) fn seal(&mut self) {
+        let Some(seal) = self.seals.pop_front() else {
+            return;
+        };
+        self.seal_file(seal);
+        self.inner.unsealed.fetch_sub(1, Ordering::Release);
+    }
+
+    fn seal_file(&self, seal: Seal) {
+        if self.inner.failed.get().is_some() {
+            // What the failed write left behind is unknown; the next start looks at all of it.
+            return;
+        }
+        let id = seal.id;
+        let sealed = match &seal.file {
+            Some(file) => Ok(Arc::clone(file)),
+            None => self.inner.file(id),
+        }
+        .and_then(|file| seal.write(&*file, &self.inner.watch));
+        match sealed {
+            Ok(bytes) => {
+                let mut files = self
+                    .inner
+                    .files
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner);
+                if let Some(size) = files.get_mut(&id) {
+                    *size = bytes;
+                }
+            }
+            Err(error) => {
+                warn!(target: "nats", "journal file {id} has no footer and is scanned at the next start: {error}");
+            }
+        }
+    }
+
+    /// All that waits, and its bytes; nothing when nothing waits and there is a file to seal.
     fn wait(&self) -> Option<(Vec<Frame<T>>, usize)> {
         let mut queue = self
             .inner
@@ -194,6 +247,9 @@ impl<T: Send + 'static> Writer<T> {
             if queue.closed {
                 return None;
             }
+            if !self.seals.is_empty() {
+                return Some((Vec::new(), 0));
+            }
             queue = self
                 .inner
                 .arrived
@@ -206,7 +262,7 @@ impl<T: Send + 'static> Writer<T> {
     pub(crate) fn commit(&mut self, frames: Vec<Frame<T>>) -> Vec<Committed<T>> {
         let mut done = Vec::with_capacity(frames.len());
         let mut piece = Vec::with_capacity(frames.len());
-        let mut room = self.active.size.saturating_sub(self.active.end);
+        let mut room = self.room();
         let durable = frames.iter().any(|frame| frame.durable);
         let rotate = durable && self.inner.rotate.swap(false, Ordering::AcqRel);
         if rotate && self.active.end > FILE_HEADER as u64 {
@@ -214,26 +270,48 @@ impl<T: Send + 'static> Writer<T> {
         }
         for frame in frames {
             let need = frame.stored();
-            if need > room {
+            let footer = self.footer_growth(&frame);
+            if need + footer > room {
                 self.write(std::mem::take(&mut piece), &mut done);
                 match self.next_file(need) {
-                    Ok(()) => room = self.active.size - self.active.end,
+                    Ok(()) => room = self.room(),
                     Err(error) => {
                         done.push(self.refuse(frame, error));
                         continue;
                     }
                 }
             }
-            room -= need;
+            room = room.saturating_sub(need + footer);
             piece.push(frame);
         }
         self.write(piece, &mut done);
         done
     }
 
+    /// Bytes left for frames in the active file: its footer has its place in it too.
+    fn room(&self) -> u64 {
+        let footer = match &self.active.footer {
+            Some(footer) => footer.most_bytes(),
+            // What is in it was not looked at; should this be too little, the file grows a little.
+            None => self.active.size / 256,
+        };
+        self.active.size.saturating_sub(self.active.end + footer)
+    }
+
+    /// Most bytes that a frame adds to the footer.
+    fn footer_growth(&self, frame: &Frame<T>) -> u64 {
+        let footer = self.active.footer.as_ref();
+        footer.map_or(0, |footer| {
+            footer.most_growth(frame.group, frame.stream) * frame.copies() as u64
+        })
+    }
+
     fn next_file(&mut self, need: u64) -> Result<(), AppendError> {
         self.check()?;
-        let size = self.inner.file_size.max(FILE_HEADER as u64 + need);
+        // Room for a first frame's footer and its copy's.
+        let footer = 2 * Builder::new().most_growth(0, 0) + Builder::new().most_bytes();
+        let least = FILE_HEADER as u64 + need + footer;
+        let size = self.inner.file_size.max(least);
         match create_file(
             &*self.inner.storage,
             self.active.id + 1,
@@ -241,21 +319,34 @@ impl<T: Send + 'static> Writer<T> {
             size,
         ) {
             Ok(next) => {
-                // The rest of the old file was reserved and is not needed; that it stays after a crash is no harm.
-                if let Err(error) = self.active.file.set_len(self.active.end) {
-                    warn!(target: "nats", "journal file {} keeps its reserved space: {error}", self.active.id);
-                }
                 let mut files = self
                     .inner
                     .files
                     .write()
                     .unwrap_or_else(PoisonError::into_inner);
-                files.insert(next.id, Arc::clone(&next.file));
+                files.insert(next.id, size);
                 drop(files);
-                self.active = next;
+                let old = std::mem::replace(&mut self.active, next);
+                self.inner
+                    .handles
+                    .put(self.active.id, Arc::clone(&self.active.file));
+                self.inner.unsealed.fetch_add(1, Ordering::Release);
+                self.seals.push_back(Seal {
+                    id: old.id,
+                    file: Some(old.file),
+                    last_index: self.last_index,
+                    content: old.footer.map(|footer| Content {
+                        footer,
+                        end: old.end,
+                        chain: old.chain,
+                    }),
+                });
                 Ok(())
             }
-            Err(error) if is_full(&error) => Err(AppendError::Full(Arc::new(error))),
+            Err(error) if is_full(&error) || is_out_of_files(&error) => {
+                self.inner.handles.close_all();
+                Err(AppendError::Full(Arc::new(error)))
+            }
             Err(error) => Err(self.fail(error)),
         }
     }
@@ -304,6 +395,7 @@ impl<T: Send + 'static> Writer<T> {
         };
         if result.is_ok() && end > batch {
             (self.active.end, self.active.chain, self.last_index) = (end, chain, index);
+            self.note(&frames, &places);
             self.inner.written.fetch_add(end - batch, Ordering::Relaxed);
             self.inner.syncs.fetch_add(1, Ordering::Relaxed);
             self.inner.last_index.store(index, Ordering::Relaxed);
@@ -340,6 +432,29 @@ impl<T: Send + 'static> Writer<T> {
         self.inner
             .tail
             .extend(safe.map(|(frame, _)| (frame.position, frame.body.clone())));
+    }
+
+    /// Remembers a written batch for the file's footer.
+    fn note(&mut self, frames: &[Frame<T>], places: &[(Position, u64)]) {
+        let Some(footer) = &mut self.active.footer else {
+            return;
+        };
+        for (frame, (position, index)) in frames.iter().zip(places) {
+            let mut info = FrameInfo {
+                offset: position.offset.saturating_sub(FRAME_HEADER as u64),
+                len: frame.len(),
+                index: *index,
+                group: frame.group,
+                stream: frame.stream,
+                count: frame.count,
+                flags: 0,
+            };
+            for flags in [0, COPY].into_iter().take(frame.copies()) {
+                info.flags = flags;
+                footer.push(&info);
+                info.offset = info.end();
+            }
+        }
     }
 
     /// Makes the headers of a batch and says where its frames will lie.

@@ -136,6 +136,16 @@ impl Stream {
         }
     }
 
+    /// Gives sequences to messages that were acknowledged and cannot be read any more; answers the first and the last.
+    pub fn lose(&mut self, count: u32) -> (u64, u64) {
+        let first = self.log.last_seq() + 1;
+        let time = self.log.last_time().unwrap_or(self.created);
+        for _ in 0..count {
+            self.log.skip(time);
+        }
+        (first, self.log.last_seq())
+    }
+
     /// The lowest sequence held; one above the last when empty.
     #[must_use]
     pub fn first_seq(&self) -> u64 {

@@ -1,14 +1,18 @@
 //! Frames that are written twice.
 
-use super::{Rig, frame};
+use super::{Rig, frame, options};
 use crate::frame::FRAME_HEADER;
 use crate::recover::file_name;
-use crate::{Committed, LOCAL, MemoryStorage, Position, ReadError};
+use crate::{Committed, LOCAL, MemoryStorage, Options, Position, ReadError};
 
 /// A plain, an important and a plain frame in one batch, and one behind them.
 fn filled() -> (MemoryStorage, Vec<Position>) {
     let storage = MemoryStorage::new();
-    let (mut rig, _) = Rig::open(&storage, None).expect("opens");
+    let roomy = Options {
+        file_size: 2048,
+        ..options()
+    };
+    let (mut rig, _) = Rig::open_with(&storage, None, &roomy).expect("opens");
     let mut frames: Vec<_> = [b'a', b'i', b'b']
         .into_iter()
         .map(|letter| frame(vec![letter; 3], vec![letter; 37]))

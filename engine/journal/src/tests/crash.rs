@@ -61,6 +61,9 @@ fn live(
         if !model.unknown.is_empty() {
             return Ok(());
         }
+        if chance.one_in(2) {
+            rig.writer.seal();
+        }
         if chance.one_in(3) && !checkpoint(rig, storage, model, chance) {
             return Ok(());
         }
@@ -148,6 +151,14 @@ fn reopen(
                 let from = after.map_or(0, |(_, index)| index);
                 model.compare(from, &replayed)?;
                 model.read_back(&rig)?;
+                // Of a footer that was being written the start cannot tell whether it was torn or damaged.
+                let damage = rig.journal().damage();
+                let lost = damage
+                    .iter()
+                    .find(|damage| damage.kind != crate::DamageKind::Footer);
+                if let Some(damage) = lost {
+                    return Err(format!("no power cut damages anything, but {damage}"));
+                }
                 return Ok(rig);
             }
             Err(error) if attempt > 3 => return Err(error.to_string()),
@@ -184,6 +195,9 @@ impl Model {
                 Some(_) => return Err(format!("frame {index} moved")),
                 None => &unknown[(index - known) as usize - 1],
             };
+            if frame.lost {
+                return Err(format!("frame {index} is called lost"));
+            }
             if frame.index != index || frame.body != *expected {
                 return Err(format!("frame {index} is not what was appended"));
             }
