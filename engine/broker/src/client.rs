@@ -179,7 +179,10 @@ impl Client {
         match socket.try_read(&mut space[..most]) {
             Ok(0) => return false,
             Ok(count) => buffer.filled(count),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                buffer.rest();
+                return true;
+            }
             Err(_) => return false,
         }
         self.pings_out = 0;
