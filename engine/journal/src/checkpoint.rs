@@ -79,15 +79,11 @@ pub fn write_checkpoint(storage: &dyn Storage, checkpoint: &Checkpoint) -> io::R
 pub fn read_checkpoint(storage: &dyn Storage) -> Result<Option<Checkpoint>, CheckpointError> {
     let mut any = false;
     for name in [NAME, OLD] {
-        let file = match storage.open(name) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error.into()),
+        let Some(found) = look_at(storage, name)? else {
+            continue;
         };
         any = true;
-        let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
-        let count = file.read_at(&mut bytes, 0)?;
-        match parse(&bytes[..count])? {
+        match found {
             Some(checkpoint) => return Ok(Some(checkpoint)),
             None => {
                 tracing::error!(target: "nats", "`{name}` of the store is damaged, trying the one before it")
@@ -99,6 +95,23 @@ pub fn read_checkpoint(storage: &dyn Storage) -> Result<Option<Checkpoint>, Chec
     } else {
         Ok(None)
     }
+}
+
+/// The names that checkpoints have.
+pub(crate) const NAMES: [&str; 2] = [NAME, OLD];
+
+/// What the file of this name holds: `None` when there is none, nothing inside when it is damaged.
+pub(crate) fn look_at(
+    storage: &dyn Storage,
+    name: &str,
+) -> Result<Option<Option<Checkpoint>>, CheckpointError> {
+    let file = match storage.open(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
+    let count = file.read_at(&mut bytes, 0)?;
+    parse(&bytes[..count]).map(Some)
 }
 
 fn parse(bytes: &[u8]) -> Result<Option<Checkpoint>, CheckpointError> {

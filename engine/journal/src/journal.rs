@@ -18,6 +18,7 @@ use crate::position::Position;
 use crate::recover::{Files, Recovered, Replayed, file_name, recover};
 use crate::storage::{Storage, StorageFile};
 use crate::tail::Tail;
+use crate::verify::{Progress, Report, VerifyOptions, verify};
 use crate::writer::{Committed, Frame, Sink, Writer};
 
 /// How a journal works.
@@ -282,6 +283,23 @@ impl<T: Send + 'static> Journal<T> {
     #[must_use]
     pub fn damage(&self) -> Vec<Damage> {
         self.inner.watch.list()
+    }
+
+    /// Checks every byte of the journal while it works, see [`verify`](crate::verify()); what is written meanwhile is left
+    /// out. `progress` is where a caller slows it down.
+    ///
+    /// # Errors
+    /// When the files cannot be listed.
+    pub fn verify(&self, progress: &mut dyn FnMut(&Progress)) -> io::Result<Report> {
+        let report = verify(
+            &*self.inner.storage,
+            VerifyOptions { running: true },
+            progress,
+        )?;
+        for damage in &report.damage {
+            self.inner.watch.report(damage.clone());
+        }
+        Ok(report)
     }
 
     /// What a sealed file's footer says; `None` when it has none, as the newest file and some that await it.

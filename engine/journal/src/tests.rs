@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod disk;
 mod live;
+mod verify;
 
 use std::sync::Arc;
 

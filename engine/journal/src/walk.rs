@@ -156,6 +156,18 @@ impl<'a> Walk<'a> {
         self.after_first = true;
     }
 
+    /// The next step, made sure of where somebody is writing: what looks damaged is read a second time.
+    pub(crate) fn step_twice(&mut self) -> io::Result<Found> {
+        let before = (self.at, self.next, self.chain, self.after_first);
+        let found = self.step()?;
+        if found.damage(0).is_none() {
+            return Ok(found);
+        }
+        (self.at, self.next, self.chain, self.after_first) = before;
+        self.window.forget();
+        self.step()
+    }
+
     /// The bytes of a body that a step found.
     pub(crate) fn body(&mut self, at: u64, len: u32) -> io::Result<&[u8]> {
         self.window.bytes(at, len as usize)

@@ -21,8 +21,6 @@ pub(crate) struct Window<'a> {
     buffer: Vec<u8>,
     /// Where the buffer begins in the file.
     base: u64,
-    /// Bytes read so far.
-    pub(crate) read: u64,
 }
 
 impl<'a> Window<'a> {
@@ -32,8 +30,13 @@ impl<'a> Window<'a> {
             length: file.len()?,
             buffer: Vec::new(),
             base: 0,
-            read: 0,
         })
+    }
+
+    /// Forgets what was read: somebody may have written there.
+    pub(crate) fn forget(&mut self) {
+        self.buffer.clear();
+        self.base = 0;
     }
 
     /// Up to `len` bytes from `offset`; fewer at the end of the file.
@@ -64,7 +67,6 @@ impl<'a> Window<'a> {
         let count = self.file.read_at(&mut self.buffer, offset)?;
         self.buffer.truncate(count);
         self.base = offset;
-        self.read += count as u64;
         Ok(())
     }
 

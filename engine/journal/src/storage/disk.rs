@@ -19,8 +19,8 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct DiskStorage {
     folder: PathBuf,
-    /// Keeps the lock.
-    _lock: File,
+    /// Keeps the lock; nobody may write without.
+    lock: Option<File>,
 }
 
 impl DiskStorage {
@@ -43,16 +43,46 @@ impl DiskStorage {
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 folder: folder.to_owned(),
-                _lock: lock,
+                lock: Some(lock),
             }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(folder.to_owned())),
             Err(TryLockError::Error(source)) => Err(unusable(source)),
+        }
+    }
+
+    /// Opens a folder to read in it only, beside whoever has its lock. Every change is refused.
+    ///
+    /// # Errors
+    /// When there is no such folder or it cannot be listed.
+    pub fn read_only(folder: &Path) -> Result<Self, OpenError> {
+        fs::read_dir(folder).map_err(|source| OpenError::Folder {
+            folder: folder.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            lock: None,
+        })
+    }
+
+    /// Whether another process has the folder's lock now.
+    #[must_use]
+    pub fn is_in_use(folder: &Path) -> bool {
+        File::open(folder.join(LOCK))
+            .is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn check_lock(&self) -> io::Result<()> {
+        match &self.lock {
+            Some(_) => Ok(()),
+            None => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
         }
     }
 }
 
 impl Storage for DiskStorage {
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn StorageFile>> {
+        self.check_lock()?;
         let path = self.folder.join(name);
         let file = OpenOptions::new()
             .read(true)
@@ -72,7 +102,7 @@ impl Storage for DiskStorage {
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
+            .write(self.lock.is_some())
             .open(self.folder.join(name))?;
         Ok(Arc::new(DiskFile(file)))
     }
@@ -90,10 +120,12 @@ impl Storage for DiskStorage {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.check_lock()?;
         fs::remove_file(self.folder.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.check_lock()?;
         fs::rename(self.folder.join(from), self.folder.join(to))
     }
 
