@@ -4,7 +4,9 @@ mod copies;
 mod crash;
 mod damage;
 mod disk;
+mod faults;
 mod live;
+mod mutations;
 mod verify;
 
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use bytes::Bytes;
 
 use crate::journal::{Inner, Journal, Options};
 use crate::writer::Writer;
-use crate::{Committed, Frame, MemoryStorage, OpenError, Position, Replayed};
+use crate::{Committed, Frame, MemoryStorage, OpenError, Position, Replayed, Storage};
 
 /// Small files, so that histories of a few frames cross many of them.
 const FILE_SIZE: u64 = 768;
@@ -59,10 +61,18 @@ impl Rig {
         after: Option<(Position, u64)>,
         options: &Options,
     ) -> Result<(Self, Vec<Replayed>), OpenError> {
+        Self::open_over(Arc::new(storage.clone()), after, options)
+    }
+
+    fn open_over(
+        storage: Arc<dyn Storage>,
+        after: Option<(Position, u64)>,
+        options: &Options,
+    ) -> Result<(Self, Vec<Replayed>), OpenError> {
         let mut replayed = Vec::new();
         let (inner, writer) = Journal::parts(
             options,
-            Arc::new(storage.clone()),
+            storage,
             after,
             &mut |frame| {
                 replayed.push(frame);

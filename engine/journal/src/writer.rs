@@ -121,9 +121,6 @@ pub(crate) struct Writer<T> {
     headers: Vec<u8>,
     /// Files that want their footer.
     seals: VecDeque<Seal>,
-    /// Breaks the law that nothing is acknowledged before it is synced, to see that the tests notice.
-    #[cfg(test)]
-    pub(crate) skip_sync: bool,
 }
 
 /// Where a batch will lie, and what the log ends with then.
@@ -169,8 +166,6 @@ impl<T: Send + 'static> Writer<T> {
             sink,
             headers: Vec::new(),
             seals: seals.into(),
-            #[cfg(test)]
-            skip_sync: false,
         }
     }
 
@@ -522,10 +517,6 @@ impl<T: Send + 'static> Writer<T> {
                 return Err(AppendError::Full(Arc::new(error)));
             }
             Err(error) => return Err(self.fail(error)),
-        }
-        #[cfg(test)]
-        if self.skip_sync {
-            return Ok(());
         }
         self.active.file.sync().map_err(|error| self.fail(error))
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Storage, StorageFile};
 
@@ -14,6 +14,8 @@ pub enum Fault {
     PowerCut,
     /// This call fails with an I/O error; later ones work.
     Error,
+    /// This call finds no file descriptor; later ones do.
+    NoFiles,
     /// This call finds no space; later ones do. A write leaves its first half behind, as a real one may.
     Full,
 }
@@ -65,12 +67,42 @@ impl Content {
     }
 }
 
+/// A change of the folder that was not synced yet.
+#[derive(Clone, Debug)]
+enum NameChange {
+    Set(String, Shared),
+    Removed(String),
+    Renamed(String, String),
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, Shared>) {
+        match self {
+            Self::Set(name, content) => {
+                names.insert(name.clone(), Arc::clone(content));
+            }
+            Self::Removed(name) => {
+                names.remove(name);
+            }
+            Self::Renamed(from, to) => {
+                if let Some(content) = names.remove(from) {
+                    names.insert(to.clone(), content);
+                }
+            }
+        }
+    }
+}
+
 type Shared = Arc<Mutex<Content>>;
 
 #[derive(Debug, Default)]
 struct World {
     names: BTreeMap<String, Shared>,
     synced_names: BTreeMap<String, Shared>,
+    /// Changes of names since the last sync of the folder, in order.
+    unsynced_names: Vec<NameChange>,
+    /// How many of the next openings find no descriptor.
+    no_opens: u64,
     calls: u64,
     faults: BTreeMap<u64, Fault>,
     dead: bool,
@@ -81,10 +113,18 @@ struct World {
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
     world: Arc<Mutex<World>>,
+    gate: Gate,
 }
+
+/// Whether syncs wait, and what tells them that they need not any more.
+type Gate = Arc<(Mutex<bool>, Condvar)>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn no_files() -> io::Error {
+    rustix::io::Errno::MFILE.into()
 }
 
 fn place(offset: u64) -> usize {
@@ -105,6 +145,7 @@ impl World {
                 Err(io::Error::other("power is off"))
             }
             Some(Fault::Error) => Err(io::Error::other("injected i/o error")),
+            Some(Fault::NoFiles) => Err(no_files()),
             Some(Fault::Full) => Err(io::ErrorKind::StorageFull.into()),
         }
     }
@@ -149,6 +190,39 @@ impl MemoryStorage {
         Self::restarted(&names, keep)
     }
 
+    /// As [`MemoryStorage::restart`], with the first `changes` of the creations, removals and renames that nobody synced.
+    #[must_use]
+    pub fn restart_with_some_names(
+        &self,
+        changes: usize,
+        keep: impl FnMut(&str, usize, usize) -> bool,
+    ) -> Self {
+        let world = lock(&self.world);
+        let mut names = world.synced_names.clone();
+        for change in world.unsynced_names.iter().take(changes) {
+            change.apply(&mut names);
+        }
+        drop(world);
+        Self::restarted(&names, keep)
+    }
+
+    /// How many changes of names nobody synced.
+    #[must_use]
+    pub fn unsynced_names(&self) -> usize {
+        lock(&self.world).unsynced_names.len()
+    }
+
+    /// Has the next few openings of files find no descriptor.
+    pub fn fail_opens(&self, count: u64) {
+        lock(&self.world).no_opens = count;
+    }
+
+    /// Has every sync of a file wait until this is taken back.
+    pub fn hold_syncs(&self, hold: bool) {
+        *lock(&self.gate.0) = hold;
+        self.gate.1.notify_all();
+    }
+
     fn restarted(
         names: &BTreeMap<String, Shared>,
         mut keep: impl FnMut(&str, usize, usize) -> bool,
@@ -174,6 +248,7 @@ impl MemoryStorage {
         };
         Self {
             world: Arc::new(Mutex::new(world)),
+            gate: Gate::default(),
         }
     }
 
@@ -203,14 +278,21 @@ impl Storage for MemoryStorage {
         };
         let content = Arc::new(Mutex::new(content));
         world.names.insert(name.to_owned(), Arc::clone(&content));
+        let change = NameChange::Set(name.to_owned(), Arc::clone(&content));
+        world.unsynced_names.push(change);
         Ok(Arc::new(MemoryFile {
             content,
             world: Arc::clone(&self.world),
+            gate: Arc::clone(&self.gate),
         }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        let world = lock(&self.world);
+        let mut world = lock(&self.world);
+        if world.no_opens > 0 {
+            world.no_opens -= 1;
+            return Err(no_files());
+        }
         let content = world
             .names
             .get(name)
@@ -219,6 +301,7 @@ impl Storage for MemoryStorage {
         Ok(Arc::new(MemoryFile {
             content,
             world: Arc::clone(&self.world),
+            gate: Arc::clone(&self.gate),
         }))
     }
 
@@ -229,6 +312,9 @@ impl Storage for MemoryStorage {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut world = lock(&self.world);
         world.call()?;
+        world
+            .unsynced_names
+            .push(NameChange::Removed(name.to_owned()));
         world
             .names
             .remove(name)
@@ -241,6 +327,8 @@ impl Storage for MemoryStorage {
         world.call()?;
         let content = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         world.names.insert(to.to_owned(), content);
+        let change = NameChange::Renamed(from.to_owned(), to.to_owned());
+        world.unsynced_names.push(change);
         Ok(())
     }
 
@@ -248,6 +336,7 @@ impl Storage for MemoryStorage {
         let mut world = lock(&self.world);
         world.call()?;
         world.synced_names = world.names.clone();
+        world.unsynced_names.clear();
         Ok(())
     }
 }
@@ -256,6 +345,7 @@ impl Storage for MemoryStorage {
 struct MemoryFile {
     content: Shared,
     world: Arc<Mutex<World>>,
+    gate: Gate,
 }
 
 impl StorageFile for MemoryFile {
@@ -293,6 +383,15 @@ impl StorageFile for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let mut held = lock(&self.gate.0);
+        while *held {
+            held = self
+                .gate
+                .1
+                .wait(held)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(held);
         lock(&self.world).call()?;
         let mut content = lock(&self.content);
         content.synced = content.now.clone();

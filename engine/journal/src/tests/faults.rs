@@ -1,0 +1,187 @@
+//! Faults one by one: what is served, what is refused, and that it goes on afterwards. Random ones are in `crash.rs`.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use bytes::Bytes;
+
+use super::{Rig, frame, options};
+use crate::{AppendError, Fault, Journal, MemoryStorage, Options, Position, ReadError};
+
+fn filled(files: u32) -> (MemoryStorage, Rig, Vec<Position>) {
+    let storage = MemoryStorage::new();
+    let few = Options {
+        open_files: 2,
+        tail_cache_bytes: 0,
+        ..options()
+    };
+    let (mut rig, _) = Rig::open_with(&storage, None, &few).expect("opens");
+    let mut places: Vec<Position> = Vec::new();
+    while places.last().is_none_or(|place| place.file < files) {
+        places.extend(rig.put(&[&[7; 100]]));
+        rig.seal();
+    }
+    (storage, rig, places)
+}
+
+#[test]
+fn many_files_are_read_with_few_open() {
+    let (_, rig, places) = filled(40);
+    for place in places.iter().chain(places.iter().rev()) {
+        assert_eq!(rig.journal().read(*place).expect("readable"), [7; 100][..]);
+        assert!(rig.inner.handles.count() <= 2);
+    }
+}
+
+#[test]
+fn a_read_closes_other_files_when_there_is_no_descriptor() {
+    let (storage, rig, places) = filled(4);
+    storage.fail_opens(1);
+    assert_eq!(
+        rig.journal().read(places[0]).expect("readable"),
+        [7; 100][..]
+    );
+    storage.fail_opens(2);
+    let read = rig.journal().read(places[4]);
+    assert!(
+        matches!(read, Err(ReadError::Io { file: 2, .. })),
+        "{read:?}"
+    );
+    assert_eq!(rig.journal().read(places[4]).expect("again"), [7; 100][..]);
+    assert_eq!(rig.journal().damage(), []);
+}
+
+#[test]
+fn without_a_descriptor_the_next_file_waits() {
+    for fault in [Fault::NoFiles, Fault::Full] {
+        let (storage, mut rig, places) = filled(2);
+        rig.put(&[&[1; 10]]);
+        rig.journal().rotate();
+        storage.fail_at(storage.calls() + 1, fault);
+        let refused = rig.writer.commit(vec![frame(Vec::new(), vec![1; 10])]);
+        assert!(
+            matches!(refused[0].result, Err(AppendError::Full(_))),
+            "{refused:?}"
+        );
+        assert_eq!(
+            rig.journal().read(places[0]).expect("readable"),
+            [7; 100][..]
+        );
+        rig.put(&[b"goes on"]);
+        assert!(rig.journal().status().failed.is_none());
+        let (_, replayed) = Rig::open(&storage, None).expect("opens");
+        assert_eq!(replayed.len(), places.len() + 2);
+        assert_eq!(replayed.last().expect("some").body, b"goes on"[..]);
+    }
+}
+
+#[test]
+fn a_footer_that_cannot_be_written_costs_nothing() {
+    for call in 1..=3 {
+        for fault in [Fault::Error, Fault::Full, Fault::NoFiles] {
+            let (storage, mut rig, mut places) = filled(2);
+            rig.journal().rotate();
+            places.extend(rig.put(&[&[7; 100]]));
+            storage.fail_at(storage.calls() + call, fault);
+            rig.seal();
+            places.extend(rig.put(&[&[7; 100]]));
+            let (mut rig, replayed) = Rig::open(&storage, None).expect("opens");
+            assert!(replayed.iter().all(|frame| !frame.lost));
+            assert_eq!(replayed.len(), places.len());
+            rig.seal();
+            assert!(rig.journal().footer(2).expect("readable").is_some());
+        }
+    }
+}
+
+#[test]
+fn the_last_batch_torn_at_every_byte_leaves_the_others() {
+    let storage = MemoryStorage::new();
+    let (mut rig, _) = Rig::open(&storage, None).expect("opens");
+    rig.put(&[b"one", b"two"]);
+    storage.fail_at(storage.calls() + 2, Fault::PowerCut);
+    let mut last: Vec<_> = (0..3)
+        .map(|number| frame(Vec::new(), vec![number; 30]))
+        .collect();
+    last[1].important = true;
+    let refused = rig.writer.commit(last);
+    assert!(refused.iter().all(|frame| frame.result.is_err()));
+    for bytes in 0..=4 * 86 {
+        for first in [false, true] {
+            // What comes first reaches the disk, or what comes last.
+            let after = storage.restart(|_, _, byte| (byte < bytes) == first);
+            let (_, replayed) = Rig::open(&after, None).expect("opens");
+            assert!((2..=5).contains(&replayed.len()));
+            for (number, frame) in replayed.iter().enumerate() {
+                assert!(
+                    !frame.lost && frame.index == number as u64 + 1,
+                    "torn at {bytes}"
+                );
+                assert!(number < 2 || frame.body == vec![number as u8 - 2; 30]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_is_not_tried_again() {
+    let (storage, mut rig, _) = filled(1);
+    storage.fail_at(storage.calls() + 2, Fault::Error);
+    for _ in 0..3 {
+        let failed = rig.writer.commit(vec![frame(Vec::new(), vec![1; 10])]);
+        assert!(matches!(failed[0].result, Err(AppendError::Failed(_))));
+    }
+    let calls = storage.calls();
+    rig.writer.commit(vec![frame(Vec::new(), vec![1; 10])]);
+    rig.seal();
+    assert_eq!(
+        storage.calls(),
+        calls,
+        "nothing is written or synced any more"
+    );
+}
+
+#[test]
+fn a_slow_sync_delays_acknowledgements_and_keeps_their_order() {
+    let storage = MemoryStorage::new();
+    let (tell, told) = sync_channel(1000);
+    let journal = Journal::open(
+        &options(),
+        Arc::new(storage.clone()),
+        None,
+        &mut |_| Ok(()),
+        move |batch| tell.send(batch).expect("the test waits"),
+    )
+    .expect("opens");
+    storage.hold_syncs(true);
+    for ticket in 0..100_u64 {
+        let frame = frame(Vec::new(), vec![7; 20]);
+        let frame = crate::Frame {
+            group: frame.group,
+            term: frame.term,
+            stream: frame.stream,
+            count: frame.count,
+            head: Bytes::new(),
+            body: frame.body,
+            durable: true,
+            important: false,
+            ticket,
+        };
+        journal.append(frame).expect("queued");
+    }
+    assert!(
+        told.try_recv().is_err(),
+        "nothing is acknowledged before its sync"
+    );
+    assert_eq!(journal.status().last_index, 0);
+    storage.hold_syncs(false);
+    let mut tickets = Vec::new();
+    while tickets.len() < 100 {
+        for done in told.recv().expect("the journal lives") {
+            done.result.expect("written");
+            tickets.push(done.ticket);
+        }
+    }
+    assert_eq!(tickets, (0..100).collect::<Vec<_>>());
+    journal.close();
+}
