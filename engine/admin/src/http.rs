@@ -110,6 +110,7 @@ impl Admin {
 fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
     let api = Router::new()
         .route("/status", get(status))
+        .route("/journal/verify", post(verify_journal))
         .route("/apply", post(apply))
         .route("/publish", post(publish))
         .route("/stations/{name}/messages", get(messages))
@@ -166,6 +167,10 @@ async fn run(management: &Arc<dyn Management>, operation: Operation) -> Response
 
 async fn status(State(management): Shared) -> Response {
     run(&management, Operation::Status).await
+}
+
+async fn verify_journal(State(management): Shared) -> Response {
+    run(&management, Operation::VerifyJournal).await
 }
 
 async fn apply(State(management): Shared, body: Bytes) -> Response {

@@ -18,6 +18,7 @@ pub fn operation_of(subject: &str, payload: &[u8]) -> Result<Operation, Failure>
     let own = |text: &str| text.to_owned();
     match parts.as_slice() {
         ["STATUS"] => Ok(Operation::Status),
+        ["JOURNAL", "VERIFY"] => Ok(Operation::VerifyJournal),
         ["APPLY"] => Ok(Operation::Apply(read(payload)?)),
         ["PUBLISH"] => Ok(Operation::Publish(read(payload)?)),
         ["LIST", kind] => Ok(Operation::List { kind: own(kind) }),

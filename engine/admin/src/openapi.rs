@@ -13,6 +13,13 @@ const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
     ),
     (
         "post",
+        "/api/v1/journal/verify",
+        "JOURNAL.VERIFY",
+        "Check every byte of the log; the answer says what is damaged",
+        None,
+    ),
+    (
+        "post",
         "/api/v1/apply",
         "APPLY",
         "Apply station files; with `dry_run` only say what would change",

@@ -127,6 +127,8 @@ pub enum Operation {
     },
     /// The server in a few numbers.
     Status,
+    /// Check every byte of the log.
+    VerifyJournal,
 }
 
 /// An answer.

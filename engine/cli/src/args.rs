@@ -79,6 +79,28 @@ pub enum Command {
     DeadLetters(DeadLettersCommand),
     /// Measure a server, or this machine: publish, deliver, request, store, read back
     Bench(BenchArgs),
+    /// Look after the log on disk
+    #[command(subcommand)]
+    Journal(JournalCommand),
+}
+
+/// `journal`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Check every byte that was written; exits with 1 when anything is damaged. Beside a running server the newest file
+    /// is checked up to its last sync
+    Verify(VerifyArgs),
+}
+
+/// `journal verify`.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// Store folder, as the server's `-sd`; its default when left out
+    #[arg(long, value_name = "DIR", conflicts_with = "online")]
+    pub store: Option<PathBuf>,
+    /// Have the running server check its own
+    #[arg(long)]
+    pub online: bool,
 }
 
 /// `apply`.

@@ -3,9 +3,12 @@
 mod apply;
 mod bench;
 mod dead_letters;
+mod journal;
 mod publish;
 mod tail;
 mod things;
+
+use serde_json::Value;
 
 use crate::args::{Command, Connection, Format};
 use crate::client::Client;
@@ -36,6 +39,17 @@ pub async fn run(connection: &Connection, command: &Command, console: &mut Conso
         }
         Err(error) => Err(error),
     };
+    finish(format, result, console)
+}
+
+/// Shows what a check of a log's files found, as `journal verify --online` does; returns the exit status.
+pub fn verified(connection: &Connection, report: &Value, console: &mut Console<'_>) -> i32 {
+    let format = connection.output;
+    let result = journal::show(report, format, console);
+    finish(format, result, console)
+}
+
+fn finish(format: Format, result: Result<(), CliError>, console: &mut Console<'_>) -> i32 {
     // What is still buffered must come before the error text, and a full disk must not pass as done.
     let result = result.and_then(|()| Ok(console.out.flush()?));
     match result {
@@ -61,5 +75,6 @@ async fn dispatch(command: &Command, session: Session<'_, '_>) -> Result<(), Cli
         Command::Status => things::status(session).await,
         Command::Bench(args) => bench::bench(args, session).await,
         Command::DeadLetters(command) => dead_letters::dead_letters(command, session).await,
+        Command::Journal(command) => journal::journal(command, session).await,
     }
 }

@@ -112,6 +112,12 @@ pub enum CliError {
     /// Ended by its user; what there was to put away is put away.
     #[error("interrupted")]
     Interrupted,
+    /// The log is not as it was written; each place was shown.
+    #[error("the log is damaged")]
+    Damaged,
+    /// This program has no server inside that could look at the files.
+    #[error("the files can be checked by the server's own program only")]
+    NotHere,
     /// The console cannot be written to.
     #[error("cannot write the answer: {0}")]
     Write(#[from] std::io::Error),

@@ -16,9 +16,9 @@ mod yaml;
 mod tests;
 
 pub use args::{
-    ApplyArgs, BenchArgs, BenchCase, Command, Connection, DeadLettersCommand, Format, PublishArgs,
-    TailArgs,
+    ApplyArgs, BenchArgs, BenchCase, Command, Connection, DeadLettersCommand, Format,
+    JournalCommand, PublishArgs, TailArgs, VerifyArgs,
 };
-pub use commands::run;
+pub use commands::{run, verified};
 pub use console::{Console, System};
 pub use error::{CliError, exit};

@@ -52,6 +52,9 @@ async fn answer(State(asked): State<Asked>, method: Method, uri: Uri, body: Byte
             { "kind": "schema", "name": "flight", "action": "unchanged", "diff": [] },
             { "kind": "station", "name": "flights", "action": "changed", "diff": ["retention.max_age: 1d -> 7d", { "path": "stages", "from": null, "to": ["a"] }] },
         ], "problems": [] })),
+        ("POST", "/api/v1/journal/verify") => fine(json!({ "clean": false, "files": 2, "frames": 30, "records": 90, "bytes": 4000,
+            "damage": [{ "file": "00000002.log", "offset": 88, "kind": "frame", "index": 17 }], "missing": [], "unreadable": [],
+            "tail": { "file": "00000002.log", "offset": 900 } })),
         ("POST", "/api/v1/publish") if text.contains("bad") => refuse(
             StatusCode::UNPROCESSABLE_ENTITY,
             json!({ "code": 14, "error": "schema `flight` refuses it", "hint": "see the path", "stage": "schema:flight" }),
@@ -371,6 +374,29 @@ async fn dead_letters() {
     "#]],
     )
     .await;
+}
+
+#[tokio::test]
+async fn verifying() {
+    check(&["journal", "verify", "--online"], expect![[r#"
+        2 files, 30 frames with 90 records, 4000 bytes checked
+
+        damage:
+        FILE          OFFSET  KIND   INDEX
+        00000002.log  88      frame  17
+        what follows byte 900 of `00000002.log` is left out: a write that was cut short, or is under way
+        error: the log is damaged
+        = 1
+    "#]]).await;
+    let refused = Cli::try_parse_from([
+        "millstream",
+        "journal",
+        "verify",
+        "--online",
+        "--store",
+        "d",
+    ]);
+    assert!(refused.unwrap_err().to_string().contains("cannot be used"));
 }
 
 #[tokio::test]

@@ -28,6 +28,17 @@ pub enum Flavor {
     NatsServer,
 }
 
+impl Flavor {
+    /// The store folder when none is given.
+    #[must_use]
+    pub fn store_dir(self) -> PathBuf {
+        match self {
+            Self::Millstream => PathBuf::from("millstream-data"),
+            Self::NatsServer => std::env::temp_dir().join("millstream").join("jetstream"),
+        }
+    }
+}
+
 /// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

@@ -355,6 +355,17 @@ impl<S: StateMachine> Group<S> {
         }
     }
 
+    /// Checks every byte of the journal while it works. Reads all of it: not for an async thread.
+    ///
+    /// # Errors
+    /// When its files cannot be listed.
+    pub fn verify(
+        &self,
+        progress: &mut dyn FnMut(&millstream_journal::Progress),
+    ) -> std::io::Result<millstream_journal::Report> {
+        self.inner.journal.verify(progress)
+    }
+
     /// Figures for monitoring.
     #[must_use]
     pub fn status(&self) -> Status {

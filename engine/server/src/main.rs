@@ -18,6 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use millstream_cli::{Command, JournalCommand, VerifyArgs};
 use millstream_config::Flavor;
 
 /// JSON documents and records are many small allocations, made on one thread and freed on another. Measured with
@@ -89,6 +90,21 @@ fn start() -> anyhow::Result<i32> {
         Action::User(command) => {
             let mut system = millstream_cli::System::default();
             let mut console = system.console();
+            if let Command::Journal(JournalCommand::Verify(VerifyArgs {
+                online: false,
+                store,
+            })) = &command
+            {
+                let store = store
+                    .clone()
+                    .unwrap_or_else(|| Flavor::Millstream.store_dir());
+                let report = manage::verify_offline(&store)?;
+                return Ok(millstream_cli::verified(
+                    &arguments.connection,
+                    &report,
+                    &mut console,
+                ));
+            }
             Ok(runtime.block_on(millstream_cli::run(
                 &arguments.connection,
                 &command,

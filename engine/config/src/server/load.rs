@@ -164,11 +164,8 @@ fn jetstream(top: &Table<'_>, flags: &Flags, flavor: Flavor) -> Option<JetStream
     if let Some(flag) = flags.jetstream {
         on = flag;
     }
-    let default_dir = || match flavor {
-        Flavor::Millstream => PathBuf::from("millstream-data"),
-        Flavor::NatsServer => std::env::temp_dir().join("millstream").join("jetstream"),
-    };
-    let store_dir = flags.store_dir.clone().or(dir).unwrap_or_else(default_dir);
+    let given = flags.store_dir.clone().or(dir);
+    let store_dir = given.unwrap_or_else(|| flavor.store_dir());
     on.then_some(JetStream {
         store_dir,
         max_memory,

@@ -2,6 +2,7 @@
 
 mod apply;
 mod describe;
+mod journal;
 mod letters;
 mod messages;
 mod remove;
@@ -22,6 +23,7 @@ use millstream_streams::ApiError;
 use millstream_types::Timestamp;
 use serde_json::Value;
 
+pub(crate) use self::journal::verify_offline;
 use crate::blobs::Blobs;
 use crate::compile::Compiler;
 use crate::connectors::Connectors;
@@ -79,6 +81,7 @@ impl Manager {
             Operation::Resend { station, id } => self.resend(&station, id).await?,
             Operation::DropLetter { station, id } => self.drop_letter(&station, id).await?,
             Operation::Status => self.status(),
+            Operation::VerifyJournal => self.verify_journal().await?,
         };
         Ok(Reply::Value(value))
     }
