@@ -8,6 +8,7 @@
 //! | frame of the newest file, a later batch behind it | all others | the same |
 //! | broken end of the newest file, no later batch | what is before it | cut back: it was never acknowledged; logged |
 //! | one copy of an important frame | the other one | reported |
+//! | the first copy of the newest file's last frame, no later batch | the other one | reported, though it may be a torn write that was never acknowledged: kept all the same |
 //! | both copies | all others | lost, as any frame |
 //! | header of a file | all of it | written anew, when the first frame's chain, the footer or the file before tell what it was; else the start is refused where the file must be replayed; reported |
 //! | footer | all of the file | rebuilt from a scan; reported, or only logged when there was none |

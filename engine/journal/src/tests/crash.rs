@@ -155,11 +155,13 @@ fn reopen(
                 let from = after.map_or(0, |(_, index)| index);
                 model.compare(from, &replayed)?;
                 model.read_back(&rig)?;
-                // Of a footer that was being written the start cannot tell whether it was torn or damaged.
+                // Whether a footer that was being written, or the first of the last frame's two copies, was torn or
+                // damaged nobody can tell. Neither costs anything, and the log was compared above.
                 let damage = rig.journal().damage();
+                let harmless = [crate::DamageKind::Footer, crate::DamageKind::First];
                 let lost = damage
                     .iter()
-                    .find(|damage| damage.kind != crate::DamageKind::Footer);
+                    .find(|damage| !harmless.contains(&damage.kind));
                 if let Some(damage) = lost {
                     return Err(format!("no power cut damages anything, but {damage}"));
                 }

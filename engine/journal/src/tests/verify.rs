@@ -124,6 +124,43 @@ fn nothing_is_written_and_a_locked_folder_can_be_read() {
     assert!(DiskStorage::read_only(&folder.path().join("nowhere")).is_err());
 }
 
+#[test]
+fn headers_and_footers_are_less_than_half_a_percent() {
+    let storage = MemoryStorage::new();
+    let options = crate::Options {
+        file_size: 1 << 20,
+        ..super::options()
+    };
+    let (mut rig, _) = Rig::open_with(&storage, None, &options).expect("opens");
+    // Batches of 16 records of 1 KiB, of ten streams in turn.
+    let batch = 16 * 1024;
+    for number in 0..300 {
+        let mut frame = frame(Vec::new(), vec![7; batch]);
+        (frame.stream, frame.count) = (number % 10, 16);
+        assert!(rig.writer.commit(vec![frame])[0].result.is_ok());
+    }
+    rig.seal();
+    let files = rig.journal().files();
+    let (mut stored, mut payload) = (0, 0);
+    for file in &files[..files.len() - 1] {
+        let footer = rig
+            .journal()
+            .footer(file.id)
+            .expect("readable")
+            .expect("sealed");
+        stored += file.bytes;
+        payload += footer
+            .frames
+            .iter()
+            .map(|frame| u64::from(frame.len))
+            .sum::<u64>();
+    }
+    assert!(
+        stored * 1000 < payload * 1005,
+        "{stored} bytes for {payload}"
+    );
+}
+
 /// By hand: `cargo test --release -p millstream-journal -- --ignored --nocapture speed`.
 #[test]
 #[ignore = "a measurement"]
