@@ -109,19 +109,9 @@ impl Client {
         let port = varz.get("port").and_then(Value::as_u64);
         let host = varz.get("host").and_then(Value::as_str);
         let (port, host) = port.zip(host).ok_or_else(unexpected)?;
-        let everywhere = host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_unspecified());
-        // Whoever listens everywhere listens where the management address was found.
-        let host = if everywhere {
-            self.base.host_str().ok_or_else(unexpected)?.to_owned()
-        } else if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
+        let here = self.base.host_str().ok_or_else(unexpected)?;
         Ok(Target {
-            address: format!("{host}:{port}"),
+            address: client_address(host, port, here),
             login: self.login(),
         })
     }
@@ -213,6 +203,16 @@ impl Client {
     }
 }
 
+/// Where a server's clients connect that says it listens at `host`, and whose management address is at `here`.
+fn client_address(host: &str, port: u64, here: &str) -> String {
+    match host.parse::<IpAddr>() {
+        // Whoever listens everywhere listens where the management address was found.
+        Ok(address) if address.is_unspecified() => format!("{here}:{port}"),
+        Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        _ => format!("{host}:{port}"),
+    }
+}
+
 /// `%40` as `@`: a password in an address is written so.
 fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
@@ -296,7 +296,20 @@ fn innermost(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::percent_decoded;
+    use super::{client_address, percent_decoded};
+
+    #[test]
+    fn where_clients_connect() {
+        for (host, here, want) in [
+            ("127.0.0.1", "example.org", "127.0.0.1:4222"),
+            ("0.0.0.0", "example.org", "example.org:4222"),
+            ("::", "[::1]", "[::1]:4222"),
+            ("fe80::1", "example.org", "[fe80::1]:4222"),
+            ("nats.example.org", "x", "nats.example.org:4222"),
+        ] {
+            assert_eq!(client_address(host, 4222, here), want);
+        }
+    }
 
     #[test]
     fn passwords_of_addresses() {
