@@ -1,6 +1,6 @@
 //! A minimal NATS client over a blocking socket, made to be cheaper than the servers it measures.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -160,7 +160,11 @@ impl Client {
         let count = self
             .socket
             .read(&mut self.buffer[self.end..])
-            .map_err(LoadError::Broken)?;
+            .map_err(|error| match error.kind() {
+                // What a read timeout is called differs between systems.
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => LoadError::Silent(SILENCE),
+                _ => LoadError::Broken(error),
+            })?;
         if count == 0 {
             return Err(LoadError::Closed);
         }

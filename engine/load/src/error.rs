@@ -1,6 +1,7 @@
 //! Why a run fails.
 
 use std::io;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -19,7 +20,10 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
-    /// The connection broke, or nothing came for longer than any answer takes.
+    /// Nothing came for longer than any answer takes.
+    #[error("the server says nothing for {} seconds", .0.as_secs())]
+    Silent(Duration),
+    /// The connection broke.
     #[error("the connection to the server broke: {0}")]
     Broken(#[source] io::Error),
     /// The server ended the connection.

@@ -63,19 +63,36 @@ pub(crate) fn open(common: &Common, options: &OpenLoop, sink: &mut Sink) -> Resu
     for ((side, server), sum) in servers.iter().zip(&mut sums) {
         // Page faults and caches of the first second are not what is asked for.
         let warm = Plan::lasting(options.bytes, Duration::from_millis(300));
-        open_once(server, options, &warm).with_context(|| side.name())?;
+        sum.failed = open_once(server, options, &warm)
+            .err()
+            .map(|error| error.context(side.name()));
         sum.floor_before = floor(server, options.bytes, Place::InPlace)?;
     }
     for _ in 0..common.rounds.max(1) {
-        for ((side, server), sum) in servers.iter().zip(&mut sums) {
+        for ((_, server), sum) in servers.iter().zip(&mut sums) {
+            if sum.failed.is_some() {
+                continue;
+            }
             let plan = Plan::lasting(options.bytes, common.time());
-            let (open, behind) = open_once(server, options, &plan).with_context(|| side.name())?;
-            let after = floor(server, options.bytes, Place::InPlace)?;
-            sum.add(&open, behind, after);
+            match open_once(server, options, &plan) {
+                Ok((open, behind)) => {
+                    let after = floor(server, options.bytes, Place::InPlace)?;
+                    sum.add(&open, behind, after);
+                }
+                // One that cannot sustain the rate must not take the other's figures with it.
+                Err(error) => sum.failed = Some(error),
+            }
         }
     }
     for ((side, _), sum) in servers.iter().zip(&sums) {
-        sink.row("open-loop", sum.columns(*side, options))?;
+        if !sum.rates.is_empty() {
+            sink.row("open-loop", sum.columns(*side, options))?;
+        }
+    }
+    for ((side, _), sum) in servers.iter().zip(sums) {
+        if let Some(error) = sum.failed {
+            return Err(error.context(format!("{} broke off", side.name())));
+        }
     }
     Ok(())
 }
@@ -91,6 +108,7 @@ struct OpenSum {
     p99: Vec<f64>,
     p999: Vec<f64>,
     behind: Vec<f64>,
+    failed: Option<anyhow::Error>,
 }
 
 impl OpenSum {
