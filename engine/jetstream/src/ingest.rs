@@ -23,10 +23,11 @@ pub(crate) fn dead_letter_stream(station: &str) -> String {
 /// For who follows a message through the log file; what is kept of it is in its dead letter.
 fn note_rejected(station: &str, original: &Message, why: &Rejection) {
     if tracing::enabled!(target: "nats", tracing::Level::DEBUG) {
-        let id = HeaderBlock::new(&original.headers).get_str("Nats-Msg-Id");
+        let id = HeaderBlock::new(&original.headers).message_id();
+        let id = id.map(String::from_utf8_lossy);
         let subject = String::from_utf8_lossy(&original.subject);
         tracing::debug!(
-            target: "nats", station, %subject, msg_id = id, stage = why.stage, code = why.code,
+            target: "nats", station, %subject, msg_id = id.as_deref(), stage = why.stage, code = why.code,
             "rejected"
         );
     }
@@ -263,7 +264,8 @@ impl<'a> Stager<'a> {
     fn store(&mut self, cell: &Arc<StreamCell>, records: &[Record]) -> Answer {
         let mut place = None;
         for (index, record) in records.iter().enumerate() {
-            let id = HeaderBlock::new(&record.message.headers).get_str("Nats-Msg-Id");
+            let id = HeaderBlock::new(&record.message.headers).message_id();
+            let id = id.map(String::from_utf8_lossy);
             let at = match id {
                 // Copies of one input must not count as duplicates of each other.
                 Some(id) if index > 0 => {
@@ -324,7 +326,7 @@ impl<'a> Stager<'a> {
 }
 
 fn with_id(headers: &[u8], id: &str) -> Bytes {
-    let mut new = HeadersBuilder::without(&HeaderBlock::new(headers), "Nats-Msg-Id");
+    let mut new = HeadersBuilder::without_message_id(&HeaderBlock::new(headers));
     new.push("Nats-Msg-Id", id);
     new.build()
 }

@@ -4,6 +4,13 @@ use bytes::Bytes;
 use thiserror::Error;
 
 const VERSION: &[u8] = b"NATS/1.0";
+const MESSAGE_ID: &[u8] = b"Nats-Msg-Id";
+
+/// Whether a header of this name is a message's id where `Nats-Msg-Id` is missing: `msg-id`, in upper or lower case.
+#[must_use]
+pub fn is_id_alias(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"msg-id")
+}
 
 /// Why a block of bytes is no header block.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -88,6 +95,28 @@ impl<'a> HeaderBlock<'a> {
             .and_then(|value| std::str::from_utf8(value).ok())
     }
 
+    /// What the publisher calls the message: the first `Nats-Msg-Id` that is not empty, or else the first [alias](is_id_alias).
+    #[must_use]
+    pub fn message_id(&self) -> Option<&'a [u8]> {
+        // Most blocks have neither, which this tells without reading lines.
+        let dashes = memchr::memchr_iter(b'-', self.raw);
+        let mut places = dashes.filter(|at| {
+            let end = self.raw.get(*at..*at + 4);
+            end.is_some_and(|end| end.eq_ignore_ascii_case(b"-id:"))
+        });
+        places.next()?;
+        let mut alias = None;
+        for (name, value) in self.iter().filter(|(_, value)| !value.is_empty()) {
+            if name == MESSAGE_ID {
+                return Some(value);
+            }
+            if alias.is_none() && is_id_alias(name) {
+                alias = Some(value);
+            }
+        }
+        alias
+    }
+
     fn lines(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let start = memchr::memchr(b'\n', self.raw).map_or(self.raw.len(), |at| at + 1);
         let mut rest = &self.raw[start..];
@@ -156,6 +185,18 @@ impl HeadersBuilder {
         new
     }
 
+    /// A copy without what makes the message one that was seen before: its id under every name.
+    #[must_use]
+    pub fn without_message_id(block: &HeaderBlock<'_>) -> Self {
+        let mut new = Self::new();
+        for (name, value) in block.iter() {
+            if !name.eq_ignore_ascii_case(MESSAGE_ID) && !is_id_alias(name) {
+                new.push_raw(name, value);
+            }
+        }
+        new
+    }
+
     /// Adds a header. Line breaks in the value become blanks, so a value can never start a new header.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -210,6 +251,35 @@ mod tests {
         assert_eq!(block.get_str("B"), Some("two  C: 3"));
         assert_eq!(block.get("C"), None);
         assert!(HeadersBuilder::new().build().is_empty());
+    }
+
+    #[test]
+    fn an_id_has_two_names() {
+        let id = |headers: &[(&str, &str)]| {
+            let add = |new: HeadersBuilder, (name, value): &(&str, &str)| new.with(name, value);
+            let raw = headers.iter().fold(HeadersBuilder::new(), add).build();
+            let without = HeadersBuilder::without_message_id(&HeaderBlock::new(&raw)).build();
+            assert_eq!(HeaderBlock::new(&without).message_id(), None);
+            let id = HeaderBlock::new(&raw).message_id();
+            id.map(|id| String::from_utf8_lossy(id).into_owned())
+        };
+        assert_eq!(id(&[("A-Id", "1")]), None);
+        assert_eq!(
+            id(&[("Trace-Id", "0"), ("MSG-Id", "1")]).as_deref(),
+            Some("1")
+        );
+        assert_eq!(id(&[("msg-id", ""), ("msg-id", "2")]).as_deref(), Some("2"));
+        assert_eq!(
+            id(&[("msg-id", "1"), ("Nats-Msg-Id", "2")]).as_deref(),
+            Some("2")
+        );
+        assert_eq!(
+            id(&[("msg-id", "1"), ("Nats-Msg-Id", "")]).as_deref(),
+            Some("1")
+        );
+        // As in nats-server, whose header this is.
+        assert_eq!(id(&[("nats-msg-id", "1")]), None);
+        assert_eq!(HeaderBlock::new(b"NATS/1.0\r\nx-id").message_id(), None);
     }
 
     #[test]

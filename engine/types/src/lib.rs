@@ -13,7 +13,7 @@ mod time;
 mod units;
 
 pub use error::{Domain, Retry};
-pub use headers::{HeaderBlock, HeadersBuilder, HeadersError};
+pub use headers::{HeaderBlock, HeadersBuilder, HeadersError, is_id_alias};
 pub use message::Message;
 pub use name::{NameError, check_name};
 pub use nearest::nearest;
