@@ -3,15 +3,16 @@
 //! Taking a snapshot costs a reference per changed page and a copy of what is small; pages are encoded and stored while the
 //! stream goes on, and the root is written when all of them have a place.
 //!
-//! Layout of the root, version 2: `u8` version, then in order: number, creation time, configuration as JSON, last message id;
+//! Layout of the root, version 3: `u8` version, then in order: number, creation time, configuration as JSON, last message id;
 //! first and last sequence, messages, bytes, last time, bytes per file, far links; subject numbers given and
 //! the place of each page of them; chunks (number, live messages, last time, lowest and highest
-//! file of its messages, place); remembered ids; consumers. Counts, gaps and
+//! file of its messages, place); remembered ids (see `dedup`); consumers. Counts, gaps and
 //! numbers are LEB128, times and hashes 8 bytes little endian. Pages: see `chunk` and `subjects`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millstream_journal::Position;
 use millstream_types::Timestamp;
 
@@ -20,7 +21,8 @@ use crate::codec::{CheckpointError, Reader, put_bytes, put_fixed, put_number};
 use crate::config::{StorageType, StreamConfig};
 use crate::consumer::{self, Consumer};
 use crate::consumer_config::ConsumerConfig;
-use crate::dedup::Dedup;
+use crate::content::ContentRule;
+use crate::dedup::{Dedup, IdSnapshot};
 use crate::interest::Interest;
 use crate::log::{Counts, Log, Span};
 use crate::pages::{Pages, Slot, encoded, put_position, read_position};
@@ -28,7 +30,7 @@ use crate::ranges::Ranges;
 use crate::stream::Stream;
 use crate::subjects::{SubjectPage, Subjects};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// What a chunk is without its page.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,7 @@ struct ChunkInfo {
 enum Changed {
     Chunk(usize, Arc<Chunk>),
     Subjects(usize, Arc<SubjectPage>),
+    Ids(u64, Bytes),
 }
 
 /// A stream's state at one moment, to be stored while the stream goes on.
@@ -52,11 +55,13 @@ pub struct StreamSnapshot {
     /// The stream's number.
     pub stream: u32,
     head: Vec<u8>,
-    tail: Vec<u8>,
+    ids: IdSnapshot,
+    consumers: Vec<u8>,
     chunks: Vec<(ChunkInfo, Option<Position>)>,
     subjects: Vec<Option<Position>>,
     changed: Vec<Changed>,
     stored: usize,
+    ids_stored: Vec<(u64, Position)>,
 }
 
 impl StreamSnapshot {
@@ -71,6 +76,7 @@ impl StreamSnapshot {
             let page = match changed {
                 Changed::Chunk(_, page) => encoded(&**page),
                 Changed::Subjects(_, page) => encoded(&**page),
+                Changed::Ids(_, page) => page.to_vec(),
             };
             bytes += page.len();
             pages.push(page);
@@ -90,6 +96,10 @@ impl StreamSnapshot {
             match changed {
                 Changed::Chunk(number, _) => self.chunks[*number].1 = Some(*at),
                 Changed::Subjects(number, _) => self.subjects[*number] = Some(*at),
+                Changed::Ids(number, _) => {
+                    self.ids.stored(*number, *at);
+                    self.ids_stored.push((*number, *at));
+                }
             }
         }
         self.stored += positions.len();
@@ -118,7 +128,8 @@ impl StreamSnapshot {
             put_position(&mut out, at.expect(PLACED));
             before = info.no;
         }
-        out.extend_from_slice(&self.tail);
+        self.ids.encode(&mut out);
+        out.extend_from_slice(&self.consumers);
         out
     }
 
@@ -126,6 +137,7 @@ impl StreamSnapshot {
     pub fn page_files(&self, files: &mut BTreeSet<u32>) {
         let all = self.chunks.iter().map(|(_, at)| at).chain(&self.subjects);
         files.extend(all.flatten().map(|at| at.file));
+        files.extend(self.ids.files());
     }
 
     /// Tells the stream where its pages are, once the checkpoint that names them is safe; else they are to be stored again.
@@ -148,6 +160,9 @@ impl StreamSnapshot {
                 slot.stored(at(self.subjects[*number]));
             }
         }
+        for (number, at) in self.ids_stored.into_iter().filter(|_| safe) {
+            stream.dedup.stored(number, at);
+        }
         stream.log.relaxed_anew();
     }
 }
@@ -157,33 +172,44 @@ impl Stream {
     /// stream only what is not a message, because its bytes are gone after a restart.
     #[must_use]
     pub fn snapshot(&mut self, doomed: &BTreeSet<u32>) -> StreamSnapshot {
-        self.snapshot_of(|at| at.is_some_and(|at| doomed.contains(&at.file)))
+        self.snapshot_of(|at| doomed.contains(&at.file))
     }
 
     /// The journal files that hold stored pages of this stream.
     pub fn page_files(&self) -> impl Iterator<Item = u32> {
         let chunks = self.log.spans().iter().map(|span| span.slot.position());
         let subjects = self.log.subjects.slots().iter().map(Slot::position);
-        chunks.chain(subjects).flatten().map(|at| at.file)
+        let ids = self.dedup.positions();
+        chunks
+            .chain(subjects)
+            .flatten()
+            .chain(ids)
+            .map(|at| at.file)
     }
 
-    fn snapshot_of(&mut self, anew: impl Fn(Option<Position>) -> bool) -> StreamSnapshot {
+    fn snapshot_of(&mut self, anew: impl Fn(Position) -> bool) -> StreamSnapshot {
         let in_memory = self.config.storage == StorageType::Memory;
         let mut snapshot = StreamSnapshot {
             stream: self.id,
             head: self.encode_head(in_memory),
-            tail: self.encode_tail(),
+            ids: self.dedup.snapshot(|at| !in_memory && anew(at)),
+            consumers: self.encode_consumers(),
             chunks: Vec::new(),
             subjects: Vec::new(),
             changed: Vec::new(),
             stored: 0,
+            ids_stored: Vec::new(),
         };
         if in_memory {
             return snapshot;
         }
+        let pages = snapshot.ids.unstored();
+        snapshot.changed = pages
+            .map(|(number, page)| Changed::Ids(number, page))
+            .collect();
         let (slots, pages) = self.log.subjects.slots_mut();
         for (number, slot) in slots.iter_mut().enumerate() {
-            let all = anew(slot.position());
+            let all = slot.position().is_none_or(&anew);
             let page = slot.take_changed(pages, all);
             snapshot.subjects.push(slot.position());
             snapshot
@@ -192,7 +218,7 @@ impl Stream {
         }
         let (spans, pages) = self.log.spans_mut();
         for span in spans.iter_mut().filter(|span| span.live > 0) {
-            let all = anew(span.slot.position());
+            let all = span.slot.position().is_none_or(&anew);
             let page = span.slot.take_changed(pages, all);
             let number = snapshot.chunks.len();
             let info = ChunkInfo {
@@ -233,9 +259,8 @@ impl Stream {
         out
     }
 
-    fn encode_tail(&self) -> Vec<u8> {
+    fn encode_consumers(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.dedup.encode(&mut out);
         put_number(&mut out, self.consumers.len() as u64);
         for consumer in self.consumers.values() {
             encode_consumer(consumer, &mut out);
@@ -260,7 +285,7 @@ impl Stream {
         let in_memory = config.storage == StorageType::Memory;
         let log = decode_log(&mut from, in_memory, pages)?;
         let mut dedup = Dedup::new(id, created);
-        dedup.decode(&mut from)?;
+        dedup.decode(&mut from, Some(Arc::clone(&pages.source)))?;
         let mut consumers = BTreeMap::new();
         let mut interest = Interest::default();
         for _ in 0..from.count()? {
@@ -271,6 +296,7 @@ impl Stream {
         from.end()?;
         let mut stream = Self {
             id,
+            content: ContentRule::read(&config.metadata).unwrap_or_default(),
             config,
             created,
             log,

@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
         CheckpointError::Damaged(self.at)
     }
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], CheckpointError> {
+    pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], CheckpointError> {
         let end = self
             .at
             .checked_add(length)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use millstream_types::{check_filter, check_name, filters_overlap};
 use serde::{Deserialize, Serialize};
 
+use crate::content::ContentRule;
 use crate::errors::ApiError;
 use crate::json::{is_default, nanos, null_is_default};
 
@@ -325,6 +326,7 @@ impl StreamConfig {
             let text = "stream metadata exceeds maximum size of 128.00 KB";
             return Err(ApiError::stream_invalid_config(text));
         }
+        ContentRule::read(&self.metadata)?;
         match self.compression.as_deref() {
             None | Some("none" | "s2") => Ok(()),
             Some(other) => {

@@ -1,165 +1,428 @@
 //! Message ids seen lately, so that a publish repeated within the window is answered and not stored again.
 //!
-//! Exact: 96 bits of a keyed hash of the id stand for it. 24 bytes per id in the order of their time and about 7 in the
-//! table. Part of the replicated state, so the hash is fixed: SipHash-1-3 keyed with the stream's number and creation time.
+//! Exact: 128 bits of a keyed hash stand for an id, with its sequence and its time in milliseconds, rounded up. An id is a
+//! duplicate until its time lies more than the window back. Part of the replicated state, so the hash is fixed: SipHash-1-3
+//! keyed with the stream's number and creation time.
+//!
+//! The newest ids are in a ring (`ring`) and leave it one by one. When it is full its older part becomes a page (`page`),
+//! sorted and immutable, that leaves whole when its newest id does. A page that was stored in the journal is dropped from
+//! memory and read back when needed. In front of the pages are Bloom filters (`filter`), each over many pages, rotating
+//! with them: the usual id was never seen, and they say so. A "maybe" always goes on to the pages.
+//!
+//! Sizes follow how many ids there are, which bounds what dead ids and unused filters take: pages hold up to a sixteenth
+//! of them, filters are made for half of them.
+
+mod filter;
+mod page;
+mod ring;
+mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashTable;
+use bytes::Bytes;
+use millstream_journal::{Position, ReadError};
 use millstream_types::Timestamp;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::codec::{CheckpointError, Reader, put_fixed, put_number};
+use crate::pages::PageSource;
+use filter::Filter;
+use page::{Base, View};
+use ring::Ring;
+
+pub(crate) use snapshot::IdSnapshot;
+
+const NANOS_PER_MILLI: i64 = 1_000_000;
+/// How much is kept where. Tests have smaller ones.
+#[derive(Debug)]
+struct Sizes {
+    /// Most ids in the ring, at most [`ring::MAX`].
+    ring: usize,
+    /// Fewest and most ids that are put away together.
+    page: (usize, usize),
+    /// Most ids a filter is made for.
+    filter: usize,
+    /// Bytes of stored pages that stay in memory all the same, the ones used last.
+    cache: usize,
+}
+
+const SIZES: Sizes = Sizes {
+    ring: ring::MAX,
+    page: (2 * 1024, 16 * 1024),
+    filter: 4 * 1024 * 1024,
+    cache: 2 * 1024 * 1024,
+};
 
 /// The id as it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct IdHash {
     high: u64,
-    low: u32,
+    low: u64,
 }
 
+/// What is hashed. The same bytes of another kind are another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slot {
-    high: u64,
-    seq: u64,
-    low: u32,
-    /// Milliseconds after the epoch of the ring, rounded down; an id is remembered up to one millisecond longer.
-    millis: u32,
+pub(crate) enum IdKind {
+    /// What the publisher calls the message.
+    Given,
+    /// What is in the message.
+    Content,
 }
 
-#[derive(Clone, Debug, Default)]
+/// Ids that were put away together.
+#[derive(Debug)]
+struct Page {
+    /// Since the stream began.
+    number: u64,
+    count: u32,
+    /// Time of its newest id, in milliseconds since 1970.
+    newest: i64,
+    /// Absent when it is in the journal only.
+    bytes: Option<Bytes>,
+    /// Where in the journal, once stored.
+    stored: Option<Position>,
+    /// Over its ids alone, from when it first left memory.
+    filter: Option<Filter>,
+    /// When it was last looked into.
+    used: u64,
+}
+
+impl Page {
+    /// `bytes` are its own, checked when they came in.
+    fn view<'a>(&self, bytes: &'a [u8]) -> View<'a> {
+        View::open(bytes, self.count)
+            .expect("invariant: a page's bytes are checked before they are kept")
+    }
+}
+
+/// A filter over the ids of pages that follow each other.
+#[derive(Debug)]
+struct Front {
+    filter: Filter,
+    pages: usize,
+    /// How many more ids it is good for.
+    room: usize,
+}
+
+#[derive(Debug)]
 pub(crate) struct Dedup {
     key: (u64, u64),
-    /// Number of the first slot in the ring since the beginning, wrapping.
-    head: u32,
-    /// The time that `millis` count from; moved when the ring is empty.
-    epoch: i64,
-    ring: VecDeque<Slot>,
-    table: HashTable<u32>,
+    sizes: &'static Sizes,
+    /// Ids from before this are forgotten; milliseconds since 1970.
+    cutoff: i64,
+    /// Time of the newest id.
+    newest: i64,
+    ring: Ring,
+    /// Oldest first.
+    pages: VecDeque<Page>,
+    next_page: u64,
+    /// Ids in pages.
+    paged: usize,
+    /// Oldest first; over the first `covered` pages.
+    fronts: VecDeque<Front>,
+    covered: usize,
+    /// Bytes of stored pages that are in memory.
+    cached: usize,
+    /// Looks into pages so far.
+    looks: u64,
+    source: Option<Arc<dyn PageSource>>,
+    /// Takes a filter's "maybe" for an answer, to show that tests notice.
+    #[cfg(test)]
+    trust_filters: bool,
 }
 
-const MILLI: i64 = 1_000_000;
+/// Where in a list of this length an evenly spread hash is expected.
+fn scaled(id: IdHash, length: usize) -> usize {
+    ((u128::from(id.high) * length as u128) >> 64) as usize
+}
+
+/// Milliseconds since 1970, rounded up.
+fn millis(nanos: i64) -> i64 {
+    nanos.div_euclid(NANOS_PER_MILLI) + i64::from(nanos.rem_euclid(NANOS_PER_MILLI) != 0)
+}
 
 impl Dedup {
     pub(crate) fn new(stream: u32, created: Timestamp) -> Self {
         Self {
             key: (u64::from(stream), created.0.cast_unsigned()),
-            ..Self::default()
+            sizes: &SIZES,
+            cutoff: i64::MIN,
+            newest: i64::MIN,
+            ring: Ring::default(),
+            pages: VecDeque::new(),
+            next_page: 0,
+            paged: 0,
+            fronts: VecDeque::new(),
+            covered: 0,
+            cached: 0,
+            looks: 0,
+            source: None,
+            #[cfg(test)]
+            trust_filters: false,
         }
     }
 
-    pub(crate) fn hash(&self, id: &[u8]) -> IdHash {
-        let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
-        hasher.write(id);
+    /// The hash of what `parts` write into the hasher.
+    pub(crate) fn hash(&self, kind: IdKind, parts: impl FnOnce(&mut SipHasher13)) -> IdHash {
+        // Kinds differ in the half of the key that stream numbers leave free.
+        let kind = u64::from(kind == IdKind::Content) << 63;
+        let mut hasher = SipHasher13::new_with_keys(self.key.0 | kind, self.key.1);
+        parts(&mut hasher);
         let hash = hasher.finish128();
         IdHash {
             high: hash.h1,
-            low: (hash.h2 >> 32) as u32,
+            low: hash.h2,
         }
+    }
+
+    /// The hash of an id that a publisher gave.
+    pub(crate) fn hash_id(&self, id: &[u8]) -> IdHash {
+        self.hash(IdKind::Given, |hasher| hasher.write(id))
+    }
+
+    /// How many ids are kept, counting those of pages that are not all out of the window.
+    pub(crate) fn len(&self) -> usize {
+        self.paged + self.ring.len()
     }
 
     /// Forgets ids older than the window.
     pub(crate) fn expire(&mut self, now: Timestamp, window: Duration) {
         let window = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
-        let oldest = now.0.saturating_sub(window);
-        while let Some(slot) = self.ring.front() {
-            if self.epoch.saturating_add(i64::from(slot.millis) * MILLI) >= oldest {
-                break;
-            }
-            self.drop_front();
+        // A window that was made longer does not bring ids back.
+        self.cutoff = self.cutoff.max(millis(now.0.saturating_sub(window)));
+        while self
+            .pages
+            .front()
+            .is_some_and(|page| page.newest < self.cutoff)
+        {
+            self.drop_page();
+        }
+        while self.ring.oldest().is_some_and(|time| time < self.cutoff) {
+            self.ring.forget(1);
         }
     }
 
-    fn drop_front(&mut self) {
-        let slot = self
-            .ring
-            .pop_front()
-            .expect("invariant: the caller saw a front");
-        let head = self.head;
-        if let Ok(found) = self.table.find_entry(slot.high, |number| *number == head) {
-            found.remove();
+    fn drop_page(&mut self) {
+        let Some(page) = self.pages.pop_front() else {
+            return;
+        };
+        self.paged -= page.count as usize;
+        if page.stored.is_some() {
+            self.cached -= page.bytes.map_or(0, |bytes| bytes.len());
         }
-        self.head = head.wrapping_add(1);
+        if let Some(front) = self.fronts.front_mut() {
+            self.covered -= 1;
+            front.pages -= 1;
+            if front.pages == 0 {
+                self.fronts.pop_front();
+            }
+        }
     }
 
     /// The sequence an id was stored with.
-    pub(crate) fn find(&self, id: IdHash) -> Option<u64> {
-        let (ring, head) = (&self.ring, self.head);
-        let slot = |number: u32| &ring[number.wrapping_sub(head) as usize];
-        let same = |number: &u32| slot(*number).high == id.high && slot(*number).low == id.low;
-        self.table
-            .find(id.high, same)
-            .map(|number| slot(*number).seq)
+    ///
+    /// # Errors
+    /// A page that may hold the id cannot be read: nobody knows.
+    pub(crate) fn find(&mut self, id: IdHash) -> Result<Option<u64>, ReadError> {
+        if let Some(seq) = self.ring.find(id) {
+            return Ok(Some(seq));
+        }
+        if self.pages.is_empty() {
+            return Ok(None);
+        }
+        self.cover()?;
+        let mut end = self.pages.len();
+        for front in (0..self.fronts.len()).rev() {
+            let start = end - self.fronts[front].pages;
+            if self.fronts[front].filter.contains(id) {
+                #[cfg(test)]
+                if self.trust_filters {
+                    return Ok(Some(0));
+                }
+                for at in (start..end).rev() {
+                    if let Some(seq) = self.find_in_page(at, id)? {
+                        return Ok(Some(seq));
+                    }
+                }
+            }
+            end = start;
+        }
+        Ok(None)
+    }
+
+    fn find_in_page(&mut self, at: usize, id: IdHash) -> Result<Option<u64>, ReadError> {
+        let page = &mut self.pages[at];
+        if page
+            .filter
+            .as_ref()
+            .is_some_and(|filter| !filter.contains(id))
+        {
+            return Ok(None);
+        }
+        self.looks += 1;
+        page.used = self.looks;
+        let known = page.bytes.clone();
+        let bytes = match known {
+            Some(bytes) => bytes,
+            None => {
+                let bytes = self.read(at)?;
+                self.cached += bytes.len();
+                self.pages[at].bytes = Some(bytes.clone());
+                self.shrink();
+                bytes
+            }
+        };
+        Ok(self.pages[at].view(&bytes).find(id, self.cutoff))
+    }
+
+    /// A page from the journal.
+    fn read(&self, at: usize) -> Result<Bytes, ReadError> {
+        let page = &self.pages[at];
+        let place = page.stored.unwrap_or_default();
+        let missing = ReadError::Missing(place.file);
+        let bytes = self.source.as_ref().ok_or(missing)?.read(place)?;
+        if View::open(&bytes, page.count).is_none_or(|view| !view.is_sorted()) {
+            return Err(ReadError::Damaged {
+                file: place.file,
+                offset: place.offset,
+            });
+        }
+        Ok(bytes)
+    }
+
+    /// Brings pages behind a filter: new ones, and after a restart all of them, which reads each once.
+    fn cover(&mut self) -> Result<(), ReadError> {
+        while self.covered < self.pages.len() {
+            let page = &self.pages[self.covered];
+            let (count, in_memory) = (page.count as usize, page.bytes.clone());
+            let bytes = match &in_memory {
+                Some(bytes) => bytes.clone(),
+                None => self.read(self.covered)?,
+            };
+            let view = page.view(&bytes);
+            if self.fronts.back().is_none_or(|front| front.room < count) {
+                let room = (self.len() / 2).min(self.sizes.filter).max(count);
+                self.fronts.push_back(Front {
+                    filter: Filter::new(room),
+                    pages: 0,
+                    room,
+                });
+            }
+            let Some(front) = self.fronts.back_mut() else {
+                break;
+            };
+            for slot in view.slots() {
+                front.filter.insert(slot.id());
+            }
+            front.room -= count;
+            front.pages += 1;
+            if in_memory.is_none() {
+                self.pages[self.covered].filter = Some(view.filter());
+            }
+            self.covered += 1;
+        }
+        Ok(())
+    }
+
+    /// Lets go of the stored pages that were not looked into for longest, until the rest fit the cache.
+    fn shrink(&mut self) {
+        while self.cached > self.sizes.cache {
+            let stored = self.pages.iter_mut().filter(|page| page.stored.is_some());
+            let stored = stored.filter(|page| page.bytes.is_some());
+            let Some(page) = stored.min_by_key(|page| page.used) else {
+                return;
+            };
+            let Some(bytes) = page.bytes.take() else {
+                return;
+            };
+            self.cached -= bytes.len();
+            if page.filter.is_none() {
+                page.filter = Some(page.view(&bytes).filter());
+            }
+        }
     }
 
     /// Remembers an id that is not there.
     pub(crate) fn insert(&mut self, id: IdHash, seq: u64, now: Timestamp) {
-        let millis = |epoch: i64| u32::try_from(now.0.saturating_sub(epoch).max(0) / MILLI);
-        if self.ring.is_empty() {
-            self.epoch = now.0;
-        } else if millis(self.epoch).is_err() {
-            self.rebase();
+        let time = millis(now.0).max(self.newest);
+        self.newest = time;
+        if self.ring.slot(id, seq, time).is_none() {
+            self.put_away(self.ring.len());
         }
-        let millis = millis(self.epoch).unwrap_or(u32::MAX);
-        let number = self
-            .head
-            .wrapping_add(u32::try_from(self.ring.len()).expect("invariant: fewer than 2^32 ids"));
-        self.ring.push_back(Slot {
-            high: id.high,
-            seq,
-            low: id.low,
-            millis,
-        });
-        let (ring, head) = (&self.ring, self.head);
-        self.table.insert_unique(id.high, number, |number| {
-            ring[number.wrapping_sub(head) as usize].high
-        });
+        if self.ring.len() == 0 {
+            self.ring.base = Base { seq, time };
+        }
+        let slot = self.ring.slot(id, seq, time);
+        self.ring
+            .push(slot.expect("invariant: an empty ring takes what its base was made of"));
+        if self.ring.len() >= self.sizes.ring {
+            let (least, most) = self.sizes.page;
+            self.put_away((self.len() / 16).clamp(least, most));
+        }
     }
 
-    /// Counts from the oldest id kept. Windows longer than 49 days lose precision, never ids.
-    fn rebase(&mut self) {
-        let Some(first) = self.ring.front().map(|slot| slot.millis) else {
+    /// Makes a page of the ring's oldest ids.
+    fn put_away(&mut self, count: usize) {
+        let base = self.ring.base;
+        let slots = self.ring.take(count);
+        let Some(newest) = slots.last().map(|slot| base.time_of(*slot)) else {
             return;
         };
-        self.epoch = self.epoch.saturating_add(i64::from(first) * MILLI);
-        for slot in &mut self.ring {
-            slot.millis -= first;
+        self.paged += slots.len();
+        self.pages.push_back(Page {
+            number: self.next_page,
+            count: slots.len() as u32,
+            newest,
+            bytes: Some(page::build(base, slots)),
+            stored: None,
+            filter: None,
+            used: self.looks,
+        });
+        self.next_page += 1;
+    }
+
+    /// A page is in the journal now, or somewhere else in it: it need not stay in memory. Pages that are gone are ignored.
+    pub(crate) fn stored(&mut self, number: u64, at: Position) {
+        let first = self.pages.front().map_or(u64::MAX, |page| page.number);
+        let Some(index) = number.checked_sub(first) else {
+            return;
+        };
+        let Some(page) = self.pages.get_mut(index as usize) else {
+            return;
+        };
+        if page.stored.replace(at).is_none() {
+            self.cached += page.bytes.as_ref().map_or(0, Bytes::len);
+            self.shrink();
         }
     }
 
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        put_fixed(out, self.epoch.cast_unsigned());
-        put_number(out, self.ring.len() as u64);
-        for slot in &self.ring {
-            put_fixed(out, slot.high);
-            out.extend_from_slice(&slot.low.to_le_bytes());
-            put_number(out, u64::from(slot.millis));
-            put_number(out, slot.seq);
-        }
+    /// Where pages are read from once they are stored.
+    pub(crate) fn read_from(&mut self, source: Arc<dyn PageSource>) {
+        self.source = Some(source);
     }
 
-    pub(crate) fn decode(&mut self, from: &mut Reader<'_>) -> Result<(), CheckpointError> {
-        self.epoch = from.fixed()?.cast_signed();
-        for number in 0..from.count()? {
-            let high = from.fixed()?;
-            let mut low = [0; 4];
-            for byte in &mut low {
-                *byte = from.byte()?;
-            }
-            let slot = Slot {
-                high,
-                low: u32::from_le_bytes(low),
-                millis: from.small()?,
-                seq: from.number()?,
-            };
-            self.ring.push_back(slot);
-            let ring = &self.ring;
-            let number = u32::try_from(number).map_err(|_| from.damaged())?;
-            self.table
-                .insert_unique(high, number, |number| ring[*number as usize].high);
-        }
-        Ok(())
+    /// Where in the journal pages lie that are still needed.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
+        self.pages.iter().filter_map(|page| page.stored)
+    }
+
+    /// Bytes it takes.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        let pages = self.pages.iter().map(|page| {
+            let filter = page.filter.as_ref().map_or(0, Filter::memory);
+            page.bytes.as_ref().map_or(0, Bytes::len) + filter
+        });
+        let fronts = self.fronts.iter().map(|front| front.filter.memory());
+        size_of::<Self>()
+            + self.ring.memory()
+            + pages.sum::<usize>()
+            + fronts.sum::<usize>()
+            + self.pages.capacity() * size_of::<Page>()
+            + self.fronts.capacity() * size_of::<Front>()
     }
 }

@@ -13,6 +13,7 @@ mod command;
 mod config;
 mod consumer;
 mod consumer_config;
+mod content;
 mod dedup;
 mod deliver;
 mod errors;
@@ -47,6 +48,7 @@ pub use config::{
 };
 pub use consumer::Consumer;
 pub use consumer_config::{AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy};
+pub use content::{DEDUP, DEDUP_HEADERS, RESENT};
 pub use deliver::{Action, Deliver};
 pub use errors::ApiError;
 pub use filters::Filters;

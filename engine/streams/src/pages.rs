@@ -9,7 +9,8 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use millstream_journal::{PageSource, Position};
+pub(crate) use millstream_journal::PageSource;
+use millstream_journal::Position;
 
 use crate::codec::{CheckpointError, Reader, put_number};
 

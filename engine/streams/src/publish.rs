@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use memchr::memmem;
 use millstream_journal::Position;
-use millstream_types::{HeaderBlock, Timestamp};
+use millstream_types::{HeaderBlock, Timestamp, is_id_alias};
 
 use crate::command::Publish;
 use crate::config::{DiscardPolicy, RetentionPolicy, StreamConfig};
+use crate::content::ContentRule;
+use crate::dedup::{IdHash, IdKind};
 use crate::errors::ApiError;
 use crate::log::Size;
 use crate::records::{RecordView, parse};
@@ -49,10 +51,12 @@ enum Rollup {
 impl<'a> Wishes<'a> {
     fn read(headers: &'a [u8]) -> Self {
         let mut wishes = Self::default();
-        // Almost every block without a wish is told by this one search.
+        // Almost every block without a wish is told by these searches.
         if memmem::find(headers, b"Nats-").is_none() {
+            wishes.id = HeaderBlock::new(headers).message_id();
             return wishes;
         }
+        let mut alias = None;
         for (name, value) in HeaderBlock::new(headers).iter() {
             let slot = match name {
                 b"Nats-Msg-Id" => &mut wishes.id,
@@ -78,12 +82,14 @@ impl<'a> Wishes<'a> {
                     wishes.unsupported = Some(ApiError::schedules_disabled);
                     continue;
                 }
+                name if is_id_alias(name) => &mut alias,
                 _ => continue,
             };
             if slot.is_none() && !value.is_empty() {
                 *slot = Some(value);
             }
         }
+        wishes.id = wishes.id.or(alias);
         wishes
     }
 
@@ -147,8 +153,8 @@ impl Stream {
         at: (Position, u32),
         time: Timestamp,
     ) -> RecordOutcome {
-        let (wishes, rollup) = match self.admit(record) {
-            Ok(Admitted::New(wishes, rollup)) => (wishes, rollup),
+        let (wishes, rollup, ids) = match self.admit(record) {
+            Ok(Admitted::New(wishes, rollup, ids)) => (wishes, rollup, ids),
             Ok(Admitted::Duplicate(seq)) => return RecordOutcome::Duplicate(seq),
             Err(error) => return RecordOutcome::Refused(error),
         };
@@ -175,16 +181,15 @@ impl Stream {
             self.interest.stored(record.subject);
             seq
         };
-        if let Some(id) = wishes.id {
-            let hash = self.dedup.hash(id);
-            self.dedup.insert(hash, seq, time);
+        for id in ids.into_iter().flatten() {
+            self.dedup.insert(id, seq, time);
         }
         self.tell_removed();
         RecordOutcome::Stored(seq)
     }
 
     /// The checks of a publish, in nats-server's order.
-    fn admit<'a>(&self, record: &RecordView<'a>) -> Result<Admitted<'a>, ApiError> {
+    fn admit<'a>(&mut self, record: &RecordView<'a>) -> Result<Admitted<'a>, ApiError> {
         if self.config.sealed {
             return Err(ApiError::sealed());
         }
@@ -198,12 +203,20 @@ impl Stream {
             {
                 return Err(ApiError::stream_not_match());
             }
-            if let Some(seq) = wishes
-                .id
-                .and_then(|id| self.dedup.find(self.dedup.hash(id)))
-            {
-                return Ok(Admitted::Duplicate(seq));
+        }
+        let ids = self.ids(&wishes, record);
+        for id in ids.into_iter().flatten() {
+            match self.dedup.find(id) {
+                Ok(None) => {}
+                Ok(Some(seq)) => return Ok(Admitted::Duplicate(seq)),
+                // Nobody knows whether it is one: neither stored nor answered as stored.
+                Err(error) => {
+                    let text = format!("message ids cannot be looked up: {error}");
+                    return Err(ApiError::store_failed(text));
+                }
             }
+        }
+        if !record.headers.is_empty() {
             self.check_expected(record.subject, &wishes)?;
             rollup = wishes.rollup(&self.config)?;
             if let Some(error) = wishes.unsupported {
@@ -217,7 +230,18 @@ impl Stream {
         if StreamConfig::limit(self.config.max_msg_size).is_some_and(|max| size as u64 > max) {
             return Err(ApiError::message_too_large());
         }
-        Ok(Admitted::New(wishes, rollup))
+        Ok(Admitted::New(wishes, rollup, ids))
+    }
+
+    /// What the message is known by: its id, and its content where that counts.
+    fn ids(&self, wishes: &Wishes<'_>, record: &RecordView<'_>) -> [Option<IdHash>; 2] {
+        let dedup = &self.dedup;
+        let content =
+            |rule: &ContentRule| dedup.hash(IdKind::Content, |hasher| rule.write(record, hasher));
+        [
+            wishes.id.map(|id| dedup.hash_id(id)),
+            self.content.as_ref().map(content),
+        ]
     }
 
     fn check_expected(&self, subject: &[u8], wishes: &Wishes<'_>) -> Result<(), ApiError> {
@@ -295,6 +319,6 @@ impl Stream {
 }
 
 enum Admitted<'a> {
-    New(Wishes<'a>, Option<Rollup>),
+    New(Wishes<'a>, Option<Rollup>, [Option<IdHash>; 2]),
     Duplicate(u64),
 }

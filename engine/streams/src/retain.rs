@@ -6,6 +6,7 @@ use crate::command::{AckKind, Acks, Purge};
 use crate::config::{DiscardPolicy, RetentionPolicy, StreamConfig};
 use crate::consumer::Consumer;
 use crate::consumer_config::AckPolicy;
+use crate::content::ContentRule;
 use crate::errors::ApiError;
 use crate::filters::{Filters, MatchCache};
 use crate::stream::Stream;
@@ -167,6 +168,7 @@ impl Stream {
     pub fn update_config(&mut self, config: StreamConfig) -> Result<(), ApiError> {
         let config = self.config.checked_update(config)?;
         let had_interest = self.config.retention == RetentionPolicy::Interest;
+        self.content = ContentRule::read(&config.metadata)?;
         self.config = config;
         self.enforce_limits(None);
         if self.config.retention == RetentionPolicy::Interest && !had_interest {

@@ -1,12 +1,14 @@
 //! A stream: the state machine behind every command, and the questions readers ask it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use millstream_types::{Timestamp, filters_overlap, matches};
 
 use crate::command::Command;
 use crate::config::{StorageType, StreamConfig};
 use crate::consumer::Consumer;
+use crate::content::ContentRule;
 use crate::dedup::Dedup;
 use crate::errors::ApiError;
 use crate::filters::{Filters, MatchCache};
@@ -30,6 +32,8 @@ pub struct Stream {
     pub created: Timestamp,
     pub(crate) log: Log,
     pub(crate) dedup: Dedup,
+    /// Set when content makes duplicates too; follows the configuration.
+    pub(crate) content: Option<ContentRule>,
     pub(crate) last_msg_id: Vec<u8>,
     /// Its consumers by name.
     pub consumers: BTreeMap<String, Consumer>,
@@ -44,10 +48,15 @@ impl Stream {
     #[must_use]
     pub fn new(id: u32, config: StreamConfig, created: Timestamp, pages: Option<Pages>) -> Self {
         let in_memory = config.storage == StorageType::Memory;
+        let mut dedup = Dedup::new(id, created);
+        if let Some(pages) = pages.as_ref().filter(|_| !in_memory) {
+            dedup.read_from(Arc::clone(&pages.source));
+        }
         Self {
             id,
             log: Log::new(config.first_seq, in_memory, pages),
-            dedup: Dedup::new(id, created),
+            dedup,
+            content: ContentRule::read(&config.metadata).unwrap_or_default(),
             config,
             created,
             last_msg_id: Vec::new(),

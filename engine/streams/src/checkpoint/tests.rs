@@ -24,7 +24,7 @@ fn cuts_and_newer_versions_are_errors() {
     }
     let mut newer = bytes.clone();
     // Behind no pages and the root's length, which takes two bytes.
-    assert_eq!(newer[3], 2, "the root's version");
+    assert_eq!(newer[3], 3, "the root's version");
     newer[3] = 9;
     assert!(matches!(
         Stream::decode_checkpoint(&newer),

@@ -1,0 +1,179 @@
+//! Figures, by hand: `cargo test --release -p millstream-streams measure -- --ignored --nocapture`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millstream_journal::Position;
+use millstream_types::{HeadersBuilder, Timestamp};
+
+use super::{MILLI, Pages, encoded};
+use crate::codec::Reader;
+use crate::dedup::Dedup;
+use crate::{Publish, RecordsBuilder, Stream, StreamConfig};
+
+const IDS: u64 = 1_000_000;
+
+fn per_id(since: Instant, ids: u64) -> u128 {
+    since.elapsed().as_nanos() / u128::from(ids)
+}
+
+fn id(number: u64) -> String {
+    format!("{number:022}")
+}
+
+fn find(dedup: &mut Dedup, number: u64) -> Option<u64> {
+    let hash = dedup.hash_id(id(number).as_bytes());
+    dedup.find(hash).expect("reads")
+}
+
+/// Resident memory of the process in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    kib.unwrap_or_default() * 1024
+}
+
+#[test]
+#[ignore = "prints figures; run it in release"]
+fn measure_ids() {
+    let pages = Arc::new(Pages::default());
+    let mut dedup = Dedup::new(1, Timestamp(0));
+    dedup.read_from(pages.clone());
+    in_memory(&mut dedup);
+    in_the_journal(&mut dedup, &pages);
+}
+
+fn in_memory(dedup: &mut Dedup) {
+    let before = resident();
+    let mut worst = 0;
+    let mut longest = Duration::ZERO;
+    let mut spent = Duration::ZERO;
+    for block in 0..IDS / 1000 {
+        let ids: Vec<String> = (block * 1000..(block + 1) * 1000).map(id).collect();
+        let start = Instant::now();
+        for (number, id) in (block * 1000..).zip(&ids) {
+            let hash = dedup.hash_id(id.as_bytes());
+            if dedup.find(hash).expect("in memory").is_none() {
+                dedup.insert(hash, number, Timestamp(number.cast_signed() * 3000));
+            }
+        }
+        longest = longest.max(start.elapsed());
+        spent += start.elapsed();
+        worst = worst.max(dedup.memory() * 10 / dedup.len());
+    }
+    println!(
+        "new id: {} ns (hash, find, insert); longest 1000: {longest:?}",
+        spent.as_nanos() / u128::from(IDS)
+    );
+    println!(
+        "all in memory: {:.1} B/id counted (worst on the way from 1000: {:.1}), {:.1} B/id resident; {} filters",
+        dedup.memory() as f64 / IDS as f64,
+        worst as f64 / 10.0,
+        resident().saturating_sub(before) as f64 / IDS as f64,
+        dedup.fronts.len(),
+    );
+    let start = Instant::now();
+    for number in IDS..2 * IDS {
+        black_box(find(dedup, number));
+    }
+    println!("find, never seen: {} ns", per_id(start, IDS));
+    let start = Instant::now();
+    for number in 0..IDS {
+        black_box(find(dedup, number * 7919 % IDS));
+    }
+    println!("find, a duplicate in memory: {} ns", per_id(start, IDS));
+}
+
+fn in_the_journal(dedup: &mut Dedup, pages: &Arc<Pages>) {
+    let start = Instant::now();
+    let mut snapshot = dedup.snapshot(|_| false);
+    println!("snapshot: {:?}", start.elapsed());
+    let unstored: Vec<_> = snapshot.unstored().collect();
+    let written: usize = unstored.iter().map(|(_, bytes)| bytes.len()).sum();
+    for (number, bytes) in unstored {
+        let at = pages.keep(bytes);
+        snapshot.stored(number, at);
+        dedup.stored(number, at);
+    }
+    let bytes = encoded(dedup);
+    println!(
+        "pages written once: {written} B; checkpoint after that: {} B",
+        bytes.len()
+    );
+    println!(
+        "pages in the journal: {:.1} B/id",
+        dedup.memory() as f64 / IDS as f64
+    );
+    let start = Instant::now();
+    for number in 0..1000 {
+        black_box(find(dedup, number * 7919 % IDS));
+    }
+    println!(
+        "find, a duplicate in the journal: {} ns (without the journal's own time)",
+        per_id(start, 1000)
+    );
+
+    let start = Instant::now();
+    let mut again = Dedup::new(1, Timestamp(0));
+    again
+        .decode(&mut Reader::new(&bytes), Some(pages.clone()))
+        .expect("reads back");
+    let decoded = start.elapsed();
+    black_box(find(&mut again, IDS * 3));
+    println!(
+        "restart: {decoded:?}, with the first answer {:?}",
+        start.elapsed()
+    );
+}
+
+/// One command of messages, each with an id or another header of its length.
+fn command(name: &str, numbers: std::ops::Range<u64>) -> Publish {
+    let mut records = RecordsBuilder::new();
+    for number in numbers.clone() {
+        let headers = HeadersBuilder::new().with(name, &id(number)).build();
+        records.push(b"s.a", &headers, &[7; 128]);
+    }
+    let (records, count) = records.take();
+    Publish {
+        stream: 1,
+        time: Timestamp(numbers.start.cast_signed() * MILLI / 300),
+        count,
+        records,
+    }
+}
+
+#[test]
+#[ignore = "prints figures; run it in release"]
+fn measure_publishes() {
+    for round in 0..3 {
+        for name in ["Some-Header", "Nats-Msg-Id"] {
+            let config = StreamConfig {
+                name: "S".to_owned(),
+                subjects: vec!["s.>".to_owned()],
+                duplicate_window: Duration::from_secs(3600),
+                ..StreamConfig::default()
+            };
+            let mut stream = Stream::new(1, config.checked().expect("valid"), Timestamp(0), None);
+            let mut spent = Duration::ZERO;
+            let mut outcomes = Vec::new();
+            for batch in 0..IDS / 500 {
+                let publish = command(name, batch * 500..(batch + 1) * 500);
+                let at = Position {
+                    file: 1,
+                    offset: batch,
+                    len: 0,
+                };
+                outcomes.clear();
+                let start = Instant::now();
+                stream.publish(at, 0, &publish, &mut outcomes);
+                spent += start.elapsed();
+            }
+            println!(
+                "round {round}, applying a message with {name}: {} ns",
+                spent.as_nanos() / u128::from(IDS)
+            );
+        }
+    }
+}
