@@ -24,8 +24,9 @@ pub use document::{Document, Parsed, Spec, parse};
 pub use kind::Kind;
 pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
-    AddedColumn, Compatibility, ConnectorConfig, DeadLettersSpec, Discard, FunctionLimits,
-    FunctionSpec, OnRejection, Policy, RetentionSpec, SchemaFormat, SchemaSpec, SchemaText,
-    SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
+    AddedColumn, Compatibility, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec, Discard,
+    FunctionLimits, FunctionSpec, OnRejection, Policy, RetentionSpec, SchemaFormat, SchemaSpec,
+    SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage,
+    ValueType,
 };
 pub use variables::variable_names;

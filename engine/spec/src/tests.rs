@@ -112,6 +112,48 @@ fn places_are_kept() {
 }
 
 #[test]
+fn dedup_is_a_word_or_a_mapping() {
+    let station = |line: &str| format!("kind: station\nname: s\nsubjects: [s]\n{line}\n");
+    let dedup = |line: &str| {
+        let documents = parse(&file(&station(line)), &known).into_result();
+        let spec = documents.expect("no problems").remove(0).spec;
+        let json = serde_json::to_value(&spec).expect("specs are JSON");
+        let again: Spec = serde_json::from_value(json.clone()).expect("reads back");
+        assert_eq!(again, spec);
+        json.get("dedup").map(ToString::to_string)
+    };
+    assert_eq!(dedup(""), None);
+    assert_eq!(dedup("dedup: id"), None);
+    assert_eq!(
+        dedup("dedup: content").as_deref(),
+        Some(r#"{"by":"content"}"#)
+    );
+    assert_eq!(
+        dedup("dedup: { by: content, headers: [Kind, A], window: 2d }").as_deref(),
+        Some(r#"{"by":"content","headers":["Kind","A"],"window":"2d"}"#)
+    );
+    assert_eq!(
+        dedup("dedup: { window: 1h }").as_deref(),
+        Some(r#"{"by":"id","window":"1h"}"#)
+    );
+    check(
+        &station("dedup: contents"),
+        expect![[r#"
+            dir/f.yaml:4:8: `dedup` cannot be `contents`; did you mean `content`?
+        "#]],
+    );
+    check(
+        &station("dedup: { by: id, headers: [\"A:\"], window: 0s, since: x }"),
+        expect![[r#"
+            dir/f.yaml:4:27: `headers` of `dedup` have a meaning with `by: content` only
+            dir/f.yaml:4:28: `headers` of `dedup`: `A:` is no header name
+            dir/f.yaml:4:43: `window` must be more than 0; leave it out to have no limit or the default
+            dir/f.yaml:4:47: unknown key `since` of `dedup`; known keys: by, headers, window
+        "#]],
+    );
+}
+
+#[test]
 fn all_problems_at_once() {
     check(
         r#"

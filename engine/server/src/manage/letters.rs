@@ -4,7 +4,7 @@ use millstream_admin::{Failure, FailureCode};
 use millstream_cluster::{Command, Kind, Outcome};
 use millstream_jetstream::{IngestRecord, RecordEnd, StoredRecord};
 use millstream_pipeline::DeadLetter;
-use millstream_streams::Command as StreamCommand;
+use millstream_streams::{Command as StreamCommand, RESENT};
 use millstream_types::{HeaderBlock, HeadersBuilder};
 use serde_json::{Map, Value, json};
 
@@ -74,9 +74,10 @@ impl Manager {
         })?;
         let mut original = letter.original();
         original.reply = None;
-        // A message that a sink refused was stored under its id: the same one would count as its duplicate.
-        original.headers =
-            HeadersBuilder::without(&HeaderBlock::new(&original.headers), "Nats-Msg-Id").build();
+        // A message that a sink refused was stored: the same id, or the same content, would count as its duplicate.
+        let headers = HeadersBuilder::without(&HeaderBlock::new(&original.headers), RESENT).build();
+        let again = HeadersBuilder::without_message_id(&HeaderBlock::new(&headers));
+        original.headers = again.with(RESENT, &id.to_string()).build();
         let ends = self
             .jetstream()?
             .ingest()

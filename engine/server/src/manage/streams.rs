@@ -1,9 +1,12 @@
 //! The streams of a station: itself, and its dead letters.
 
+use std::collections::BTreeMap;
+
 use millstream_cluster::{Command, Node};
-use millstream_spec::{DeadLettersSpec, Discard, Policy, StationSpec, Storage};
+use millstream_spec::{DeadLettersSpec, DedupBy, DedupSpec, Discard, Policy, StationSpec, Storage};
 use millstream_streams::{
-    ApiError, Command as StreamCommand, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig,
+    ApiError, Command as StreamCommand, DEDUP, DEDUP_HEADERS, DiscardPolicy, RetentionPolicy,
+    StorageType, StreamConfig,
 };
 use millstream_types::Timestamp;
 
@@ -43,10 +46,24 @@ pub(super) fn station(spec: &StationSpec) -> Result<StreamConfig, ApiError> {
         max_msgs: limit(retention.max_msgs),
         max_msgs_per_subject: limit(retention.max_msgs_per_subject),
         max_msg_size: limit(retention.max_msg_size),
+        duplicate_window: spec.dedup.window.unwrap_or_default(),
+        metadata: dedup(&spec.dedup),
         allow_direct: true,
         ..blank()
     }
     .checked()
+}
+
+/// Stream metadata that says by what messages are compared; nothing where ids do.
+fn dedup(spec: &DedupSpec) -> BTreeMap<String, String> {
+    let mut metadata = BTreeMap::new();
+    if spec.by == DedupBy::Content {
+        metadata.insert(DEDUP.to_owned(), "content".to_owned());
+        if !spec.headers.is_empty() {
+            metadata.insert(DEDUP_HEADERS.to_owned(), spec.headers.join(","));
+        }
+    }
+    metadata
 }
 
 /// The name of the stream a station's dead letters go to.
@@ -73,6 +90,17 @@ pub(super) fn dead_letters(
     .checked()
 }
 
+/// Metadata that others set, and the station's own as its file says now.
+fn merged(
+    held: &BTreeMap<String, String>,
+    own: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut metadata = held.clone();
+    metadata.retain(|key, _| key != DEDUP && key != DEDUP_HEADERS);
+    metadata.extend(own.clone());
+    metadata
+}
+
 /// The command that brings a stream into being or up to date; `None` when it is as it should be.
 pub(super) fn command(
     node: &Node,
@@ -91,7 +119,7 @@ pub(super) fn command(
     let stream = cell.lock();
     // What nats clients set on the stream and a station file does not say stays.
     let config = StreamConfig {
-        metadata: stream.config.metadata.clone(),
+        metadata: merged(&stream.config.metadata, &config.metadata),
         ..config
     };
     let config = stream.config.checked_update(config)?;
@@ -104,4 +132,45 @@ pub(super) fn command(
         time,
         config,
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use millstream_spec::{SourceFile, Spec, parse};
+    use millstream_streams::{DEDUP, DEDUP_HEADERS, StreamConfig};
+
+    use super::{merged, station};
+
+    fn config(dedup: &str) -> StreamConfig {
+        let text = format!("kind: station\nname: s\nsubjects: [s]\n{dedup}\n");
+        let name = "f.yaml".into();
+        let parsed = parse(&[SourceFile { name, text }], &|_| None);
+        let spec = parsed.into_result().expect("no problems").remove(0).spec;
+        let Spec::Station(spec) = spec else {
+            panic!("a station");
+        };
+        station(&spec).expect("valid")
+    }
+
+    #[test]
+    fn dedup_becomes_metadata_and_window() {
+        let config_of_ids = config("");
+        assert!(config_of_ids.metadata.is_empty());
+        assert_eq!(config_of_ids.duplicate_window, Duration::from_secs(120));
+        let content = config("dedup: { by: content, headers: [A, B], window: 2d }");
+        assert_eq!(content.metadata[DEDUP], "content");
+        assert_eq!(content.metadata[DEDUP_HEADERS], "A,B");
+        assert_eq!(content.duplicate_window, Duration::from_secs(2 * 86_400));
+
+        let mut held = content.metadata.clone();
+        held.insert("owner".to_owned(), "ann".to_owned());
+        let narrower = config("dedup: content");
+        let after = merged(&held, &narrower.metadata);
+        let keys: Vec<&String> = after.keys().collect();
+        assert_eq!(keys, [DEDUP, "owner"]);
+        let after = merged(&after, &config_of_ids.metadata);
+        assert_eq!(after.keys().collect::<Vec<_>>(), ["owner"]);
+    }
 }

@@ -9,9 +9,9 @@ use crate::node::{Node, Value};
 use millstream_types::nearest;
 
 use super::{
-    AddedColumn, Compatibility, DeadLettersSpec, Discard, FunctionLimits, FunctionSpec,
-    OnRejection, Policy, RetentionSpec, SchemaFormat, SchemaSpec, SchemaText, SchemaUse,
-    SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
+    AddedColumn, Compatibility, DeadLettersSpec, DedupBy, DedupSpec, Discard, FunctionLimits,
+    FunctionSpec, OnRejection, Policy, RetentionSpec, SchemaFormat, SchemaSpec, SchemaText,
+    SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
 };
 
 /// Longest station name: its dead letters' stream name must still fit into 255 bytes.
@@ -228,6 +228,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         "replicas",
         "storage",
         "retention",
+        "dedup",
         "schema",
         "on_rejection",
         "stages",
@@ -239,7 +240,6 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         "sources",
         "compact",
         "tiering",
-        "dedup",
         "placement",
         "order",
     ];
@@ -284,6 +284,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         replicas: 1,
         storage: storage.unwrap_or_default(),
         retention,
+        dedup: dedup(&fields),
         schema,
         on_rejection,
         stages,
@@ -347,6 +348,43 @@ fn retention(fields: &Fields<'_, '_>) -> RetentionSpec {
         discard: retention
             .choice("discard", &discards, &[])
             .unwrap_or_default(),
+    }
+}
+
+/// `dedup: content`, or a mapping.
+fn dedup(fields: &Fields<'_, '_>) -> DedupSpec {
+    let words = [("id", DedupBy::Id), ("content", DedupBy::Content)];
+    let Some(node) = fields.node("dedup") else {
+        return DedupSpec::default();
+    };
+    if matches!(node.value, Value::Scalar(_)) {
+        let by = fields.choice("dedup", &words, &[]).unwrap_or_default();
+        return DedupSpec {
+            by,
+            ..DedupSpec::default()
+        };
+    }
+    let keys = ["by", "headers", "window"];
+    let Some(dedup) = Fields::open(fields.context(), node, "`dedup`", &keys, &[]) else {
+        return DedupSpec::default();
+    };
+    let by = dedup.choice("by", &words, &[]).unwrap_or_default();
+    let headers = dedup.texts("headers");
+    for (name, place) in &headers {
+        let right = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b':' | b',');
+        if name.is_empty() || !name.bytes().all(right) {
+            let message = format!("`headers` of `dedup`: `{name}` is no header name");
+            fields.context().problem(*place, message);
+        }
+    }
+    if by == DedupBy::Id && !headers.is_empty() {
+        let message = "`headers` of `dedup` have a meaning with `by: content` only";
+        fields.context().problem(dedup.place_of("headers"), message);
+    }
+    DedupSpec {
+        by,
+        headers: headers.into_iter().map(|(name, _)| name).collect(),
+        window: dedup.duration("window"),
     }
 }
 

@@ -20,6 +20,9 @@ pub struct StationSpec {
     pub storage: Storage,
     /// How long and how much is kept.
     pub retention: RetentionSpec,
+    /// When a message counts as one that was stored already.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dedup: DedupSpec,
     /// The check before everything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaUse>,
@@ -42,6 +45,35 @@ pub enum Storage {
     File,
     /// In memory: gone after a restart.
     Memory,
+}
+
+fn is_default(dedup: &DedupSpec) -> bool {
+    *dedup == DedupSpec::default()
+}
+
+/// When a message counts as one that was stored already. Ids count always.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DedupSpec {
+    /// What is compared.
+    pub by: DedupBy,
+    /// Headers that belong to the content; names compare byte for byte. Only with `content`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<String>,
+    /// For how long; absent is what the server takes.
+    #[serde(with = "text", skip_serializing_if = "Option::is_none")]
+    pub window: Option<Duration>,
+}
+
+/// What makes two messages the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DedupBy {
+    /// Their ids.
+    #[default]
+    Id,
+    /// Their ids, or subject, payload and the chosen headers.
+    Content,
 }
 
 /// How long and how much is kept; absent means no limit.
