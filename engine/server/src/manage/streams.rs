@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(content.metadata[DEDUP_HEADERS], "A,B");
         assert_eq!(content.duplicate_window, Duration::from_secs(2 * 86_400));
 
-        let mut held = content.metadata.clone();
+        let mut held = content.metadata;
         held.insert("owner".to_owned(), "ann".to_owned());
         let narrower = config("dedup: content");
         let after = merged(&held, &narrower.metadata);
