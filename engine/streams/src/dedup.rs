@@ -9,8 +9,8 @@
 //! memory and read back when needed. In front of the pages are Bloom filters (`filter`), each over many pages, rotating
 //! with them: the usual id was never seen, and they say so. A "maybe" always goes on to the pages.
 //!
-//! Sizes follow how many ids there are, which bounds what dead ids and unused filters take: pages hold up to a sixteenth
-//! of them, filters are made for half of them.
+//! Sizes follow how many ids there are, which bounds what dead ids and unused filters take: a page holds up to a 32nd of
+//! them, and a filter is made for as many as there are in pages, so that there are two or three in a steady stream.
 
 mod filter;
 mod page;
@@ -44,16 +44,16 @@ struct Sizes {
     ring: usize,
     /// Fewest and most ids that are put away together.
     page: (usize, usize),
-    /// Most ids a filter is made for.
-    filter: usize,
+    /// Fewest and most ids a filter is made for.
+    filter: (usize, usize),
     /// Bytes of stored pages that stay in memory all the same, the ones used last.
     cache: usize,
 }
 
 const SIZES: Sizes = Sizes {
     ring: ring::MAX,
-    page: (2 * 1024, 16 * 1024),
-    filter: 4 * 1024 * 1024,
+    page: (1024, 16 * 1024),
+    filter: (16 * 1024, 4 * 1024 * 1024),
     cache: 2 * 1024 * 1024,
 };
 
@@ -305,7 +305,8 @@ impl Dedup {
             };
             let view = page.view(&bytes);
             if self.fronts.back().is_none_or(|front| front.room < count) {
-                let room = (self.len() / 2).min(self.sizes.filter).max(count);
+                let (least, most) = self.sizes.filter;
+                let room = self.paged.clamp(least, most).max(count);
                 self.fronts.push_back(Front {
                     filter: Filter::new(room),
                     pages: 0,
@@ -356,12 +357,15 @@ impl Dedup {
         if self.ring.len() == 0 {
             self.ring.base = Base { seq, time };
         }
+        // With that many ids in pages the ring fills again, and again.
+        let steady = self.paged * 2 >= self.sizes.ring;
+        self.ring.expected = if steady { self.sizes.ring } else { 0 };
         let slot = self.ring.slot(id, seq, time);
         self.ring
             .push(slot.expect("invariant: an empty ring takes what its base was made of"));
         if self.ring.len() >= self.sizes.ring {
             let (least, most) = self.sizes.page;
-            self.put_away((self.len() / 16).clamp(least, most));
+            self.put_away((self.len() / 32).clamp(least, most));
         }
     }
 

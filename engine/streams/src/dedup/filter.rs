@@ -1,16 +1,16 @@
 //! A blocked Bloom filter: a few bits per id, all of them in one 32-byte block, so that an answer touches one cache line.
 //!
-//! "No" is certain, "maybe" is wrong less than once in a hundred times at [`BITS_PER_ID`] when the filter is full. The bits
-//! come straight from the id's 128-bit hash: its high half chooses the block, its low half one bit in each of eight words.
+//! "No" is certain; at [`BITS_PER_ID`] "maybe" is wrong about once in seven hundred times when the filter is full, and a wrong
+//! one costs a look into many pages, which is why it is not the usual one in a hundred. The bits come straight from the id's 128-bit hash: its high half chooses the block, its low half one bit in each of eight words.
 //! Ids in the order of their high halves therefore fill a filter from front to back.
 //!
-//! Own code because the filter is keyed by a hash that is there already: crates hash again, and the well-kept one
-//! (`fastbloom`) spreads an id's bits over the whole filter.
+//! Own code because there is little of it: `fastbloom`, which is well kept, spreads an id's bits over the whole filter, and
+//! reading a filter of 4 M ids took it a quarter longer, one of 16 k ids half as long again.
 
 use super::IdHash;
 
 /// Size of a filter for each id it is made for.
-const BITS_PER_ID: usize = 11;
+const BITS_PER_ID: usize = 16;
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(32))]
@@ -89,7 +89,7 @@ mod tests {
                 .clone()
                 .filter(|number| filter.contains(spread(*number)));
             let wrong = wrong.count();
-            assert!(wrong <= others.count() / 100, "{wrong} of {ids}");
+            assert!(wrong <= others.count() / 500, "{wrong} of {ids}");
         }
     }
 }

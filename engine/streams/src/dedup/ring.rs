@@ -16,8 +16,8 @@ const CHUNK: usize = 64;
 /// Most slots: their numbers must differ in 16 bits.
 pub(super) const MAX: usize = 32 * 1024;
 /// How full the table is after it was built, and when it is built again, in 100ths.
-const LOADED: usize = 64;
-const FULL: usize = 80;
+const LOADED: usize = 68;
+const FULL: usize = 82;
 const SMALLEST: usize = 16;
 
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(super) struct Ring {
     /// The chunk that is not full.
     tail: Vec<Slot>,
     table: Table,
+    /// How many slots there will be: a table that is made large enough is made less often.
+    pub(super) expected: usize,
 }
 
 /// Open addressing. A tag of 0 is a free place.
@@ -145,7 +147,7 @@ impl Ring {
     fn rebuild(&mut self) {
         // The old one goes first: at no moment are there two.
         self.table = Table::default();
-        let mut table = Table::with_room_for(self.len() + 1);
+        let mut table = Table::with_room_for(self.expected.max(self.len() + 1));
         for (slot, at) in self.iter().zip(self.gone..) {
             table.insert(slot.id(), self.front.wrapping_add(at as u16));
         }

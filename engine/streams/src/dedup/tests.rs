@@ -19,7 +19,7 @@ use crate::pages::PageSource;
 const SMALL: Sizes = Sizes {
     ring: 100,
     page: (8, 40),
-    filter: 150,
+    filter: (50, 150),
     cache: 2000,
 };
 const MILLI: i64 = 1_000_000;
