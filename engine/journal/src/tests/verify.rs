@@ -1,7 +1,5 @@
 //! Verification finds what was hit, and nothing else.
 
-use std::io::Write as _;
-
 use super::{Rig, frame};
 use crate::recover::file_name;
 use crate::{
@@ -159,35 +157,4 @@ fn headers_and_footers_are_less_than_half_a_percent() {
         stored * 1000 < payload * 1005,
         "{stored} bytes for {payload}"
     );
-}
-
-/// By hand: `cargo test --release -p millstream-journal -- --ignored --nocapture speed`.
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    let storage = MemoryStorage::new();
-    let options = crate::Options {
-        file_size: 64 << 20,
-        tail_cache_bytes: 0,
-        ..super::options()
-    };
-    let (mut rig, _) = Rig::open_with(&storage, None, &options).expect("opens");
-    for size in [200, 16 << 10] {
-        let frames = (0..(48 << 20) / size)
-            .map(|_| frame(Vec::new(), vec![7; size]))
-            .collect();
-        rig.writer.commit(frames);
-        rig.journal().rotate();
-    }
-    rig.seal();
-    let started = std::time::Instant::now();
-    let report = check(&storage, false);
-    let took = started.elapsed();
-    let rate = report.bytes as f64 / took.as_secs_f64() / 1e9;
-    writeln!(
-        std::io::stderr(),
-        "{} bytes at {rate:.2} GB/s",
-        report.bytes
-    )
-    .expect("written");
 }
