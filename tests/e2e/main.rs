@@ -7,6 +7,7 @@ mod bench;
 mod connectors;
 mod core;
 mod crash;
+mod damage;
 mod demo;
 mod edges;
 mod harness;

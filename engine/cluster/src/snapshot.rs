@@ -39,7 +39,7 @@ enum State {
     /// As in the last checkpoint.
     Kept(KeptStream),
     /// Changed: the root's place is known when it is stored.
-    Changed(StreamSnapshot, Option<Position>),
+    Changed(Box<StreamSnapshot>, Option<Position>),
 }
 
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl NodeSnapshot {
                 Some(known) if !cell.take_changed() => State::Kept(known.clone()),
                 _ => {
                     cell.take_changed();
-                    State::Changed(cell.lock().snapshot(doomed), None)
+                    State::Changed(Box::new(cell.lock().snapshot(doomed)), None)
                 }
             };
             Part {

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_journal::{
-    AppendError, Checkpoint, CheckpointError, Committed, Frame, Journal, LOCAL, PageSource,
-    Position, ReadError, Storage, read_checkpoint,
+    AppendError, Checkpoint, CheckpointError, Committed, DamageListener, Frame, Journal, LOCAL,
+    PageSource, Position, ReadError, Storage, read_checkpoint,
 };
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -284,6 +284,11 @@ impl<S: StateMachine> Group<S> {
     /// When it cannot be read or is damaged.
     pub fn read(&self, position: Position) -> Result<Bytes, ReadError> {
         self.inner.journal.read(position)
+    }
+
+    /// Has a listener told of damaged places in the log: of those known already at once. It must not block.
+    pub fn on_damage(&self, listener: DamageListener) {
+        self.inner.journal.on_damage(listener);
     }
 
     /// Takes a checkpoint of everything applied and waits until it is safe.

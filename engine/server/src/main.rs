@@ -6,6 +6,7 @@
 mod blobs;
 mod compile;
 mod connectors;
+mod damage;
 mod demo;
 mod logging;
 mod manage;

@@ -58,7 +58,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-const PLAIN: [(&str, &str); 12] = [
+const PLAIN: [(&str, &str); 14] = [
     ("connections", "Clients connected now"),
     ("subscriptions", "Subscriptions now"),
     ("in_messages", "Messages from clients since the start"),
@@ -77,6 +77,14 @@ const PLAIN: [(&str, &str); 12] = [
     ),
     ("log_syncs", "Syncs of the log since the start"),
     ("log_queued_bytes", "Bytes that wait to be written"),
+    (
+        "log_damaged_places",
+        "Places of the log that are not as they were written",
+    ),
+    (
+        "index_bytes",
+        "Bytes of the streams' indexes that are in memory",
+    ),
 ];
 
 fn whole(value: u64) -> i64 {
@@ -160,6 +168,8 @@ impl Read {
                 "log_disk_bytes" => whole(log.disk_bytes),
                 "log_written_bytes" => whole(log.journal.written),
                 "log_syncs" => whole(log.journal.syncs),
+                "log_damaged_places" => whole(log.journal.damaged),
+                "index_bytes" => whole(manager.node.index_bytes() as u64),
                 _ => whole(log.journal.queued as u64),
             });
         }

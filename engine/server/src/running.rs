@@ -104,6 +104,7 @@ impl Running {
             _scratch: scratch,
         };
         running.open_doors(config).await?;
+        crate::damage::advise(&running.group, &running.node, &running.broker);
         running.broker.open();
         info!(target: "nats", "Server is ready");
         Ok(running)
