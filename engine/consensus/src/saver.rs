@@ -21,7 +21,7 @@ use crate::group::Ticket;
 use crate::machine::{Snapshot, StateMachine, StoredPage};
 
 /// Bytes of pages that are on their way into the log at once: little, so that publishers do not wait behind them.
-const HELPING: usize = 256 * 1024;
+const HELPING: usize = 64 * 1024;
 
 /// A file goes when it was dead after so many checkpoints before: records may move out of it between a snapshot and the end of
 /// its checkpoint, so only later ones are sure to know, and two of them are kept.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -16,6 +17,7 @@ use crate::frame::{FRAME_HEADER, is_whole, read_frame_header};
 use crate::handles::Handles;
 use crate::position::Position;
 use crate::recover::{Files, Recovered, Replayed, file_name, recover};
+use crate::seal::seal;
 use crate::storage::{Storage, StorageFile};
 use crate::tail::Tail;
 use crate::verify::{Progress, Report, VerifyOptions, verify};
@@ -99,7 +101,7 @@ pub(crate) struct Inner<T> {
     pub(crate) watch: Watch,
     pub(crate) unsealed: AtomicUsize,
     max_queued: usize,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl<T> Inner<T> {
@@ -135,7 +137,7 @@ impl<T> fmt::Debug for Journal<T> {
 }
 
 impl<T: Send + 'static> Journal<T> {
-    /// Recovers a journal and starts its thread. Frames behind `after` (position and index of the last one a checkpoint
+    /// Recovers a journal and starts its threads. Frames behind `after` (position and index of the last one a checkpoint
     /// covers) go to `replay`; later ones are answered to `sink`, batch by batch, on the journal's thread.
     ///
     /// # Errors
@@ -148,14 +150,15 @@ impl<T: Send + 'static> Journal<T> {
         sink: impl FnMut(Vec<Committed<T>>) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let (inner, writer) = Self::parts(options, storage, after, replay, Box::new(sink))?;
-        let thread = thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|source| OpenError::File {
-                name: "journal thread".to_owned(),
-                source,
-            })?;
-        *inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        let (sealer, to_seal) = channel();
+        let of = Arc::clone(&inner);
+        let threads = vec![
+            spawn("journal", move || writer.run(&sealer))?,
+            spawn("seal", move || {
+                to_seal.iter().for_each(|file| seal(&of, file));
+            })?,
+        ];
+        *inner.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         Ok(Self { inner })
     }
 
@@ -196,7 +199,7 @@ impl<T: Send + 'static> Journal<T> {
             watch,
             unsealed: AtomicUsize::new(seals.len()),
             max_queued: options.max_queued_bytes,
-            thread: Mutex::new(None),
+            threads: Mutex::default(),
         });
         let writer = Writer::new(Arc::clone(&inner), active, last_index, seals, sink);
         Ok((inner, writer))
@@ -397,22 +400,32 @@ impl<T: Send + 'static> Journal<T> {
         self.inner.arrived.notify_one();
     }
 
-    /// Writes what waits and ends the thread. Appends fail from now on; reads go on.
+    /// Writes what waits and ends the threads. Appends fail from now on; reads go on.
     pub fn close(&self) {
         self.begin_close();
-        let thread = self
-            .inner
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread
-            && thread.thread().id() != thread::current().id()
-            && thread.join().is_err()
-        {
-            tracing::error!(target: "nats", "journal thread panicked");
+        let threads = std::mem::take(
+            &mut *self
+                .inner
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for thread in threads {
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                tracing::error!(target: "nats", "a thread of the journal panicked");
+            }
         }
     }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|source| OpenError::File {
+            name: format!("{name} thread"),
+            source,
+        })
 }
 
 /// The body at a position of a file, verified; from its second copy when the first is damaged and there is one. `damaged` hears

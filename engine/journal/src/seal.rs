@@ -1,15 +1,20 @@
 //! Sealing: what happens to a file when the next one was begun. It gets its footer, and the rest of its reserved space
 //! goes back.
 //!
-//! It is done on the journal's thread, between two batches: the first batch of the next file is acknowledged before.
-//! Nothing depends on it: a file without a footer is scanned at the next start, so a failure is logged and that is all.
+//! It is done on a thread of its own: cutting a file off and syncing it takes as long as dozens of batches, and no publisher
+//! is to wait for it. Nothing depends on it: a file without a footer is scanned at the next start, so a failure is logged and
+//! that is all.
 
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use tracing::warn;
 
 use crate::damage::Watch;
 use crate::footer::Builder;
 use crate::frame::{FILE_HEADER, FileHeader, read_file_header};
+use crate::journal::Inner;
 use crate::storage::StorageFile;
 use crate::walk::{Found, Limit, Walk};
 use crate::window::Window;
@@ -32,6 +37,30 @@ pub(crate) struct Content {
     /// Where its frames end.
     pub(crate) end: u64,
     pub(crate) chain: u32,
+}
+
+/// Gives a file its footer, and says in the journal what it takes on disk then.
+pub(crate) fn seal<T: Send + 'static>(inner: &Inner<T>, seal: Seal) {
+    // What a failed write left behind is unknown; the next start looks at all of it.
+    if inner.failed.get().is_none() {
+        let id = seal.id;
+        let file = match &seal.file {
+            Some(file) => Ok(Arc::clone(file)),
+            None => inner.file(id),
+        };
+        match file.and_then(|file| seal.write(&*file, &inner.watch)) {
+            Ok(bytes) => {
+                let mut files = inner.files.write().unwrap_or_else(PoisonError::into_inner);
+                if let Some(size) = files.get_mut(&id) {
+                    *size = bytes;
+                }
+            }
+            Err(error) => {
+                warn!(target: "nats", "journal file {id} has no footer and is scanned at the next start: {error}");
+            }
+        }
+    }
+    inner.unsealed.fetch_sub(1, Ordering::Release);
 }
 
 impl Seal {

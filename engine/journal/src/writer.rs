@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -169,13 +170,11 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// Works until the journal is closed and the queue is empty.
-    pub(crate) fn run(mut self) {
+    /// Works until the journal is closed and the queue is empty. Full files go to `sealer`, so that no publisher waits
+    /// for a footer.
+    pub(crate) fn run(mut self, sealer: &Sender<Seal>) {
+        self.pass_on(sealer);
         while let Some((frames, bytes)) = self.wait() {
-            if frames.is_empty() {
-                self.seal();
-                continue;
-            }
             let batch = self.commit(frames);
             (self.sink)(batch);
             // Only now, so that the bound on what waits counts what is being written too.
@@ -184,51 +183,26 @@ impl<T: Send + 'static> Writer<T> {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .bytes -= bytes;
-            self.seal();
+            self.pass_on(sealer);
         }
-        while !self.seals.is_empty() {
-            self.seal();
+    }
+
+    fn pass_on(&mut self, sealer: &Sender<Seal>) {
+        for seal in self.seals.drain(..) {
+            // Without the other thread the file is scanned at the next start.
+            let _ended = sealer.send(seal);
         }
     }
 
     /// Gives the oldest file that wants one its footer.
+    #[cfg(test)]
     pub(crate) fn seal(&mut self) {
-        let Some(seal) = self.seals.pop_front() else {
-            return;
-        };
-        self.seal_file(seal);
-        self.inner.unsealed.fetch_sub(1, Ordering::Release);
-    }
-
-    fn seal_file(&self, seal: Seal) {
-        if self.inner.failed.get().is_some() {
-            // What the failed write left behind is unknown; the next start looks at all of it.
-            return;
-        }
-        let id = seal.id;
-        let sealed = match &seal.file {
-            Some(file) => Ok(Arc::clone(file)),
-            None => self.inner.file(id),
-        }
-        .and_then(|file| seal.write(&*file, &self.inner.watch));
-        match sealed {
-            Ok(bytes) => {
-                let mut files = self
-                    .inner
-                    .files
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner);
-                if let Some(size) = files.get_mut(&id) {
-                    *size = bytes;
-                }
-            }
-            Err(error) => {
-                warn!(target: "nats", "journal file {id} has no footer and is scanned at the next start: {error}");
-            }
+        if let Some(seal) = self.seals.pop_front() {
+            crate::seal::seal(&self.inner, seal);
         }
     }
 
-    /// All that waits, and its bytes; nothing when nothing waits and there is a file to seal.
+    /// All that waits, and its bytes; `None` when the journal is closed and nothing does.
     fn wait(&self) -> Option<(Vec<Frame<T>>, usize)> {
         let mut queue = self
             .inner
@@ -241,9 +215,6 @@ impl<T: Send + 'static> Writer<T> {
             }
             if queue.closed {
                 return None;
-            }
-            if !self.seals.is_empty() {
-                return Some((Vec::new(), 0));
             }
             queue = self
                 .inner
