@@ -244,3 +244,37 @@ async fn a_source_waits_for_the_station_of_its_records() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_station_that_acknowledges_before_the_sync_keeps_its_messages_through_a_kill() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let station = "kind: station\nname: quick\nsubjects: [\"quick.>\"]\npersist_mode: async\n";
+    apply(&server, station);
+    let info = request(&server, "$JS.API.STREAM.INFO.quick", &json!({})).await;
+    assert_eq!(info["config"]["persist_mode"], "async", "{info}");
+    for number in 1..=200 {
+        let stored = request(&server, "quick.1", &json!(number)).await;
+        assert_eq!(stored["seq"], number, "{stored}");
+    }
+    server.kill();
+    let server = Server::start(folder.path());
+    let info = request(&server, "$JS.API.STREAM.INFO.quick", &json!({})).await;
+    assert_eq!(info["state"]["messages"], 200, "{info}");
+
+    // It cannot be had in memory, nor changed.
+    let output = server.apply("stations.yaml", &format!("{station}storage: memory\n"));
+    assert!(!output.status.success());
+    assert!(
+        text(&output).contains("needs `storage: file`"),
+        "{}",
+        text(&output)
+    );
+    let output = server.apply("stations.yaml", &station.replace("async", "default"));
+    assert!(!output.status.success());
+    assert!(
+        text(&output).contains("can not change persist mode"),
+        "{}",
+        text(&output)
+    );
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use millstream_cluster::{Command, Node, Outcome};
 use millstream_consensus::{Entry, Group, Options, Proposal, StateMachine};
-use millstream_journal::{Fault, MemoryStorage, Position};
+use millstream_journal::{Durability, Fault, MemoryStorage, Position};
 use millstream_streams::{
     Ack, AckKind, Acks, Command as StreamCommand, ConsumerConfig, Publish, Purge, RecordsBuilder,
     RetentionPolicy, StreamConfig, record_at,
@@ -283,7 +283,7 @@ async fn propose(group: &Group<Node>, head: Bytes, body: Bytes) -> Result<Outcom
         count: 0,
         head,
         body,
-        durable: true,
+        durability: Durability::Synced,
         important: false,
     };
     group.propose(proposal).await.map_err(drop)

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_journal::{
-    AppendError, Checkpoint, CheckpointError, Committed, DamageListener, Frame, Journal, LOCAL,
-    PageSource, Position, ReadError, Storage, read_checkpoint,
+    AppendError, Checkpoint, CheckpointError, Committed, DamageListener, Durability, Frame,
+    Journal, LOCAL, PageSource, Position, ReadError, Storage, read_checkpoint,
 };
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -57,8 +57,8 @@ pub struct Proposal {
     pub head: Bytes,
     /// The rest.
     pub body: Bytes,
-    /// `false` for what lives in memory only: applied in its turn, not written.
-    pub durable: bool,
+    /// What must have happened before it is applied.
+    pub durability: Durability,
     /// Written twice, so that damage does not lose it: what changes rarely and much depends on.
     pub important: bool,
 }
@@ -251,7 +251,7 @@ impl<S: StateMachine> Group<S> {
             count: proposal.count,
             head: proposal.head,
             body: proposal.body,
-            durable: proposal.durable,
+            durability: proposal.durability,
             important: proposal.important,
             ticket: Ticket::Entry(done),
         };
@@ -347,7 +347,7 @@ impl<S: StateMachine> Group<S> {
             count: 0,
             head: Bytes::new(),
             body: Bytes::new(),
-            durable: false,
+            durability: Durability::Memory,
             important: false,
             ticket: Ticket::Local(Box::new(move |_| {
                 // Sent once to one who waits.

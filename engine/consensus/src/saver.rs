@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_journal::{
-    AppendError, Checkpoint, Frame, Journal, LOCAL, PageReader, PageSource, Position, ReadError,
-    Storage, write_checkpoint,
+    AppendError, Checkpoint, Durability, Frame, Journal, LOCAL, PageReader, PageSource, Position,
+    ReadError, Storage, write_checkpoint,
 };
 use tracing::{debug, error, warn};
 
@@ -215,6 +215,13 @@ impl<S: StateMachine> Saver<S> {
             snapshot.finish(false);
             return;
         }
+        // Its pages were synced, and all that was written before with them. Without any, it may cover entries that are only
+        // written: those are the next one's.
+        if self.journal.status().last_index < index {
+            debug!(target: "nats", "checkpoint is put off: what it covers is not synced yet");
+            snapshot.finish(false);
+            return;
+        }
         let checkpoint = Checkpoint {
             position,
             index,
@@ -282,7 +289,7 @@ impl<S: StateMachine> Saver<S> {
             count,
             head: Bytes::new(),
             body: page.bytes,
-            durable: true,
+            durability: Durability::Synced,
             important,
             ticket: Ticket::Local(Box::new(move |stored| {
                 // Nobody waits any more when another page failed.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_journal::{
-    CheckpointError, DiskStorage, Fault, MemoryStorage, PageSource, Position, ReadError, Storage,
+    CheckpointError, DiskStorage, Durability, Fault, MemoryStorage, PageSource, Position,
+    ReadError, Storage,
 };
 
 use crate::{
@@ -169,7 +170,7 @@ fn proposal(text: &str) -> Proposal {
         count: 1,
         head: Bytes::new(),
         body,
-        durable: true,
+        durability: Durability::Synced,
         important: false,
     }
 }
@@ -304,7 +305,7 @@ async fn memory_only_commands_keep_their_turn_and_are_not_written() {
     let calls = storage.calls();
     group
         .propose(Proposal {
-            durable: false,
+            durability: Durability::Memory,
             ..proposal("two")
         })
         .await

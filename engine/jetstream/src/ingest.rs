@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_cluster::{Command, Outcome, StreamCell};
+use millstream_journal::Durability;
 use millstream_pipeline::{Ended, OnRejection, Plan, Record, Rejection, dead_letter, unforged};
 use millstream_streams::{
-    ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder, StorageType,
+    ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder,
 };
 use millstream_types::{HeaderBlock, HeadersBuilder, Message, Timestamp, check_subject};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::service::Shared;
+use crate::service::{Shared, durability};
 
 /// The stream a station's dead letters go to.
 pub(crate) fn dead_letter_stream(station: &str) -> String {
@@ -118,8 +119,8 @@ pub(crate) struct Staged {
     /// `None` when nothing is to be written.
     pub(crate) command: Option<Command>,
     pub(crate) count: u32,
-    /// Whether anything in it belongs on disk: a memory station's dead letters do.
-    pub(crate) durable: bool,
+    /// The most that anything in it asks for: a memory station's dead letters belong on disk.
+    pub(crate) durability: Durability,
     pub(crate) answers: Vec<Answer>,
 }
 
@@ -293,11 +294,14 @@ impl<'a> Stager<'a> {
     fn finish(self, answers: Vec<Answer>, position: Option<(String, Bytes)>) -> Staged {
         let mut commands = Vec::with_capacity(self.sections.len() + 1);
         let mut total = 0;
-        let durable = position.is_some()
-            || self
-                .sections
-                .iter()
-                .any(|(cell, ..)| cell.lock().config.storage == StorageType::File);
+        let sections = self.sections.iter();
+        let durability = match position {
+            Some(_) => Durability::Synced,
+            None => sections
+                .map(|(cell, ..)| durability(&cell.lock().config))
+                .max()
+                .unwrap_or_default(),
+        };
         for (cell, mut records, _) in self.sections {
             let (records, count) = records.take();
             total += count;
@@ -319,7 +323,7 @@ impl<'a> Stager<'a> {
         Staged {
             command,
             count: total,
-            durable,
+            durability,
             answers,
         }
     }
@@ -490,7 +494,7 @@ impl Shared {
             let _gone = done.send(result);
         };
         match staged.command {
-            Some(command) => self.propose_raw(0, staged.count, staged.durable, &command, finish),
+            Some(command) => self.propose_raw(0, staged.count, staged.durability, &command, finish),
             None => finish(Ok(Outcome::Done)),
         }
     }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use millstream_broker::{Attachment, Broker, Publisher};
 use millstream_cluster::{Command, Hooks, Node, Outcome, StreamCell, StreamChange};
 use millstream_consensus::{Group, Proposal};
-use millstream_streams::{ApiError, StorageType};
+use millstream_journal::Durability;
+use millstream_streams::{ApiError, PersistMode, StorageType, StreamConfig};
 use millstream_types::Message;
 use tokio::runtime::Handle;
 
@@ -195,6 +196,15 @@ impl JetStream {
     }
 }
 
+/// What must have happened to a message of a stream before it is acknowledged.
+pub(crate) fn durability(config: &StreamConfig) -> Durability {
+    match (config.storage, config.persist_mode) {
+        (StorageType::Memory, _) => Durability::Memory,
+        (StorageType::File, PersistMode::Async) => Durability::Written,
+        (StorageType::File, PersistMode::Default) => Durability::Synced,
+    }
+}
+
 fn attach(
     broker: &Broker,
     subject: &str,
@@ -217,15 +227,15 @@ impl Shared {
         command: &Command,
         done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
     ) {
-        let durable = cell.lock().config.storage == StorageType::File;
-        self.propose_raw(cell.id, count, durable, command, done);
+        let durability = durability(&cell.lock().config);
+        self.propose_raw(cell.id, count, durability, command, done);
     }
 
     pub(crate) fn propose_raw(
         &self,
         stream: u32,
         count: u32,
-        durable: bool,
+        durability: Durability,
         command: &Command,
         done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
     ) {
@@ -235,7 +245,7 @@ impl Shared {
             count,
             head,
             body,
-            durable,
+            durability,
             // Changes of streams, consumers and the catalog; not messages.
             important: stream == 0 && count == 0,
         };
@@ -253,7 +263,7 @@ impl Shared {
     ) -> Result<Outcome, ApiError> {
         self.ack_queue.flush(self);
         let (tell, wait) = tokio::sync::oneshot::channel();
-        self.propose_raw(0, 0, true, command, move |outcome| {
+        self.propose_raw(0, 0, Durability::Synced, command, move |outcome| {
             // A requester that went away needs no answer.
             let _gone = tell.send(outcome);
         });

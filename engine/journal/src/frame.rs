@@ -190,7 +190,7 @@ mod tests {
     use super::{
         COPY, FileHeader, file_header, frame_header, is_whole, read_file_header, read_frame_header,
     };
-    use crate::writer::Frame;
+    use crate::writer::{Durability, Frame};
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -213,7 +213,7 @@ mod tests {
             count: 5,
             head: Bytes::from_static(b"he"),
             body: Bytes::from_static(b"ad"),
-            durable: true,
+            durability: Durability::Synced,
             important: false,
             ticket: (),
         };

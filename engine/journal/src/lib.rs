@@ -39,4 +39,4 @@ pub use position::Position;
 pub use recover::Replayed;
 pub use storage::{DiskStorage, Fault, MemoryStorage, Storage, StorageFile};
 pub use verify::{Progress, Report, Tail, Unreadable, VerifyOptions, verify};
-pub use writer::{Committed, Frame};
+pub use writer::{Committed, Durability, Frame};

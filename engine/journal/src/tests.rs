@@ -9,13 +9,13 @@ mod live;
 mod mutations;
 mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 use crate::journal::{Inner, Journal, Options};
 use crate::writer::Writer;
-use crate::{Committed, Frame, MemoryStorage, OpenError, Position, Replayed, Storage};
+use crate::{Committed, Durability, Frame, MemoryStorage, OpenError, Position, Replayed, Storage};
 
 /// Small files, so that histories of a few frames cross many of them.
 const FILE_SIZE: u64 = 768;
@@ -36,7 +36,7 @@ fn frame(head: Vec<u8>, body: Vec<u8>) -> Frame<()> {
         count: 1,
         head,
         body,
-        durable: true,
+        durability: Durability::Synced,
         important: false,
         ticket: (),
     }
@@ -46,6 +46,8 @@ fn frame(head: Vec<u8>, body: Vec<u8>) -> Frame<()> {
 struct Rig {
     inner: Arc<Inner<()>>,
     writer: Writer<()>,
+    /// Frames that were handed on before the others of their batch were synced.
+    early: Arc<Mutex<Vec<Committed<()>>>>,
 }
 
 impl Rig {
@@ -70,6 +72,8 @@ impl Rig {
         options: &Options,
     ) -> Result<(Self, Vec<Replayed>), OpenError> {
         let mut replayed = Vec::new();
+        let early = Arc::<Mutex<Vec<_>>>::default();
+        let sink = Arc::clone(&early);
         let (inner, writer) = Journal::parts(
             options,
             storage,
@@ -78,9 +82,22 @@ impl Rig {
                 replayed.push(frame);
                 Ok(())
             },
-            Box::new(|_| {}),
+            Box::new(move |frames| sink.lock().expect("whole").extend(frames)),
         )?;
-        Ok((Self { inner, writer }, replayed))
+        let rig = Self {
+            inner,
+            writer,
+            early,
+        };
+        Ok((rig, replayed))
+    }
+
+    /// Commits frames and answers all of them.
+    fn commit(&mut self, frames: Vec<Frame<()>>) -> Vec<Committed<()>> {
+        let rest = self.writer.commit(frames);
+        let mut done = std::mem::take(&mut *self.early.lock().expect("whole"));
+        done.extend(rest);
+        done
     }
 
     /// Commits frames with these bodies, which must work; answers where they are.
@@ -89,7 +106,7 @@ impl Rig {
             .iter()
             .map(|body| frame(Vec::new(), body.to_vec()))
             .collect();
-        let done = self.writer.commit(frames);
+        let done = self.commit(frames);
         done.iter()
             .for_each(|frame| assert!(frame.result.is_ok(), "{:?}", frame.result));
         done.iter()

@@ -1,6 +1,7 @@
 //! The journal's one thread: takes everything that waits, writes it in one call, syncs once, and hands all of it on.
 //! There is no timer: while one batch syncs the next one gathers, so a lone publisher waits for one sync and a crowd
-//! shares one.
+//! shares one. Frames that need no sync are handed on once written, and synced with the next that does, or when nothing
+//! else waits.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,6 +9,7 @@ use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tracing::{error, warn};
@@ -21,6 +23,19 @@ use crate::journal::Inner;
 use crate::position::Position;
 use crate::recover::{Active, create_file};
 use crate::seal::{Content, Seal};
+
+/// What must have happened to a frame before it is handed on to whoever acknowledges it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Nothing: it lives in memory only, and is handed on in its turn.
+    Memory,
+    /// The operating system has it: it survives the end of the process, and is synced soon. A power cut costs it and what
+    /// came behind it.
+    Written,
+    /// It is synced.
+    #[default]
+    Synced,
+}
 
 /// What is appended. The body is written as `head` followed by `body`, so that what is large need not be copied to get
 /// something small in front of it.
@@ -37,8 +52,8 @@ pub struct Frame<T> {
     pub head: Bytes,
     /// The rest of the body.
     pub body: Bytes,
-    /// `false` for what lives in memory only: it is handed on in its turn, and not written.
-    pub durable: bool,
+    /// What must have happened before it is handed on.
+    pub durability: Durability,
     /// Written twice, one directly behind the other, so that damage to one of them costs nothing. For what is small, rare
     /// and dear: pages of an index, changes of the catalog. Both have the same index.
     pub important: bool,
@@ -65,11 +80,16 @@ impl<T> Frame<T> {
 
     /// How often it is written.
     fn copies(&self) -> usize {
-        match (self.durable, self.important) {
+        match (self.is_stored(), self.important) {
             (false, _) => 0,
             (true, false) => 1,
             (true, true) => 2,
         }
+    }
+
+    /// Whether it goes to a file.
+    fn is_stored(&self) -> bool {
+        self.durability > Durability::Memory
     }
 
     /// Whether the body is empty.
@@ -111,6 +131,12 @@ impl<T> fmt::Debug for Committed<T> {
     }
 }
 
+/// What was only written is synced after this time at the latest, when nothing that asks for a sync comes before,
+const LONGEST_UNSYNCED: Duration = Duration::from_millis(100);
+/// or after so many bytes,
+const MOST_UNSYNCED: u64 = 8 << 20;
+// or at once when nothing else waits.
+
 /// Whoever is told of batches, on the journal's thread.
 pub(crate) type Sink<T> = Box<dyn FnMut(Vec<Committed<T>>) + Send>;
 
@@ -118,6 +144,10 @@ pub(crate) struct Writer<T> {
     inner: Arc<Inner<T>>,
     active: Active,
     last_index: u64,
+    /// Up to where the active file is synced.
+    synced: u64,
+    /// When the first write after that was.
+    unsynced_since: Option<Instant>,
     sink: Sink<T>,
     headers: Vec<u8>,
     /// Files that want their footer.
@@ -162,6 +192,8 @@ impl<T: Send + 'static> Writer<T> {
     ) -> Self {
         Self {
             inner,
+            synced: active.end,
+            unsynced_since: None,
             active,
             last_index,
             sink,
@@ -175,6 +207,10 @@ impl<T: Send + 'static> Writer<T> {
     pub(crate) fn run(mut self, sealer: &Sender<Seal>) {
         self.pass_on(sealer);
         while let Some((frames, bytes)) = self.wait() {
+            if frames.is_empty() {
+                self.sync_rest();
+                continue;
+            }
             let batch = self.commit(frames);
             (self.sink)(batch);
             // Only now, so that the bound on what waits counts what is being written too.
@@ -202,7 +238,15 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// All that waits, and its bytes; `None` when the journal is closed and nothing does.
+    /// Syncs what was only written; nobody waits for it. A failure is kept for whoever appends next.
+    pub(crate) fn sync_rest(&mut self) {
+        if self.active.end > self.synced {
+            let _kept = self.check().and_then(|()| self.sync());
+        }
+    }
+
+    /// All that waits, and its bytes; nothing when nothing waits and something is not synced yet; `None` when the journal is
+    /// closed and there is neither.
     fn wait(&self) -> Option<(Vec<Frame<T>>, usize)> {
         let mut queue = self
             .inner
@@ -212,6 +256,9 @@ impl<T: Send + 'static> Writer<T> {
         loop {
             if !queue.frames.is_empty() {
                 return Some((std::mem::take(&mut queue.frames), queue.bytes));
+            }
+            if self.active.end > self.synced && self.inner.failed.get().is_none() {
+                return Some((Vec::new(), 0));
             }
             if queue.closed {
                 return None;
@@ -229,7 +276,7 @@ impl<T: Send + 'static> Writer<T> {
         let mut done = Vec::with_capacity(frames.len());
         let mut piece = Vec::with_capacity(frames.len());
         let mut room = self.room();
-        let durable = frames.iter().any(|frame| frame.durable);
+        let durable = frames.iter().any(Frame::is_stored);
         let rotate = durable && self.inner.rotate.swap(false, Ordering::AcqRel);
         if rotate && self.active.end > FILE_HEADER as u64 {
             room = 0;
@@ -274,6 +321,9 @@ impl<T: Send + 'static> Writer<T> {
 
     fn next_file(&mut self, need: u64) -> Result<(), AppendError> {
         self.check()?;
+        if self.active.end > self.synced {
+            self.sync()?;
+        }
         // Room for a first frame's footer and its copy's.
         let footer = 2 * Builder::new().most_growth(0, 0) + Builder::new().most_bytes();
         let least = FILE_HEADER as u64 + need + footer;
@@ -292,6 +342,7 @@ impl<T: Send + 'static> Writer<T> {
                     .unwrap_or_else(PoisonError::into_inner);
                 files.insert(next.id, size);
                 drop(files);
+                self.synced = next.end;
                 let old = std::mem::replace(&mut self.active, next);
                 self.inner
                     .handles
@@ -342,37 +393,85 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// One write and one sync for what fits into the active file.
-    fn write(&mut self, frames: Vec<Frame<T>>, done: &mut Vec<Committed<T>>) {
+    /// One write, and one sync when a frame asks for it, for what fits into the active file. Frames in front of the first
+    /// that asks are handed on before the sync.
+    fn write(&mut self, mut frames: Vec<Frame<T>>, done: &mut Vec<Committed<T>>) {
         if frames.is_empty() {
             return;
         }
-        let batch = self.active.end;
-        let Layout {
-            places,
-            end,
-            chain,
-            index,
-        } = self.lay_out(&frames);
-        let result = if end > batch {
-            self.write_and_sync(&frames, batch)
-        } else {
-            Ok(())
+        let start = self.active.end;
+        let mut layout = self.lay_out(&frames);
+        let mut result = match layout.end > start {
+            true => self.write_frames(&frames, start),
+            false => Ok(()),
         };
-        if result.is_ok() && end > batch {
-            (self.active.end, self.active.chain, self.last_index) = (end, chain, index);
-            self.note(&frames, &places);
-            self.inner.written.fetch_add(end - batch, Ordering::Relaxed);
-            self.inner.syncs.fetch_add(1, Ordering::Relaxed);
-            self.inner.last_index.store(index, Ordering::Relaxed);
+        if result.is_ok() && layout.end > start {
+            (self.active.end, self.active.chain) = (layout.end, layout.chain);
+            self.last_index = layout.index;
+            self.note(&frames, &layout.places);
+            let written = layout.end - start;
+            self.inner.written.fetch_add(written, Ordering::Relaxed);
+            self.unsynced_since.get_or_insert_with(Instant::now);
         }
+        let wants_sync = |frame: &Frame<T>| frame.durability == Durability::Synced;
+        match frames.iter().position(wants_sync) {
+            _ if result.is_err() => {}
+            None if !self.is_sync_due() => {}
+            // What was refused before cannot overtake.
+            Some(first) => {
+                if first > 0 {
+                    let rest = frames.split_off(first);
+                    let places = layout.places.split_off(first);
+                    self.hand_over(frames, layout.places, &Ok(()), done);
+                    (self.sink)(std::mem::take(done));
+                    (frames, layout.places) = (rest, places);
+                }
+                result = self.sync();
+            }
+            None => {
+                self.hand_over(frames, layout.places, &Ok(()), done);
+                // A failure is kept for whoever appends next.
+                let _kept = self.sync();
+                return;
+            }
+        }
+        self.hand_over(frames, layout.places, &result, done);
+    }
+
+    /// Whether what was only written has waited for long enough.
+    fn is_sync_due(&self) -> bool {
+        self.active.end - self.synced >= MOST_UNSYNCED
+            || self
+                .unsynced_since
+                .is_some_and(|since| since.elapsed() >= LONGEST_UNSYNCED)
+    }
+
+    /// Makes all that was written safe.
+    fn sync(&mut self) -> Result<(), AppendError> {
+        self.active.file.sync().map_err(|error| self.fail(error))?;
+        self.synced = self.active.end;
+        self.unsynced_since = None;
+        self.inner.syncs.fetch_add(1, Ordering::Relaxed);
+        self.inner
+            .last_index
+            .store(self.last_index, Ordering::Release);
+        Ok(())
+    }
+
+    /// Adds frames to what was dealt with, and those that are safe enough to what readers find in memory.
+    fn hand_over(
+        &self,
+        frames: Vec<Frame<T>>,
+        places: Vec<(Position, u64)>,
+        result: &Result<(), AppendError>,
+        done: &mut Vec<Committed<T>>,
+    ) {
         let start = done.len();
         let local: Vec<bool> = frames.iter().map(|frame| frame.group == LOCAL).collect();
         for (frame, (position, index)) in frames.into_iter().zip(places) {
-            let result = if frame.durable {
-                result.clone()
-            } else {
-                Ok(())
+            let result = match frame.is_stored() {
+                true => result.clone(),
+                false => Ok(()),
             };
             let body = match &result {
                 Ok(()) => whole(frame.head, frame.body),
@@ -423,14 +522,15 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// Makes the headers of a batch and says where its frames will lie.
+    /// Makes the headers of a batch and says where its frames will lie. What recovery calls a batch begins where the last
+    /// sync ended: behind that anything may be missing after a power cut, and before it nothing.
     fn lay_out(&mut self, frames: &[Frame<T>]) -> Layout {
-        let batch = self.active.end;
-        let (mut end, mut chain, mut index) = (batch, self.active.chain, self.last_index);
+        let batch = self.synced;
+        let (mut end, mut chain, mut index) = (self.active.end, self.active.chain, self.last_index);
         self.headers.clear();
         let mut places = Vec::with_capacity(frames.len());
         for frame in frames {
-            if !frame.durable {
+            if !frame.is_stored() {
                 places.push((
                     Position {
                         file: u32::MAX,
@@ -466,7 +566,7 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    fn write_and_sync(&self, frames: &[Frame<T>], batch: u64) -> Result<(), AppendError> {
+    fn write_frames(&mut self, frames: &[Frame<T>], start: u64) -> Result<(), AppendError> {
         self.check()?;
         let written = frames
             .iter()
@@ -481,25 +581,25 @@ impl<T: Send + 'static> Writer<T> {
                     .map(IoSlice::new),
             );
         }
-        match self.active.file.write_at(&mut slices, batch) {
-            Ok(()) => {}
+        match self.active.file.write_at(&mut slices, start) {
+            Ok(()) => Ok(()),
             Err(error) if is_full(&error) => {
-                self.cut_back(batch).map_err(|error| self.fail(error))?;
-                return Err(AppendError::Full(Arc::new(error)));
+                self.cut_back(start)?;
+                Err(AppendError::Full(Arc::new(error)))
             }
-            Err(error) => return Err(self.fail(error)),
+            Err(error) => Err(self.fail(error)),
         }
-        self.active.file.sync().map_err(|error| self.fail(error))
     }
 
     /// Takes back what a write left behind before the space ran out. Its frames are refused, so they must not be there
     /// after a crash either.
-    fn cut_back(&self, end: u64) -> io::Result<()> {
-        self.active.file.set_len(end)?;
+    fn cut_back(&mut self, end: u64) -> Result<(), AppendError> {
+        let cut = self.active.file.set_len(end);
+        cut.map_err(|error| self.fail(error))?;
         if let Err(error) = self.active.file.reserve(self.active.size) {
             warn!(target: "nats", "journal file {} cannot reserve its space again: {error}", self.active.id);
         }
-        self.active.file.sync()
+        self.sync()
     }
 }
 

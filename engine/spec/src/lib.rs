@@ -25,8 +25,8 @@ pub use kind::Kind;
 pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
     AddedColumn, Compatibility, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec, Discard,
-    FunctionLimits, FunctionSpec, OnRejection, Policy, RetentionSpec, SchemaFormat, SchemaSpec,
-    SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage,
-    ValueType,
+    FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec, SchemaFormat,
+    SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec,
+    Storage, ValueType,
 };
 pub use variables::variable_names;

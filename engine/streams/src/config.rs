@@ -54,6 +54,17 @@ pub enum StorageType {
     Memory,
 }
 
+/// When a message is acknowledged (ADR-56).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PersistMode {
+    /// When it is safe: synced to disk.
+    #[default]
+    Default,
+    /// When it is written, before the sync: the newest messages may be lost when the power fails.
+    Async,
+}
+
 /// Limits that consumers of a stream inherit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsumerLimits {
@@ -113,6 +124,13 @@ pub struct StreamConfig {
     /// Where messages are kept.
     #[serde(default)]
     pub storage: StorageType,
+    /// When a message is acknowledged.
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "is_default"
+    )]
+    pub persist_mode: PersistMode,
     /// Copies kept; 1 in this release.
     #[serde(default = "one")]
     pub num_replicas: usize,
@@ -190,8 +208,6 @@ pub struct Unsupported {
     allow_batched: serde_json::Value,
     #[serde(default, skip_serializing_if = "is_absent")]
     allow_msg_schedules: serde_json::Value,
-    #[serde(default, skip_serializing_if = "is_absent")]
-    persist_mode: serde_json::Value,
 }
 
 /// Whether a value says nothing: missing, `null`, `false`, `0`, empty, or the word `default`.
@@ -220,7 +236,6 @@ impl Unsupported {
             ("allow_atomic", &self.allow_atomic),
             ("allow_batched", &self.allow_batched),
             ("allow_msg_schedules", &self.allow_msg_schedules),
-            ("persist_mode", &self.persist_mode),
         ];
         fields
             .into_iter()
@@ -244,6 +259,7 @@ impl Default for StreamConfig {
             max_msg_size: -1,
             discard: DiscardPolicy::Old,
             storage: StorageType::File,
+            persist_mode: PersistMode::Default,
             num_replicas: 1,
             no_ack: false,
             duplicate_window: Duration::ZERO,
@@ -386,6 +402,9 @@ impl StreamConfig {
         if self.discard_new_per_subject && self.max_msgs_per_subject < 1 {
             return bad("discard new per subject requires max msgs per subject > 0");
         }
+        if self.persist_mode == PersistMode::Async && self.storage != StorageType::File {
+            return bad("async persist mode is only supported on file storage");
+        }
         if self.deny_purge && self.allow_rollup_hdrs {
             return bad("roll-ups require the purge permission");
         }
@@ -416,6 +435,9 @@ impl StreamConfig {
         }
         if new.storage != self.storage {
             return bad("stream configuration update can not change storage type");
+        }
+        if new.persist_mode != self.persist_mode {
+            return bad("stream configuration update can not change persist mode");
         }
         if new.max_consumers != self.max_consumers {
             return bad("stream configuration update can not change MaxConsumers");

@@ -44,7 +44,8 @@ pub use checkpoint::StreamSnapshot;
 pub use codec::CheckpointError;
 pub use command::{Ack, AckKind, Acks, Command, CommandError, Publish, Purge};
 pub use config::{
-    ConsumerLimits, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, Unsupported,
+    ConsumerLimits, DiscardPolicy, PersistMode, RetentionPolicy, StorageType, StreamConfig,
+    Unsupported,
 };
 pub use consumer::Consumer;
 pub use consumer_config::{AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy};

@@ -19,7 +19,7 @@ fn filled() -> (MemoryStorage, Vec<Position>) {
         .collect();
     frames[1].important = true;
     frames[1].group = LOCAL;
-    let done = rig.writer.commit(frames);
+    let done = rig.commit(frames);
     let mut places: Vec<Position> = done.iter().map(|done| done.position).collect();
     let indexes: Vec<u64> = done.iter().map(|done: &Committed<()>| done.index).collect();
     assert_eq!(indexes, [1, 2, 3]);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::mutations::Mutation;
 use super::{Chance, Rig, frame, options};
 use crate::{
-    AppendError, Checkpoint, CheckpointError, Fault, MemoryStorage, Position, Storage,
+    AppendError, Checkpoint, CheckpointError, Durability, Fault, MemoryStorage, Position, Storage,
     read_checkpoint, write_checkpoint,
 };
 
@@ -16,6 +16,8 @@ const SEEDS: u64 = 500;
 #[derive(Debug, Default)]
 struct Model {
     log: Vec<(Position, Bytes)>,
+    /// Up to which index they are synced; those behind were handed on once written.
+    safe: u64,
     /// Bodies whose fate is unknown, in order.
     unknown: Vec<Bytes>,
     /// Files that were removed have a lower number.
@@ -37,20 +39,33 @@ fn live(
             .map(|_| {
                 let large = if chance.one_in(20) { 700 } else { 60 };
                 let mut frame = frame(chance.bytes(20), chance.bytes(large));
-                frame.durable = !chance.one_in(10);
+                frame.durability = match chance.below(10) {
+                    0 => Durability::Memory,
+                    1..=3 => Durability::Written,
+                    _ => Durability::Synced,
+                };
                 frame.important = chance.one_in(8);
                 frame
             })
             .collect();
-        let bodies: Vec<Bytes> = frames
+        let bodies: Vec<_> = frames
             .iter()
-            .map(|frame| Bytes::from([&frame.head[..], &frame.body[..]].concat()))
+            .map(|frame| {
+                let body = Bytes::from([&frame.head[..], &frame.body[..]].concat());
+                (body, frame.durability)
+            })
             .collect();
-        for (body, done) in bodies.into_iter().zip(rig.writer.commit(frames)) {
+        let done = rig.commit(frames);
+        model.safe = rig.journal().status().last_index;
+        for ((body, durability), done) in bodies.into_iter().zip(done) {
             match done.result {
                 Ok(()) if done.index == 0 => {}
                 Ok(()) => {
                     model.log.push((done.position, body.clone()));
+                    let safe = rig.journal().status().last_index;
+                    if durability == Durability::Synced && safe < done.index {
+                        return Err(format!("frame {} was handed on unsynced", done.index));
+                    }
                     if done.body != body || done.index != model.log.len() as u64 {
                         return Err(format!("frame {} was handed on as another one", done.index));
                     }
@@ -65,6 +80,10 @@ fn live(
         if chance.one_in(2) {
             rig.writer.seal();
         }
+        if chance.one_in(3) {
+            rig.writer.sync_rest();
+            model.safe = rig.journal().status().last_index;
+        }
         if chance.one_in(3) && !checkpoint(rig, storage, model, chance) {
             return Ok(());
         }
@@ -74,11 +93,11 @@ fn live(
 
 /// Writes a checkpoint and sometimes removes what the one before it does not need; `false` when the storage failed.
 fn checkpoint(rig: &Rig, storage: &dyn Storage, model: &mut Model, chance: &mut Chance) -> bool {
-    let Some(position) = model.log.last().map(|(position, _)| *position) else {
+    let index = model.safe.min(model.log.len() as u64);
+    let Some((position, _)) = model.log[..index as usize].last().cloned() else {
         return true;
     };
     let before = read_checkpoint(storage).ok().flatten();
-    let index = model.log.len() as u64;
     let bytes = index.to_le_bytes().to_vec();
     if write_checkpoint(
         storage,
@@ -184,9 +203,15 @@ impl Model {
             ));
         }
         let end = from + replayed.len() as u64;
-        if end < known {
-            return Err(format!("{known} were acknowledged and {end} are there"));
+        if end < self.safe {
+            return Err(format!("{} were synced and {end} are there", self.safe));
         }
+        // What was only written may be missing, from some frame on.
+        if end < known {
+            self.log.truncate(end as usize);
+            self.unknown.clear();
+        }
+        let known = self.log.len() as u64;
         if end - known > self.unknown.len() as u64 {
             return Err(format!(
                 "{end} are there, tried were {}",
@@ -211,6 +236,8 @@ impl Model {
                 self.log.push((frame.position, frame.body.clone()));
             }
         }
+        // The start syncs what it finds.
+        self.safe = end;
         Ok(())
     }
 
@@ -290,7 +317,9 @@ fn a_power_cut_at_every_call_of_one_history() {
                 .iter()
                 .map(|body| frame(Vec::new(), body.clone()))
                 .collect();
-            for (body, done) in bodies.into_iter().zip(rig.writer.commit(frames)) {
+            let all = rig.commit(frames);
+            model.safe = rig.journal().status().last_index;
+            for (body, done) in bodies.into_iter().zip(all) {
                 match done.result {
                     Ok(()) => model.log.push((done.position, body.into())),
                     Err(_) => model.unknown.push(body.into()),
@@ -303,6 +332,7 @@ fn a_power_cut_at_every_call_of_one_history() {
             let mut model = Model {
                 log: model.log.clone(),
                 unknown: model.unknown.clone(),
+                safe: model.safe,
                 oldest: 0,
             };
             let checked = reopen(&mut after, &mut model, &mut Chance(1), Mutation::None);

@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use bytes::Bytes;
 
 use super::{Rig, frame, options};
-use crate::{AppendError, Fault, Journal, MemoryStorage, Options, Position, ReadError};
+use crate::{AppendError, Durability, Fault, Journal, MemoryStorage, Options, Position, ReadError};
 
 fn filled(files: u32) -> (MemoryStorage, Rig, Vec<Position>) {
     let storage = MemoryStorage::new();
@@ -58,7 +58,7 @@ fn without_a_descriptor_the_next_file_waits() {
         rig.put(&[&[1; 10]]);
         rig.journal().rotate();
         storage.fail_at(storage.calls() + 1, fault);
-        let refused = rig.writer.commit(vec![frame(Vec::new(), vec![1; 10])]);
+        let refused = rig.commit(vec![frame(Vec::new(), vec![1; 10])]);
         assert!(
             matches!(refused[0].result, Err(AppendError::Full(_))),
             "{refused:?}"
@@ -104,7 +104,7 @@ fn the_last_batch_torn_at_every_byte_leaves_the_others() {
         .map(|number| frame(Vec::new(), vec![number; 30]))
         .collect();
     last[1].important = true;
-    let refused = rig.writer.commit(last);
+    let refused = rig.commit(last);
     assert!(refused.iter().all(|frame| frame.result.is_err()));
     for bytes in 0..=4 * 86 {
         for first in [false, true] {
@@ -128,11 +128,11 @@ fn a_failed_sync_is_not_tried_again() {
     let (storage, mut rig, _) = filled(1);
     storage.fail_at(storage.calls() + 2, Fault::Error);
     for _ in 0..3 {
-        let failed = rig.writer.commit(vec![frame(Vec::new(), vec![1; 10])]);
+        let failed = rig.commit(vec![frame(Vec::new(), vec![1; 10])]);
         assert!(matches!(failed[0].result, Err(AppendError::Failed(_))));
     }
     let calls = storage.calls();
-    rig.writer.commit(vec![frame(Vec::new(), vec![1; 10])]);
+    rig.commit(vec![frame(Vec::new(), vec![1; 10])]);
     rig.seal();
     assert_eq!(
         storage.calls(),
@@ -163,7 +163,7 @@ fn a_slow_sync_delays_acknowledgements_and_keeps_their_order() {
             count: frame.count,
             head: Bytes::new(),
             body: frame.body,
-            durable: true,
+            durability: Durability::Synced,
             important: false,
             ticket,
         };

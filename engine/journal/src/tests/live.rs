@@ -6,7 +6,9 @@ use std::sync::{Arc, mpsc::SyncSender};
 use bytes::Bytes;
 
 use super::{FILE_SIZE, options};
-use crate::{AppendError, Committed, Fault, Frame, Journal, MemoryStorage, Options, Position};
+use crate::{
+    AppendError, Committed, Durability, Fault, Frame, Journal, MemoryStorage, Options, Position,
+};
 
 type Told = Receiver<Vec<Committed<u64>>>;
 
@@ -33,7 +35,7 @@ fn frame(ticket: u64, body: &'static [u8]) -> Frame<u64> {
         count: 1,
         head,
         body,
-        durable: true,
+        durability: Durability::Synced,
         important: false,
         ticket,
     }
@@ -60,7 +62,8 @@ fn completions_come_in_the_order_of_appends() {
     for ticket in 0..500 {
         journal
             .append(Frame {
-                durable: ticket % 3 != 0,
+                durability: [Durability::Memory, Durability::Written, Durability::Synced]
+                    [ticket as usize % 3],
                 ..frame(ticket, b"body")
             })
             .expect("queued");
@@ -83,7 +86,7 @@ fn what_is_not_durable_is_not_written() {
     journal.rotate();
     journal
         .append(Frame {
-            durable: false,
+            durability: Durability::Memory,
             ..frame(1, b"body")
         })
         .expect("queued");

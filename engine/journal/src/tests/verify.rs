@@ -135,7 +135,7 @@ fn headers_and_footers_are_less_than_half_a_percent() {
     for number in 0..300 {
         let mut frame = frame(Vec::new(), vec![7; batch]);
         (frame.stream, frame.count) = (number % 10, 16);
-        assert!(rig.writer.commit(vec![frame])[0].result.is_ok());
+        assert!(rig.commit(vec![frame])[0].result.is_ok());
     }
     rig.seal();
     let files = rig.journal().files();

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use millstream_cluster::{Command, Node};
-use millstream_spec::{DeadLettersSpec, DedupBy, DedupSpec, Discard, Policy, StationSpec, Storage};
+use millstream_spec::{
+    self as spec, DeadLettersSpec, DedupBy, DedupSpec, Discard, Policy, StationSpec, Storage,
+};
 use millstream_streams::{
-    ApiError, Command as StreamCommand, DEDUP, DEDUP_HEADERS, DiscardPolicy, RetentionPolicy,
-    StorageType, StreamConfig,
+    ApiError, Command as StreamCommand, DEDUP, DEDUP_HEADERS, DiscardPolicy, PersistMode,
+    RetentionPolicy, StorageType, StreamConfig,
 };
 use millstream_types::Timestamp;
 
@@ -36,6 +38,10 @@ pub(super) fn station(spec: &StationSpec) -> Result<StreamConfig, ApiError> {
         storage: match spec.storage {
             Storage::File => StorageType::File,
             Storage::Memory => StorageType::Memory,
+        },
+        persist_mode: match spec.persist_mode {
+            spec::PersistMode::Default => PersistMode::Default,
+            spec::PersistMode::Async => PersistMode::Async,
         },
         discard: match retention.discard {
             Discard::Old => DiscardPolicy::Old,

@@ -10,8 +10,9 @@ use millstream_types::nearest;
 
 use super::{
     AddedColumn, Compatibility, DeadLettersSpec, DedupBy, DedupSpec, Discard, FunctionLimits,
-    FunctionSpec, OnRejection, Policy, RetentionSpec, SchemaFormat, SchemaSpec, SchemaText,
-    SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
+    FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec, SchemaFormat, SchemaSpec,
+    SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage,
+    ValueType,
 };
 
 /// Longest station name: its dead letters' stream name must still fit into 255 bytes.
@@ -227,6 +228,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         "subjects",
         "replicas",
         "storage",
+        "persist_mode",
         "retention",
         "dedup",
         "schema",
@@ -264,6 +266,18 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         &[("file", Storage::File), ("memory", Storage::Memory)],
         &[],
     );
+    let persist_mode = fields.choice(
+        "persist_mode",
+        &[
+            ("default", PersistMode::Default),
+            ("async", PersistMode::Async),
+        ],
+        &[],
+    );
+    if persist_mode == Some(PersistMode::Async) && storage == Some(Storage::Memory) {
+        let message = "`persist_mode: async` needs `storage: file`: memory is never synced";
+        context.problem(fields.place_of("persist_mode"), message);
+    }
     let words = [
         ("reject", OnRejection::Reject),
         ("dead_letter", OnRejection::DeadLetter),
@@ -283,6 +297,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         subjects: subjects?,
         replicas: 1,
         storage: storage.unwrap_or_default(),
+        persist_mode: persist_mode.unwrap_or_default(),
         retention,
         dedup: dedup(&fields),
         schema,

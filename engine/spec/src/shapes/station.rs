@@ -18,6 +18,9 @@ pub struct StationSpec {
     pub replicas: u32,
     /// Where messages are kept.
     pub storage: Storage,
+    /// When a message is acknowledged.
+    #[serde(default, skip_serializing_if = "is_synced")]
+    pub persist_mode: PersistMode,
     /// How long and how much is kept.
     pub retention: RetentionSpec,
     /// When a message counts as one that was stored already.
@@ -45,6 +48,21 @@ pub enum Storage {
     File,
     /// In memory: gone after a restart.
     Memory,
+}
+
+/// When a message is acknowledged. The names are JetStream's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersistMode {
+    /// When it is safe: synced to disk.
+    #[default]
+    Default,
+    /// When it is written, before the sync: the newest messages may be lost when the power fails.
+    Async,
+}
+
+fn is_synced(mode: &PersistMode) -> bool {
+    *mode == PersistMode::Default
 }
 
 fn is_default(dedup: &DedupSpec) -> bool {

@@ -279,6 +279,11 @@ fn stream_rules() {
             "off and empty",
             json!({"allow_msg_ttl": false, "sources": [], "republish": null, "persist_mode": "default"}),
         ),
+        ("async", json!({"persist_mode": "async"})),
+        (
+            "async memory",
+            json!({"persist_mode": "async", "storage": "memory"}),
+        ),
         (
             "republish",
             json!({"republish": {"src": ">", "dest": "x.>"}}),
@@ -305,6 +310,8 @@ fn stream_rules() {
         mirror: 500 10052 `mirror` is not supported yet; leave it out
         sources: 500 10052 `sources` is not supported yet; leave it out
         off and empty: fine
+        async: fine
+        async memory: 500 10052 async persist mode is only supported on file storage
         republish: 500 10052 `republish` is not supported yet; leave it out"#]].assert_eq(&refusals(cases, judge));
 }
 
