@@ -261,23 +261,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
     {
         context.later(fields.place_of("replicas"), "`replicas` above 1");
     }
-    let storage = fields.choice(
-        "storage",
-        &[("file", Storage::File), ("memory", Storage::Memory)],
-        &[],
-    );
-    let persist_mode = fields.choice(
-        "persist_mode",
-        &[
-            ("default", PersistMode::Default),
-            ("async", PersistMode::Async),
-        ],
-        &[],
-    );
-    if persist_mode == Some(PersistMode::Async) && storage == Some(Storage::Memory) {
-        let message = "`persist_mode: async` needs `storage: file`: memory is never synced";
-        context.problem(fields.place_of("persist_mode"), message);
-    }
+    let (storage, persist_mode) = storage(&fields);
     let words = [
         ("reject", OnRejection::Reject),
         ("dead_letter", OnRejection::DeadLetter),
@@ -296,8 +280,8 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         name: name?,
         subjects: subjects?,
         replicas: 1,
-        storage: storage.unwrap_or_default(),
-        persist_mode: persist_mode.unwrap_or_default(),
+        storage,
+        persist_mode,
         retention,
         dedup: dedup(&fields),
         schema,
@@ -305,6 +289,33 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         stages,
         dead_letters: dead_letters(&fields),
     })
+}
+
+/// Where a station keeps its messages, and when it acknowledges them.
+fn storage(fields: &Fields<'_, '_>) -> (Storage, PersistMode) {
+    let storage = fields.choice(
+        "storage",
+        &[("file", Storage::File), ("memory", Storage::Memory)],
+        &[],
+    );
+    let persist_mode = fields.choice(
+        "persist_mode",
+        &[
+            ("default", PersistMode::Default),
+            ("async", PersistMode::Async),
+        ],
+        &[],
+    );
+    if persist_mode == Some(PersistMode::Async) && storage == Some(Storage::Memory) {
+        let message = "`persist_mode: async` needs `storage: file`: memory is never synced";
+        fields
+            .context()
+            .problem(fields.place_of("persist_mode"), message);
+    }
+    (
+        storage.unwrap_or_default(),
+        persist_mode.unwrap_or_default(),
+    )
 }
 
 fn subjects(fields: &Fields<'_, '_>) -> Option<Vec<String>> {
