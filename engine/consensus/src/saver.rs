@@ -158,12 +158,23 @@ impl<S: StateMachine> Saver<S> {
     }
 
     fn is_mostly_dead(&self, file: u32, live: Option<&u64>) -> bool {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "sizes of files are far below 2^52"
-        )]
-        let part = live.copied().unwrap_or(0) as f64 / self.file_size as f64;
-        part < MOSTLY_DEAD && !self.stuck.contains(&file)
+        self.live_part(live.copied().unwrap_or(0)) < MOSTLY_DEAD && !self.stuck.contains(&file)
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "sizes of files are far below 2^52"
+    )]
+    fn live_part(&self, live: u64) -> f64 {
+        live as f64 / self.file_size as f64
+    }
+
+    /// What emptying a file brings for what it costs, as log-structured file systems reckon it (Rosenblum and Ousterhout 1992):
+    /// the space that comes free, and the age of what is in it, against what is read and written. Without the age, records that
+    /// moved into short-lived company would move on for ever, and older files with a little more in them never had a turn.
+    fn worth_emptying(&self, (file, newest): (u32, u32), live: u64) -> f64 {
+        let part = self.live_part(live).min(1.0);
+        f64::from(newest.saturating_sub(file)) * (1.0 - part) / (1.0 + part)
     }
 
     fn handle(&mut self, save: Save) {
@@ -341,9 +352,14 @@ impl<S: StateMachine> Saver<S> {
                 None => *self.dead.entry(id).or_default() += 1,
             }
         }
-        // The one with the least to be moved comes first, and they are taken from the end.
-        self.leaving
-            .sort_by_key(|id| std::cmp::Reverse(live.get(id).copied()));
+        // They are taken from the end.
+        let mut leaving = std::mem::take(&mut self.leaving);
+        leaving.sort_by(|one, other| {
+            let live = |id: &u32| live.get(id).copied().unwrap_or(0);
+            let worth = |id: &u32| self.worth_emptying((*id, begins), live(id));
+            worth(one).total_cmp(&worth(other))
+        });
+        self.leaving = leaving;
         if !doomed.is_empty() {
             debug!(target: "nats", "{} dead journal files still hold index pages, which move", doomed.len());
         }

@@ -203,22 +203,14 @@ async fn replay_equals_live_with_and_without_checkpoint() {
 async fn files_go_when_nothing_in_them_is_live() {
     let storage = MemoryStorage::new();
     let (group, _) = open(&storage);
-    let logs = || {
-        storage
-            .list()
-            .expect("listed")
-            .into_iter()
-            .filter(|name| name.ends_with(".log"))
-            .count()
-    };
     for number in 0..100 {
         group
             .propose(proposal(&format!("item {number}")))
             .await
             .expect("committed");
     }
-    let full = logs();
-    assert!(full > 4, "{full}");
+    let full = logs(&storage);
+    assert!(full.len() > 4, "{full:?}");
     group.propose(proposal("forget")).await.expect("committed");
     for number in 0..60 {
         group
@@ -226,10 +218,21 @@ async fn files_go_when_nothing_in_them_is_live() {
             .await
             .expect("committed");
     }
-    group.checkpoint_now();
-    assert!(logs() < full + 4, "{} files", logs());
+    // A file goes when several checkpoints found it dead and pages in it have moved; how many there were is a matter of timing.
+    for round in 0.. {
+        assert!(round < 100, "{full:?} became {:?}", logs(&storage));
+        group.checkpoint_now();
+        if logs(&storage).iter().all(|name| !full.contains(name)) {
+            break;
+        }
+    }
     let (_, after) = open(&storage.restart(|_, _, _| false));
     assert_eq!(after.items().len(), 60);
+}
+
+fn logs(storage: &MemoryStorage) -> Vec<String> {
+    let all = storage.list().expect("listed").into_iter();
+    all.filter(|name| name.ends_with(".log")).collect()
 }
 
 /// A few items among many that went keep no files: they move to the end of the log.
@@ -250,25 +253,18 @@ async fn a_mostly_dead_file_is_emptied_and_goes() {
     let expected: Vec<String> = (0..40)
         .map(|number| format!("item {}", number * 10))
         .collect();
-    let files = || group.status().files;
-    let full = files();
-    // Emptying goes on beside; each checkpoint removes what is empty by then.
+    let full = logs(&storage);
+    // Emptying goes on beside; each checkpoint removes what is empty by then. What moved may lie beside what goes soon, and
+    // move again: the older files have their turn all the same.
     for round in 0.. {
-        assert!(round < 10_000, "{} of {full} files", files());
+        assert!(round < 10_000, "{full:?} became {:?}", logs(&storage));
         group
             .propose(proposal(&"filler ".repeat(150)))
             .await
             .expect("committed");
         list.0.lock().expect("unpoisoned").pop();
         group.checkpoint_now();
-        if list
-            .0
-            .lock()
-            .expect("unpoisoned")
-            .iter()
-            .all(|(file, _)| *file > 5)
-            && files() < full
-        {
+        if logs(&storage).iter().all(|name| !full.contains(name)) {
             break;
         }
         tokio::task::yield_now().await;
