@@ -17,3 +17,4 @@ mod pullers;
 mod python;
 mod serve;
 mod stations;
+mod timed;

@@ -4,6 +4,7 @@
 //! What lives here: the command that is proposed and applied, the catalog, the registry of streams, checkpoints of all of it.
 //! What may not come in: sockets, clocks, random numbers, configuration, compiled plans. `apply` sees the log and nothing else.
 
+mod alarms;
 mod catalog;
 mod command;
 mod node;

@@ -10,12 +10,13 @@ use millstream_consensus::{
 };
 use millstream_journal::{PageSource, Position, ReadError};
 use millstream_streams::{
-    ApiError, Command as StreamCommand, PageCache, Pages, Publish, RecordOutcome, StorageType,
+    ApiError, Command as StreamCommand, Due, PageCache, Pages, Publish, RecordOutcome, StorageType,
     Stream,
 };
-use millstream_types::filters_overlap;
+use millstream_types::{Timestamp, filters_overlap};
 use tracing::error;
 
+use crate::alarms::Alarms;
 use crate::catalog::Catalog;
 use crate::command::Command;
 use crate::registry::{Registry, StreamCell};
@@ -76,6 +77,7 @@ pub struct Node {
     /// Where the newest checkpoint has what did not change since.
     kept: Arc<Mutex<Kept>>,
     catalog_changed: Arc<AtomicBool>,
+    alarms: Alarms,
 }
 
 impl Default for Node {
@@ -103,6 +105,7 @@ impl Node {
             index_cache: bytes,
             kept: Arc::default(),
             catalog_changed: Arc::default(),
+            alarms: Alarms::default(),
         }
     }
 
@@ -145,6 +148,38 @@ impl Node {
             .cloned()
     }
 
+    /// The next stream in which something is due at `now`. Whoever gets it deals with it and says [`Node::dealt_with`];
+    /// nobody else gets it until then.
+    #[must_use]
+    pub fn next_due(&self, now: Timestamp) -> Option<Arc<StreamCell>> {
+        while let Some((stream, due)) = self.alarms.next(now) {
+            let cell = self.registry().by_id(stream);
+            if let Some(cell) = cell.filter(|cell| cell.alarm.ring(due)) {
+                return Some(cell);
+            }
+        }
+        None
+    }
+
+    /// What was due in a stream was dealt with. It comes up again when something else is due, but not before `pause`.
+    pub fn dealt_with(&self, cell: &StreamCell, pause: Option<Timestamp>) {
+        cell.alarm.quiet();
+        let due = cell.lock().next_due();
+        let due = due.map(|due| due.max(pause.unwrap_or(due)));
+        self.alarms.set(cell.id, &cell.alarm, due);
+    }
+
+    /// When something is due first.
+    #[must_use]
+    pub fn first_due(&self) -> Option<Timestamp> {
+        self.alarms.first()
+    }
+
+    /// Completes when something is due earlier than it was until now.
+    pub async fn due_earlier(&self) {
+        self.alarms.earlier().await;
+    }
+
     /// What is declared.
     pub fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner)
@@ -159,6 +194,7 @@ impl Node {
             Command::Stream(StreamCommand::Publish(publish)) => {
                 self.publish(position, body, &publish)
             }
+            Command::Stream(StreamCommand::Due(due)) => self.come_due(position, body, &due),
             Command::Stream(command) => self.stream_command(command, false),
             Command::Catalog(command) => {
                 let result = self
@@ -266,22 +302,35 @@ impl Node {
         };
         let mut outcomes = Vec::with_capacity(publish.count as usize);
         let mut stream = cell.lock();
-        let memory = stream.config.storage == StorageType::Memory;
-        let at = if memory {
-            cell.keep_frame(body)
-        } else {
-            position
-        };
-        // Records are slices of the entry's body, so the distance between the two is where readers find them.
-        let offset = publish.records.as_ptr() as usize - body.as_ptr() as usize;
-        let offset = u32::try_from(offset).expect("invariant: bodies are below 4 GiB");
+        let (at, offset) = place(&cell, &stream, position, body, &publish.records);
         stream.publish(at, offset, publish, &mut outcomes);
-        if memory {
+        if stream.config.storage == StorageType::Memory {
+            cell.free_frames(&stream);
+        }
+        let due = stream.next_due();
+        drop(stream);
+        self.alarms.set(cell.id, &cell.alarm, due);
+        self.touch(cell);
+        Outcome::Records(outcomes)
+    }
+
+    /// The alarm is set again by whoever proposed it.
+    fn come_due(&self, position: Position, body: &Bytes, due: &Due) -> Outcome {
+        let Some(cell) = self.registry().by_id(due.stream) else {
+            return Outcome::Refused(ApiError::stream_not_found());
+        };
+        let mut stream = cell.lock();
+        let (at, offset) = match due.count {
+            0 => (position, 0),
+            _ => place(&cell, &stream, position, body, &due.records),
+        };
+        let removed = stream.come_due(due, at, offset);
+        if stream.config.storage == StorageType::Memory {
             cell.free_frames(&stream);
         }
         drop(stream);
         self.touch(cell);
-        Outcome::Records(outcomes)
+        Outcome::Purged(removed)
     }
 
     /// `checked` says that overlaps were ruled out already.
@@ -340,9 +389,13 @@ impl Node {
             return Outcome::Refused(ApiError::stream_subject_overlap());
         }
         drop(streams);
-        if let Err(refused) = cell.lock().update_config(config) {
+        let mut stream = cell.lock();
+        if let Err(refused) = stream.update_config(config) {
             return Outcome::Refused(refused);
         }
+        let due = stream.next_due();
+        drop(stream);
+        self.alarms.set(id, &cell.alarm, due);
         self.hook(|hooks| hooks.stream_changed(StreamChange::Updated(Arc::clone(&cell))));
         self.touch(cell);
         Outcome::Done
@@ -411,6 +464,24 @@ impl Node {
     }
 }
 
+/// Where records of a command lie: its frame, and where in its body they begin.
+fn place(
+    cell: &StreamCell,
+    stream: &Stream,
+    position: Position,
+    body: &Bytes,
+    records: &Bytes,
+) -> (Position, u32) {
+    let at = match stream.config.storage {
+        StorageType::Memory => cell.keep_frame(body),
+        StorageType::File => position,
+    };
+    // Records are slices of the entry's body, so the distance between the two is where readers find them.
+    let offset = records.as_ptr() as usize - body.as_ptr() as usize;
+    let offset = u32::try_from(offset).expect("invariant: bodies are below 4 GiB");
+    (at, offset)
+}
+
 impl StateMachine for Node {
     type Outcome = Outcome;
 
@@ -463,6 +534,10 @@ impl StateMachine for Node {
         });
         if let Some(root) = root {
             let restored = snapshot::restore(root, pages)?;
+            for cell in restored.streams.all() {
+                let due = cell.lock().next_due();
+                self.alarms.set(cell.id, &cell.alarm, due);
+            }
             *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = restored.catalog;
             *self.streams.write().unwrap_or_else(PoisonError::into_inner) = restored.streams;
             *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = restored.kept;

@@ -9,6 +9,8 @@ use millstream_journal::Position;
 use millstream_streams::Stream;
 use tokio::sync::Notify;
 
+use crate::alarms::Alarm;
+
 /// Dead frames that are not worth a look.
 const FEW_FRAMES: u64 = 64;
 
@@ -29,6 +31,8 @@ pub struct StreamCell {
     changed: AtomicBool,
     /// Who polls a consumer that waits, by the number the stream gave it.
     pollers: Mutex<HashMap<u32, Arc<Notify>>>,
+    /// When something is due in it.
+    pub(crate) alarm: Alarm,
 }
 
 /// The frames of a memory stream.
@@ -49,6 +53,7 @@ impl StreamCell {
             waiting: Mutex::default(),
             changed: AtomicBool::new(true),
             pollers: Mutex::default(),
+            alarm: Alarm::default(),
         }
     }
 

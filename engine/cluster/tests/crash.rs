@@ -13,8 +13,8 @@ use millstream_cluster::{Command, Node, Outcome};
 use millstream_consensus::{Entry, Group, Options, Proposal, StateMachine};
 use millstream_journal::{Durability, Fault, MemoryStorage, Position};
 use millstream_streams::{
-    Ack, AckKind, Acks, Command as StreamCommand, ConsumerConfig, Publish, Purge, RecordsBuilder,
-    RetentionPolicy, StreamConfig, record_at,
+    Ack, AckKind, Acks, Command as StreamCommand, ConsumerConfig, Due, Fire, Publish, Purge,
+    RecordsBuilder, RetentionPolicy, StreamConfig, record_at,
 };
 use millstream_types::{HeadersBuilder, Timestamp};
 use rand::rngs::StdRng;
@@ -68,7 +68,12 @@ fn picture(node: &Node, read: impl Fn(Position) -> Bytes) -> String {
     let mut out = String::new();
     for cell in node.streams() {
         let mut stream = cell.lock();
-        out += &format!("{} {:?}\n", cell.name, stream.state());
+        out += &format!(
+            "{} {:?} {:?}\n",
+            cell.name,
+            stream.state(),
+            stream.next_due()
+        );
         for seq in stream.first_seq()..=stream.last_seq() {
             let Some(place) = stream.locate(seq) else {
                 continue;
@@ -96,13 +101,20 @@ fn picture(node: &Node, read: impl Fn(Position) -> Bytes) -> String {
 fn publish(rng: &mut StdRng, stream: u32, time: Timestamp) -> StreamCommand {
     let mut builder = RecordsBuilder::new();
     for _ in 0..rng.random_range(1..5) {
-        let headers = match rng.random_range(0..3) {
-            0 => {
-                let mut headers = HeadersBuilder::default();
-                headers.push("Nats-Msg-Id", &rng.random_range(0..30).to_string());
-                headers.build()
+        let mut headers = HeadersBuilder::default();
+        match rng.random_range(0..9) {
+            0..3 => headers.push("Nats-Msg-Id", &rng.random_range(0..30).to_string()),
+            3 => headers.push("Nats-TTL", &rng.random_range(1..9).to_string()),
+            4 => headers.push("Nats-TTL", "never"),
+            5 => {
+                headers.push("Nats-Schedule", "@every 3s");
+                headers.push("Nats-Schedule-Target", &format!("x{stream}.made"));
             }
-            _ => Default::default(),
+            _ => {}
+        }
+        let headers = match headers.build() {
+            empty if empty.len() <= 12 => Bytes::new(),
+            headers => headers,
         };
         let subject = SUBJECTS[rng.random_range(0..SUBJECTS.len())];
         let payload = vec![rng.random::<u8>(); rng.random_range(0..60)];
@@ -112,6 +124,35 @@ fn publish(rng: &mut StdRng, stream: u32, time: Timestamp) -> StreamCommand {
     StreamCommand::Publish(Publish {
         stream,
         time,
+        count,
+        records,
+    })
+}
+
+/// Markers for all subjects, and schedules fired that may be there or not: applying it decides what becomes of them.
+fn due(rng: &mut StdRng, stream: u32, now: Timestamp) -> StreamCommand {
+    let mut builder = RecordsBuilder::new();
+    let mut fires = Vec::new();
+    for _ in 0..4 {
+        let makes = rng.random();
+        let next = now.plus(Duration::from_secs(rng.random_range(1..5)));
+        fires.push(Fire {
+            seq: rng.random_range(1..60),
+            next: rng.random::<bool>().then_some(next),
+            makes,
+        });
+        if makes {
+            builder.push(format!("x{stream}.made").as_bytes(), b"", b"made");
+        }
+    }
+    for subject in SUBJECTS {
+        builder.push(subject.as_bytes(), b"", b"");
+    }
+    let (records, count) = builder.take();
+    StreamCommand::Due(Due {
+        stream,
+        now,
+        fires,
         count,
         records,
     })
@@ -127,11 +168,15 @@ fn stream_config(id: u32) -> StreamConfig {
         1 => config,
         2 => StreamConfig {
             max_msgs_per_subject: 2,
+            max_age: Duration::from_secs(20),
+            subject_delete_marker_ttl: Duration::from_secs(2),
+            allow_msg_schedules: true,
             ..config
         },
         _ => StreamConfig {
             retention: RetentionPolicy::WorkQueue,
             max_msgs: 40,
+            allow_msg_ttl: true,
             ..config
         },
     };
@@ -141,7 +186,7 @@ fn stream_config(id: u32) -> StreamConfig {
 fn command(rng: &mut StdRng, step: usize) -> Command {
     let time = Timestamp(i64::try_from(step).expect("small") * 1_000_000_000);
     let stream = rng.random_range(1..4);
-    let command = match rng.random_range(0..20) {
+    let command = match rng.random_range(0..22) {
         0 => StreamCommand::DeleteStream { id: stream },
         1 | 2 => StreamCommand::CreateStream {
             id: stream,
@@ -183,6 +228,7 @@ fn command(rng: &mut StdRng, step: usize) -> Command {
             let several = [publish(rng, 1, time), publish(rng, 2, time)];
             return Command::Several(several.map(Command::Stream).to_vec());
         }
+        10 | 11 => due(rng, stream, time),
         _ => publish(rng, stream, time),
     };
     Command::Stream(command)

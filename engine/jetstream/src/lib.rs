@@ -8,7 +8,7 @@
 mod ack_queue;
 mod acks;
 mod api;
-mod expiry;
+mod due;
 mod feed;
 mod ingest;
 mod ingress;

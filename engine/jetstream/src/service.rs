@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use crate::ack_queue::AckQueue;
 use crate::acks::AckDoor;
 use crate::api::{self, ApiDoor};
-use crate::expiry;
+use crate::due;
 use crate::ingest::Ingest;
 use crate::ingress::{Door, Ingress};
 use crate::plans::{PlanSource, Plans};
@@ -144,7 +144,7 @@ impl JetStream {
                 Arc::new(crate::acks::FlowDoor(Arc::clone(&shared))),
             )?,
         ];
-        expiry::start(&shared);
+        due::start(&shared);
         Ok(Self {
             shared,
             _attachments: Arc::new(attachments),

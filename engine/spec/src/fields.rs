@@ -238,6 +238,12 @@ impl<'n, 'c> Fields<'n, 'c> {
         None
     }
 
+    /// `true` or `false`; absent is `false`.
+    pub(crate) fn flag(&self, key: &str) -> bool {
+        let words = [("true", true), ("false", false)];
+        self.choice(key, &words, &[]).unwrap_or_default()
+    }
+
     /// A size above 0.
     pub(crate) fn bytes(&self, key: &str) -> Option<u64> {
         self.positive(key, |text| parse_bytes(text).map_err(|e| e.to_string()), &0)

@@ -3,10 +3,10 @@
 //! Taking a snapshot costs a reference per changed page and a copy of what is small; pages are encoded and stored while the
 //! stream goes on, and the root is written when all of them have a place.
 //!
-//! Layout of the root, version 3: `u8` version, then in order: number, creation time, configuration as JSON, last message id;
+//! Layout of the root, version 4: `u8` version, then in order: number, creation time, configuration as JSON, last message id;
 //! first and last sequence, messages, bytes, last time, bytes per file, far links; subject numbers given and
 //! the place of each page of them; chunks (number, live messages, last time, lowest and highest
-//! file of its messages, place); remembered ids (see `dedup`); consumers. Counts, gaps and
+//! file of its messages, 1 and when something in it is due or 0, place); remembered ids (see `dedup`); consumers. Counts, gaps and
 //! numbers are LEB128, times and hashes 8 bytes little endian. Pages: see `chunk` and `subjects`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,7 +30,9 @@ use crate::ranges::Ranges;
 use crate::stream::Stream;
 use crate::subjects::{SubjectPage, Subjects};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// The oldest layout that is read: without the times of chunks.
+const OLDEST: u8 = 3;
 
 /// What a chunk is without its page.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,7 @@ struct ChunkInfo {
     live: usize,
     last_time: Timestamp,
     files: (u32, u32),
+    due: Option<Timestamp>,
 }
 
 /// A changed page, and its place among the snapshot's pages.
@@ -125,6 +128,10 @@ impl StreamSnapshot {
             put_time(&mut out, info.last_time);
             put_number(&mut out, u64::from(info.files.0));
             put_number(&mut out, u64::from(info.files.1));
+            out.push(u8::from(info.due.is_some()));
+            if let Some(due) = info.due {
+                put_time(&mut out, due);
+            }
             put_position(&mut out, at.expect(PLACED));
             before = info.no;
         }
@@ -226,6 +233,7 @@ impl Stream {
                 live: span.live,
                 last_time: span.last_time,
                 files: span.files,
+                due: span.due,
             };
             snapshot.chunks.push((info, span.slot.position()));
             snapshot
@@ -275,7 +283,7 @@ impl Stream {
     pub fn restore(root: &[u8], pages: &Pages) -> Result<Self, CheckpointError> {
         let mut from = Reader::new(root);
         let version = from.byte()?;
-        if version != VERSION {
+        if !(OLDEST..=VERSION).contains(&version) {
             return Err(CheckpointError::Version(version));
         }
         let id = from.small()?;
@@ -283,7 +291,7 @@ impl Stream {
         let config: StreamConfig = serde_json::from_slice(from.bytes()?)?;
         let last_msg_id = from.bytes()?.to_vec();
         let in_memory = config.storage == StorageType::Memory;
-        let log = decode_log(&mut from, in_memory, pages)?;
+        let log = decode_log(&mut from, version, in_memory, pages)?;
         let mut dedup = Dedup::new(id, created);
         dedup.decode(&mut from, Some(Arc::clone(&pages.source)))?;
         let mut consumers = BTreeMap::new();
@@ -305,6 +313,7 @@ impl Stream {
             consumers,
             interest,
             watch_floor: u64::MAX,
+            aged: 0,
         };
         stream.watch_again();
         Ok(stream)
@@ -371,6 +380,7 @@ fn decode_counts(from: &mut Reader<'_>) -> Result<Counts, CheckpointError> {
 
 fn decode_log(
     from: &mut Reader<'_>,
+    version: u8,
     in_memory: bool,
     pages: &Pages,
 ) -> Result<Log, CheckpointError> {
@@ -401,6 +411,10 @@ fn decode_log(
             live: held,
             last_time: from.time()?,
             files: (from.small()?, from.small()?),
+            due: match version > OLDEST && from.byte()? != 0 {
+                true => Some(from.time()?),
+                false => None,
+            },
             slot: Slot::at(read_position(from)?, pages),
         });
     }

@@ -1,9 +1,10 @@
 //! A fixed span of sequences of the index: where each message lies and which messages are gone.
 //!
-//! Layout of a stored chunk, version 1; numbers are LEB128: `u8` version, number, then runs, each as count of messages, frame
+//! Layout of a stored chunk, version 2; numbers are LEB128: `u8` version, number, then runs, each as count of messages, frame
 //! (file, offset, length), time (8 bytes), and per message a byte that says what follows because it is not what the one
 //! before it lets expect: 1 = gap to the sequence before, 2 = byte offset, 4 = size, 8 = subject, 16 and 32 = distances to the
-//! previous and next message of the subject. A count of 0 ends the list.
+//! previous and next message of the subject, 64 = time to live in seconds, 0 for ever, 128 = next time of its schedule (8 bytes).
+//! A count of 0 ends the list. Version 1 has neither 64 nor 128.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use millstream_types::Timestamp;
 use crate::codec::{CheckpointError, Reader, put_fixed, put_number};
 use crate::pages::{Page, put_position, read_position};
 use crate::records::RECORD_HEADER;
+use crate::ttl::Ttl;
 
 /// Sequences per chunk. Small in tests, so that they cross many borders.
 pub(crate) const SPAN: u64 = if cfg!(test) { 16 } else { 1024 };
@@ -85,6 +87,10 @@ pub(crate) struct Chunk {
     pub(crate) live: usize,
     runs: Vec<Run>,
     metas: Metas,
+    /// Places of live messages with a time to live of their own, in order, and how long it is.
+    ttls: Vec<(u16, Ttl)>,
+    /// Places of live messages that hold a schedule, in order, and when it is due next.
+    schedules: Vec<(u16, Timestamp)>,
 }
 
 impl Chunk {
@@ -94,6 +100,8 @@ impl Chunk {
             live: 0,
             runs: Vec::new(),
             metas: Metas::Dense(Vec::new()),
+            ttls: Vec::new(),
+            schedules: Vec::new(),
         }
     }
 
@@ -191,7 +199,55 @@ impl Chunk {
             }
         };
         self.live -= 1;
+        drop_at(&mut self.ttls, place);
+        drop_at(&mut self.schedules, place);
         Some(meta)
+    }
+
+    /// Gives the last message a time to live.
+    pub(crate) fn set_ttl(&mut self, seq: u64, ttl: Ttl) {
+        self.ttls.push((Self::place(seq), ttl));
+    }
+
+    pub(crate) fn ttl(&self, seq: u64) -> Option<Ttl> {
+        of(&self.ttls, Self::place(seq))
+    }
+
+    /// Says when a message's schedule is due next.
+    pub(crate) fn set_schedule(&mut self, seq: u64, next: Timestamp) {
+        let place = Self::place(seq);
+        match self.schedules.binary_search_by_key(&place, |(at, _)| *at) {
+            Ok(at) => self.schedules[at].1 = next,
+            Err(at) => self.schedules.insert(at, (place, next)),
+        }
+    }
+
+    pub(crate) fn drop_schedule(&mut self, seq: u64) {
+        drop_at(&mut self.schedules, Self::place(seq));
+    }
+
+    pub(crate) fn schedule(&self, seq: u64) -> Option<Timestamp> {
+        of(&self.schedules, Self::place(seq))
+    }
+
+    /// When messages reach the end of their own time to live.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (u64, Timestamp)> {
+        self.ttls.iter().filter_map(|(place, ttl)| {
+            let seq = self.base() + u64::from(*place);
+            Some((seq, ttl.end(self.run(seq).time)?))
+        })
+    }
+
+    /// When schedules are due.
+    pub(crate) fn schedules(&self) -> impl Iterator<Item = (u64, Timestamp)> {
+        let schedules = self.schedules.iter();
+        schedules.map(|(place, next)| (self.base() + u64::from(*place), *next))
+    }
+
+    /// The first time something in it is due.
+    pub(crate) fn due(&self) -> Option<Timestamp> {
+        let times = self.ends().chain(self.schedules());
+        times.map(|(_, time)| time).min()
     }
 
     /// Makes a chunk that is mostly holes small; the last chunk of a log stays dense because it still grows.
@@ -366,14 +422,28 @@ impl Chunk {
     }
 }
 
+/// What a list ordered by place has for one.
+fn of<T: Copy>(list: &[(u16, T)], place: u16) -> Option<T> {
+    let at = list.binary_search_by_key(&place, |(at, _)| *at).ok()?;
+    Some(list[at].1)
+}
+
+fn drop_at<T>(list: &mut Vec<(u16, T)>, place: u16) {
+    if let Ok(at) = list.binary_search_by_key(&place, |(at, _)| *at) {
+        list.remove(at);
+    }
+}
+
 /// Layout version of a stored chunk.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const GAP: u8 = 1;
 const OFFSET: u8 = 2;
 const SIZE: u8 = 4;
 const SUBJECT: u8 = 8;
 const PREV: u8 = 16;
 const NEXT: u8 = 32;
+const TTL: u8 = 64;
+const SCHEDULE: u8 = 128;
 
 /// What the message after `meta` looks like when it lies right behind it and is its like.
 fn expected(meta: &Meta) -> Meta {
@@ -387,7 +457,14 @@ fn expected(meta: &Meta) -> Meta {
     }
 }
 
-fn put_meta(out: &mut Vec<u8>, gap: u64, meta: &Meta, like: &Meta) {
+/// What a message waits for.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    ttl: Option<Ttl>,
+    schedule: Option<Timestamp>,
+}
+
+fn put_meta(out: &mut Vec<u8>, gap: u64, meta: &Meta, like: &Meta, times: Times) {
     let fields = [
         (GAP, gap, 1),
         (OFFSET, u64::from(meta.offset), u64::from(like.offset)),
@@ -404,9 +481,17 @@ fn put_meta(out: &mut Vec<u8>, gap: u64, meta: &Meta, like: &Meta) {
             put_number(out, value);
         }
     }
+    if let Some(ttl) = times.ttl {
+        out[at] |= TTL;
+        put_number(out, u64::from(ttl.seconds()));
+    }
+    if let Some(next) = times.schedule {
+        out[at] |= SCHEDULE;
+        put_fixed(out, next.0.cast_unsigned());
+    }
 }
 
-fn read_meta(from: &mut Reader<'_>, like: &Meta) -> Result<(u64, Meta), CheckpointError> {
+fn read_meta(from: &mut Reader<'_>, like: &Meta) -> Result<(u64, Meta, Times), CheckpointError> {
     let flags = from.byte()?;
     let gap = if flags & GAP == 0 { 1 } else { from.number()? };
     let mut field = |flag: u8, like: u32| match flags & flag {
@@ -420,7 +505,14 @@ fn read_meta(from: &mut Reader<'_>, like: &Meta) -> Result<(u64, Meta), Checkpoi
         prev: field(PREV, like.prev)?,
         next: field(NEXT, like.next)?,
     };
-    Ok((gap, meta))
+    let mut times = Times::default();
+    if flags & TTL != 0 {
+        times.ttl = Some(Ttl::of_seconds(from.small()?));
+    }
+    if flags & SCHEDULE != 0 {
+        times.schedule = Some(from.time()?);
+    }
+    Ok((gap, meta, times))
 }
 
 impl Page for Chunk {
@@ -444,7 +536,11 @@ impl Page for Chunk {
             put_fixed(out, run.time.0.cast_unsigned());
             like.offset = 0;
             for (seq, meta) in list {
-                put_meta(out, seq.wrapping_sub(before), &meta, &like);
+                let times = Times {
+                    ttl: self.ttl(seq),
+                    schedule: self.schedule(seq),
+                };
+                put_meta(out, seq.wrapping_sub(before), &meta, &like, times);
                 like = expected(&meta);
                 before = seq;
             }
@@ -454,7 +550,7 @@ impl Page for Chunk {
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, CheckpointError> {
         let version = from.byte()?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(CheckpointError::Version(version));
         }
         let no = from.number()?;
@@ -471,13 +567,18 @@ impl Page for Chunk {
             let time = from.time()?;
             like.offset = 0;
             for _ in 0..count {
-                let (gap, meta) = read_meta(from, &like)?;
+                let (gap, meta, times) = read_meta(from, &like)?;
                 let seq = before.wrapping_add(gap);
                 let fits = gap > 0 && seq / SPAN == no && meta.subject != GONE;
                 if !fits || (before >= base && before != u64::MAX && seq <= before) {
                     return Err(from.damaged());
                 }
                 chunk.push(seq, meta, position, time);
+                chunk
+                    .ttls
+                    .extend(times.ttl.map(|ttl| (Self::place(seq), ttl)));
+                let schedule = times.schedule.map(|next| (Self::place(seq), next));
+                chunk.schedules.extend(schedule);
                 like = expected(&meta);
                 before = seq;
             }

@@ -13,7 +13,10 @@
 //! | 7 | delete message | `u64` sequence |
 //! | 8, 9 | create, update consumer | `u16` length of the name, name, configuration as JSON |
 //! | 10 | delete consumer | name |
-//! | 11 | expire | nothing |
+//! | 11 | due, without what it may bring along | nothing |
+//! | 12 | due | `u32` count of schedules fired, per schedule `u64` sequence, `i64` next time or 0 and `u8` 1 when a record is for it, `u32` count of records, records |
+//!
+//! Kind 11 is what former builds wrote, and read only.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use millstream_types::{Domain, Timestamp};
@@ -85,6 +88,45 @@ pub struct Purge {
     pub keep: u64,
 }
 
+/// A schedule that was due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fire {
+    /// The sequence of its message.
+    pub seq: u64,
+    /// When it is due next; with `None` it goes.
+    pub next: Option<Timestamp>,
+    /// Whether it makes a message now.
+    pub makes: bool,
+}
+
+/// Deals with what is due in a stream: messages at the end of their time, schedules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Due {
+    /// The stream's number.
+    pub stream: u32,
+    /// The proposer's clock.
+    pub now: Timestamp,
+    /// Schedules that were due.
+    pub fires: Vec<Fire>,
+    /// How many records there are.
+    pub count: u32,
+    /// What the schedules make, in their order, and then markers for subjects that may lose their last message.
+    pub records: Bytes,
+}
+
+impl Due {
+    /// Of ages alone, as former builds had it.
+    fn of_ages(stream: u32, now: Timestamp) -> Self {
+        Self {
+            stream,
+            now,
+            fires: Vec::new(),
+            count: 0,
+            records: Bytes::new(),
+        }
+    }
+}
+
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -153,13 +195,8 @@ pub enum Command {
         /// The consumer's name.
         name: String,
     },
-    /// Removes what is older than `max_age`.
-    Expire {
-        /// The stream's number.
-        stream: u32,
-        /// The proposer's clock.
-        now: Timestamp,
-    },
+    /// Removes what reached the end of its time, and stores what was to be stored by now.
+    Due(Due),
 }
 
 /// Why bytes in the log are no command of this build.
@@ -248,7 +285,10 @@ impl Command {
                 put_start(&mut head, 10, *stream, Timestamp(0));
                 head.put_slice(name.as_bytes());
             }
-            Self::Expire { stream, now } => put_start(&mut head, 11, *stream, *now),
+            Self::Due(due) => {
+                put_due(&mut head, due);
+                return (head.freeze(), due.records.clone());
+            }
         }
         (head.freeze(), Bytes::new())
     }
@@ -320,7 +360,8 @@ impl Command {
                 stream,
                 name: text(&rest)?,
             },
-            11 => Self::Expire { stream, now: time },
+            11 => Self::Due(Due::of_ages(stream, time)),
+            12 => Self::Due(get_due(rest, stream, time)?),
             other => return Err(CommandError::Kind(other)),
         })
     }
@@ -338,8 +379,8 @@ impl Command {
             Self::DeleteMessage { stream, .. }
             | Self::CreateConsumer { stream, .. }
             | Self::UpdateConsumer { stream, .. }
-            | Self::DeleteConsumer { stream, .. }
-            | Self::Expire { stream, .. } => *stream,
+            | Self::DeleteConsumer { stream, .. } => *stream,
+            Self::Due(due) => due.stream,
         }
     }
 }
@@ -401,6 +442,40 @@ fn get_acks(mut rest: Bytes, stream: u32, time: Timestamp) -> Result<Acks, Comma
         consumer,
         time,
         acks,
+    })
+}
+
+fn put_due(head: &mut BytesMut, due: &Due) {
+    head.reserve(32 + due.fires.len() * 17);
+    put_start(head, 12, due.stream, due.now);
+    let count = u32::try_from(due.fires.len()).expect("invariant: a helping of schedules");
+    head.put_u32_le(count);
+    for fire in &due.fires {
+        head.put_u64_le(fire.seq);
+        head.put_i64_le(fire.next.map_or(0, |next| next.0));
+        head.put_u8(u8::from(fire.makes));
+    }
+    head.put_u32_le(due.count);
+}
+
+fn get_due(mut rest: Bytes, stream: u32, now: Timestamp) -> Result<Due, CommandError> {
+    need(&rest, 4)?;
+    let count = rest.get_u32_le() as usize;
+    need(&rest, count.saturating_mul(17).saturating_add(4))?;
+    let mut fires = Vec::with_capacity(count);
+    for _ in 0..count {
+        fires.push(Fire {
+            seq: rest.get_u64_le(),
+            next: Some(Timestamp(rest.get_i64_le())).filter(|next| next.0 != 0),
+            makes: rest.get_u8() != 0,
+        });
+    }
+    Ok(Due {
+        stream,
+        now,
+        fires,
+        count: rest.get_u32_le(),
+        records: rest,
     })
 }
 

@@ -177,9 +177,15 @@ pub struct StreamConfig {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub metadata: BTreeMap<String, String>,
-    /// Kept as sent, because some clients set it on every bucket. Messages that carry `Nats-TTL` are refused all the same.
+    /// Whether `Nats-TTL` is honoured.
     #[serde(default, skip_serializing_if = "is_default")]
     pub allow_msg_ttl: bool,
+    /// How long a marker stays that takes the place of a subject's messages when the last of them reached its end; zero is none.
+    #[serde(default, with = "nanos", skip_serializing_if = "is_default")]
+    pub subject_delete_marker_ttl: Duration,
+    /// Whether `Nats-Schedule` is honoured.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub allow_msg_schedules: bool,
     /// Fields of nats-server that this release does not carry out.
     #[serde(flatten)]
     pub unsupported: Unsupported,
@@ -199,15 +205,11 @@ pub struct Unsupported {
     #[serde(default, skip_serializing_if = "is_absent")]
     placement: serde_json::Value,
     #[serde(default, skip_serializing_if = "is_absent")]
-    subject_delete_marker_ttl: serde_json::Value,
-    #[serde(default, skip_serializing_if = "is_absent")]
     allow_msg_counter: serde_json::Value,
     #[serde(default, skip_serializing_if = "is_absent")]
     allow_atomic: serde_json::Value,
     #[serde(default, skip_serializing_if = "is_absent")]
     allow_batched: serde_json::Value,
-    #[serde(default, skip_serializing_if = "is_absent")]
-    allow_msg_schedules: serde_json::Value,
 }
 
 /// Whether a value says nothing: missing, `null`, `false`, `0`, empty, or the word `default`.
@@ -231,11 +233,9 @@ impl Unsupported {
             ("republish", &self.republish),
             ("subject_transform", &self.subject_transform),
             ("placement", &self.placement),
-            ("subject_delete_marker_ttl", &self.subject_delete_marker_ttl),
             ("allow_msg_counter", &self.allow_msg_counter),
             ("allow_atomic", &self.allow_atomic),
             ("allow_batched", &self.allow_batched),
-            ("allow_msg_schedules", &self.allow_msg_schedules),
         ];
         fields
             .into_iter()
@@ -275,6 +275,8 @@ impl Default for StreamConfig {
             consumer_limits: ConsumerLimits::default(),
             metadata: BTreeMap::new(),
             allow_msg_ttl: false,
+            subject_delete_marker_ttl: Duration::ZERO,
+            allow_msg_schedules: false,
             unsupported: Unsupported::default(),
         }
     }
@@ -316,6 +318,14 @@ impl StreamConfig {
         }
         if self.subjects.is_empty() {
             self.subjects.push(self.name.clone());
+        }
+        // Markers carry a time to live, and both roll up what is before them.
+        if !self.subject_delete_marker_ttl.is_zero() {
+            self.allow_msg_ttl = true;
+        }
+        if !self.subject_delete_marker_ttl.is_zero() || self.allow_msg_schedules {
+            self.allow_rollup_hdrs = true;
+            self.deny_purge = false;
         }
         if self.compression.is_none() {
             self.compression = Some("none".to_owned());
@@ -390,6 +400,10 @@ impl StreamConfig {
         if !self.max_age.is_zero() && self.max_age < MIN_WINDOW {
             return bad("max age needs to be >= 100ms");
         }
+        let markers = self.subject_delete_marker_ttl;
+        if !markers.is_zero() && markers < Duration::from_secs(1) {
+            return bad("subject delete marker TTL must be at least 1 second");
+        }
         if self.duplicate_window < MIN_WINDOW {
             return bad("duplicates window needs to be >= 100ms");
         }
@@ -458,6 +472,12 @@ impl StreamConfig {
         }
         if self.deny_purge && !new.deny_purge {
             return bad("stream configuration update can not cancel deny purge");
+        }
+        if self.allow_msg_ttl && !new.allow_msg_ttl {
+            return bad("message TTL status can not be disabled");
+        }
+        if self.allow_msg_schedules && !new.allow_msg_schedules {
+            return bad("message schedules can not be disabled");
         }
         Ok(new)
     }

@@ -121,7 +121,14 @@ fixed! {
     atomic_publish_disabled = 400, 10174, "atomic publish is disabled";
     ack_policy_invalid = 400, 10181, "consumer ack policy invalid";
     schedules_disabled = 400, 10188, "message schedules is disabled";
+    schedule_pattern_invalid = 400, 10189, "message schedules pattern is invalid";
+    schedule_target_invalid = 400, 10190, "message schedules target is invalid";
+    schedule_ttl_invalid = 400, 10191, "message schedules invalid per-message TTL";
+    schedule_rollup_invalid = 400, 10192, "message schedules invalid rollup";
     subject_sequence_missing = 400, 10193, "missing sequence for expected last sequence per subject";
+    schedule_source_invalid = 400, 10203, "message schedules source is invalid";
+    schedule_scheduler_invalid = 400, 10212, "message schedules invalid scheduler";
+    schedule_zone_invalid = 400, 10223, "message schedules time zone is invalid";
 }
 
 worded! {

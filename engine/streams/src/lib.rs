@@ -16,6 +16,7 @@ mod consumer_config;
 mod content;
 mod dedup;
 mod deliver;
+mod due;
 mod errors;
 mod filters;
 mod flow;
@@ -32,17 +33,19 @@ mod ranges;
 mod records;
 mod relocate;
 mod retain;
+mod schedule;
 mod settle;
 mod stream;
 mod subjects;
 mod timers;
+mod ttl;
 
 pub use ack::{
     AckNumbers, AckPayload, AckSubject, parse_ack_numbers, parse_ack_payload, parse_ack_subject,
 };
 pub use checkpoint::StreamSnapshot;
 pub use codec::CheckpointError;
-pub use command::{Ack, AckKind, Acks, Command, CommandError, Publish, Purge};
+pub use command::{Ack, AckKind, Acks, Command, CommandError, Due, Fire, Publish, Purge};
 pub use config::{
     ConsumerLimits, DiscardPolicy, PersistMode, RetentionPolicy, StorageType, StreamConfig,
     Unsupported,
@@ -51,6 +54,7 @@ pub use consumer::Consumer;
 pub use consumer_config::{AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy};
 pub use content::{DEDUP, DEDUP_HEADERS, RESENT};
 pub use deliver::{Action, Deliver};
+pub use due::{DueSchedule, Pending};
 pub use errors::ApiError;
 pub use filters::Filters;
 pub use info::{
@@ -65,4 +69,5 @@ pub use records::{
     RecordError, RecordView, RecordsBuilder, parse as parse_record, record_at, records,
 };
 pub use relocate::Leaving;
+pub use schedule::{Firing, Scheduled, fire, schedule_source};
 pub use stream::{MEMORY_FILE, Stream};

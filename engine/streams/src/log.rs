@@ -4,7 +4,7 @@
 //! and are read back when they are needed (see `pages`). Messages of one subject are linked in both directions, so the first, last, next and previous of a subject are found without
 //! searching.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millstream_journal::Position;
 use millstream_types::Timestamp;
@@ -12,6 +12,7 @@ use millstream_types::Timestamp;
 use crate::chunk::{Chunk, FAR, FAR_FROM, InFile, Meta, SPAN, SPARSE_BELOW};
 use crate::pages::{Page, Pages, Slot};
 use crate::subjects::Subjects;
+use crate::ttl::Ttl;
 
 /// Where a stored message lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Place {
 
 /// Set in a message's size when it has headers.
 const HEADERS_FLAG: u32 = 1 << 31;
+/// Set in a message's size when it is a marker: it says that the last message of its subject went.
+const MARKER_FLAG: u32 = 1 << 30;
 
 /// What a message counts for besides its bytes. The figures are nats-server's, so that `max_bytes` means the same.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,14 +44,25 @@ struct Overhead {
 pub(crate) struct Size(pub(crate) u32);
 
 impl Size {
-    /// Of a record with so many bytes of subject, headers and payload.
+    /// Most bytes of a record: subject, headers and payload.
+    pub(crate) const MOST: usize = MARKER_FLAG as usize - 1;
+
+    /// Of a record with so many bytes of subject, headers and payload, at most [`Size::MOST`].
     pub(crate) fn new(bytes: usize, has_headers: bool) -> Self {
-        let bytes = u32::try_from(bytes).expect("invariant: a record's lengths fit 31 bits");
+        let bytes = u32::try_from(bytes).expect("invariant: a record's lengths fit 30 bits");
         Self(bytes | if has_headers { HEADERS_FLAG } else { 0 })
     }
 
+    pub(crate) fn of_marker(self, is_marker: bool) -> Self {
+        Self(self.0 | if is_marker { MARKER_FLAG } else { 0 })
+    }
+
     pub(crate) fn bytes(self) -> u32 {
-        self.0 & !HEADERS_FLAG
+        self.0 & !(HEADERS_FLAG | MARKER_FLAG)
+    }
+
+    pub(crate) fn is_marker(self) -> bool {
+        self.0 & MARKER_FLAG != 0
     }
 }
 
@@ -63,6 +77,8 @@ pub(crate) struct Span {
     pub(crate) last_time: Timestamp,
     /// The lowest and the highest journal file that may hold messages of it.
     pub(crate) files: (u32, u32),
+    /// Nothing in it is due before; messages that went may have been what it is about.
+    pub(crate) due: Option<Timestamp>,
     pub(crate) slot: Slot<Chunk>,
 }
 
@@ -85,6 +101,8 @@ pub(crate) struct Log {
     chunks: VecDeque<Span>,
     pub(crate) subjects: Subjects,
     counts: Counts,
+    /// Chunks with a `due`, the first one first.
+    due: BTreeSet<(Timestamp, u64)>,
     overhead: Overhead,
     pages: Option<Pages>,
     /// What the cache held when this log last let go of pages.
@@ -129,7 +147,9 @@ impl Log {
         chunks: VecDeque<Span>,
         subjects: Subjects,
     ) -> Self {
+        let due = chunks.iter();
         Self {
+            due: due.filter_map(|span| Some((span.due?, span.no))).collect(),
             chunks,
             subjects,
             counts,
@@ -292,6 +312,7 @@ impl Log {
             live: 0,
             last_time: Timestamp::default(),
             files: (u32::MAX, 0),
+            due: None,
             slot: Slot::new(Chunk::new(no), self.pages.as_ref()),
         });
     }
@@ -306,6 +327,7 @@ impl Log {
         let is_last = at + 1 == self.chunks.len();
         if self.chunks[at].live == 0 {
             self.chunks[at].files = (u32::MAX, 0);
+            self.set_due(at, None);
         }
         if self.chunks[at].live == 0 && !is_last {
             self.chunks.remove(at);
@@ -328,6 +350,71 @@ impl Log {
             self.removed.push((seq, meta.subject));
         }
         Some(meta)
+    }
+
+    /// Gives the last message a time to live.
+    pub(crate) fn set_ttl(&mut self, seq: u64, ttl: Ttl) {
+        let Ok(at) = self.chunk_at(seq) else { return };
+        let chunk = self.change(at);
+        chunk.set_ttl(seq, ttl);
+        let end = ttl.end(chunk.run(seq).time);
+        self.bring_forward(at, end);
+    }
+
+    /// Says when a message's schedule is due next; with `None` it is not any more.
+    pub(crate) fn set_schedule(&mut self, seq: u64, next: Option<Timestamp>) {
+        let Ok(at) = self.chunk_at(seq) else { return };
+        match next {
+            Some(next) => self.change(at).set_schedule(seq, next),
+            None => self.change(at).drop_schedule(seq),
+        }
+        self.bring_forward(at, next);
+    }
+
+    fn bring_forward(&mut self, at: usize, time: Option<Timestamp>) {
+        let due = self.chunks[at].due;
+        if time.is_some_and(|time| due.is_none_or(|due| time < due)) {
+            self.set_due(at, time);
+        }
+    }
+
+    fn set_due(&mut self, at: usize, due: Option<Timestamp>) {
+        let span = &mut self.chunks[at];
+        if let Some(before) = std::mem::replace(&mut span.due, due) {
+            self.due.remove(&(before, span.no));
+        }
+        self.due.extend(due.map(|due| (due, span.no)));
+    }
+
+    /// No message's own time comes before this.
+    pub(crate) fn first_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Chunks in which something may be due, in the order of that.
+    pub(crate) fn due_chunks(&self, now: Timestamp) -> impl Iterator<Item = (u64, &Chunk)> {
+        let due = self.due.iter().take_while(move |(due, _)| *due <= now);
+        due.filter_map(|(_, no)| {
+            let at = self.chunks.binary_search_by_key(no, |span| span.no).ok()?;
+            Some((*no, self.load(&self.chunks[at])))
+        })
+    }
+
+    /// What was due in a chunk was dealt with: looks when something is next.
+    pub(crate) fn look_for_due(&mut self, no: u64) {
+        if let Ok(at) = self.chunks.binary_search_by_key(&no, |span| span.no) {
+            self.set_due(at, self.load(&self.chunks[at]).due());
+        }
+    }
+
+    /// A message's own time to live.
+    pub(crate) fn ttl(&self, seq: u64) -> Option<Ttl> {
+        self.chunk(self.chunk_at(seq).ok()?)?.ttl(seq)
+    }
+
+    /// When a message's schedule is due next.
+    pub(crate) fn schedule(&self, seq: u64) -> Option<Timestamp> {
+        self.chunk(self.chunk_at(seq).ok()?)?.schedule(seq)
     }
 
     fn release_in(&mut self, file: u32, cost: u64) {
@@ -412,6 +499,7 @@ impl Log {
     /// Takes everything out, without noting it in `removed`. Sequences go on where they were.
     pub(crate) fn clear(&mut self) {
         self.chunks.clear();
+        self.due.clear();
         self.counts.far_prev.clear();
         self.counts.far_next.clear();
         self.counts.files.clear();

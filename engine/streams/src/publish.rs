@@ -14,6 +14,7 @@ use crate::errors::ApiError;
 use crate::log::Size;
 use crate::records::{RecordView, parse};
 use crate::stream::Stream;
+use crate::ttl::Ttl;
 
 /// What became of a published record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,36 @@ struct Wishes<'a> {
     subject_sequence: Option<&'a [u8]>,
     subject: Option<&'a [u8]>,
     rollup: Option<&'a [u8]>,
+    ttl: Option<&'a [u8]>,
+    schedule: Option<&'a [u8]>,
+    /// It says that a schedule made it.
+    scheduled: bool,
+    is_marker: bool,
     unsupported: Option<fn() -> ApiError>,
+}
+
+/// How an admitted message is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted<'a> {
+    id: Option<&'a [u8]>,
+    rollup: Option<Rollup>,
+    /// How long it stays, where it says so itself.
+    ttl: Option<Ttl>,
+    /// When it makes a message first, where it is a schedule.
+    schedule: Option<Timestamp>,
+    /// It stands for a subject's messages that went.
+    is_marker: bool,
+}
+
+impl Wanted<'_> {
+    /// A marker that stays so long.
+    pub(crate) fn marker(ttl: Ttl) -> Self {
+        Self {
+            ttl: Some(ttl),
+            is_marker: true,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +96,14 @@ impl<'a> Wishes<'a> {
                 b"Nats-Expected-Last-Subject-Sequence" => &mut wishes.subject_sequence,
                 b"Nats-Expected-Last-Subject-Sequence-Subject" => &mut wishes.subject,
                 b"Nats-Rollup" => &mut wishes.rollup,
-                b"Nats-TTL" => {
-                    wishes.unsupported = Some(ApiError::ttl_disabled);
+                b"Nats-TTL" => &mut wishes.ttl,
+                b"Nats-Schedule" => &mut wishes.schedule,
+                b"Nats-Scheduler" | b"Nats-Schedule-Next" => {
+                    wishes.scheduled = true;
+                    continue;
+                }
+                b"Nats-Marker-Reason" => {
+                    wishes.is_marker = true;
                     continue;
                 }
                 b"Nats-Incr" => {
@@ -76,10 +112,6 @@ impl<'a> Wishes<'a> {
                 }
                 b"Nats-Batch-Id" => {
                     wishes.unsupported = Some(ApiError::atomic_publish_disabled);
-                    continue;
-                }
-                b"Nats-Schedule" => {
-                    wishes.unsupported = Some(ApiError::schedules_disabled);
                     continue;
                 }
                 name if is_id_alias(name) => &mut alias,
@@ -91,6 +123,17 @@ impl<'a> Wishes<'a> {
         }
         wishes.id = wishes.id.or(alias);
         wishes
+    }
+
+    fn ttl(&self, config: &StreamConfig) -> Result<Option<Ttl>, ApiError> {
+        let Some(value) = self.ttl else {
+            return Ok(None);
+        };
+        let ttl = Ttl::read(value)?;
+        match config.allow_msg_ttl {
+            true => Ok(Some(ttl)),
+            false => Err(ApiError::ttl_disabled()),
+        }
     }
 
     fn rollup(&self, config: &StreamConfig) -> Result<Option<Rollup>, ApiError> {
@@ -109,6 +152,11 @@ impl<'a> Wishes<'a> {
             }
         }
     }
+}
+
+fn size_of(record: &RecordView<'_>) -> Size {
+    let length = record.subject.len() + record.headers.len() + record.payload.len();
+    Size::new(length, !record.headers.is_empty())
 }
 
 fn number(value: &[u8]) -> Option<u64> {
@@ -153,48 +201,91 @@ impl Stream {
         at: (Position, u32),
         time: Timestamp,
     ) -> RecordOutcome {
-        let (wishes, rollup, ids) = match self.admit(record) {
-            Ok(Admitted::New(wishes, rollup, ids)) => (wishes, rollup, ids),
+        let (wanted, ids) = match self.admit(record, time) {
+            Ok(Admitted::New(wanted, ids)) => (wanted, ids),
             Ok(Admitted::Duplicate(seq)) => return RecordOutcome::Duplicate(seq),
             Err(error) => return RecordOutcome::Refused(error),
         };
-        let length = record.subject.len() + record.headers.len() + record.payload.len();
-        let size = Size::new(length, !record.headers.is_empty());
-        if let Err(error) = self.make_room(record.subject, self.log.cost(size)) {
+        if let Err(error) = self.make_room(record.subject, self.log.cost(size_of(record))) {
             return RecordOutcome::Refused(error);
         }
-        self.last_msg_id.clear();
-        self.last_msg_id
-            .extend_from_slice(wishes.id.unwrap_or_default());
-        let seq = if self.config.retention == RetentionPolicy::Interest
-            && !self.interest.has(record.subject)
-        {
-            self.log.skip(time)
-        } else {
-            let (seq, subject) = self.log.append(record.subject, size, at, time);
-            match rollup {
-                Some(Rollup::Subject) => self.trim_subject(subject, 1),
-                Some(Rollup::All) => self.trim_front(1),
-                None => {}
-            }
-            self.enforce_limits(Some(subject));
-            self.interest.stored(record.subject);
-            seq
-        };
+        let seq = self.keep(record, at, time, &wanted);
         for id in ids.into_iter().flatten() {
             self.dedup.insert(id, seq, time);
         }
-        self.tell_removed();
         RecordOutcome::Stored(seq)
     }
 
+    /// Stores what a schedule made, unless it may not become what it says or there is no room.
+    pub(crate) fn store_made(
+        &mut self,
+        record: &RecordView<'_>,
+        at: (Position, u32),
+        time: Timestamp,
+    ) {
+        let wishes = Wishes::read(record.headers);
+        let ttl = wishes.ttl(&self.config);
+        let rollup = wishes.rollup(&self.config);
+        let (Ok(ttl), Ok(rollup)) = (ttl, rollup) else {
+            return;
+        };
+        let cost = self.log.cost(size_of(record));
+        if self.captures(record.subject) && self.make_room(record.subject, cost).is_ok() {
+            let wanted = Wanted {
+                rollup,
+                ttl: ttl.map(|ttl| ttl.at_least(self.marker_ttl())),
+                ..Wanted::default()
+            };
+            self.keep(record, at, time, &wanted);
+        }
+    }
+
+    /// Stores a message that passed all checks; answers its sequence.
+    pub(crate) fn keep(
+        &mut self,
+        record: &RecordView<'_>,
+        at: (Position, u32),
+        time: Timestamp,
+        wanted: &Wanted<'_>,
+    ) -> u64 {
+        self.last_msg_id.clear();
+        self.last_msg_id
+            .extend_from_slice(wanted.id.unwrap_or_default());
+        let unwanted = self.config.retention == RetentionPolicy::Interest
+            && !self.interest.has(record.subject);
+        if unwanted {
+            return self.log.skip(time);
+        }
+        let size = size_of(record).of_marker(wanted.is_marker);
+        let (seq, subject) = self.log.append(record.subject, size, at, time);
+        if let Some(ttl) = wanted.ttl {
+            self.log.set_ttl(seq, ttl);
+        }
+        if wanted.schedule.is_some() {
+            self.log.set_schedule(seq, wanted.schedule);
+        }
+        match wanted.rollup {
+            Some(Rollup::Subject) => self.trim_subject(subject, 1),
+            Some(Rollup::All) => self.trim_front(1),
+            None => {}
+        }
+        self.enforce_limits(Some(subject));
+        self.interest.stored(record.subject);
+        self.tell_removed();
+        seq
+    }
+
     /// The checks of a publish, in nats-server's order.
-    fn admit<'a>(&mut self, record: &RecordView<'a>) -> Result<Admitted<'a>, ApiError> {
+    fn admit<'a>(
+        &mut self,
+        record: &RecordView<'a>,
+        time: Timestamp,
+    ) -> Result<Admitted<'a>, ApiError> {
         if self.config.sealed {
             return Err(ApiError::sealed());
         }
         let mut wishes = Wishes::default();
-        let mut rollup = None;
+        let mut wanted = Wanted::default();
         if !record.headers.is_empty() {
             wishes = Wishes::read(record.headers);
             if wishes
@@ -218,19 +309,47 @@ impl Stream {
         }
         if !record.headers.is_empty() {
             self.check_expected(record.subject, &wishes)?;
-            rollup = wishes.rollup(&self.config)?;
-            if let Some(error) = wishes.unsupported {
-                return Err(error());
-            }
+            wanted = self.wanted(&wishes, record, time)?;
             if record.headers.len() > MAX_HEADERS {
                 return Err(ApiError::headers_too_large());
             }
         }
         let size = record.headers.len() + record.payload.len();
-        if StreamConfig::limit(self.config.max_msg_size).is_some_and(|max| size as u64 > max) {
+        if StreamConfig::limit(self.config.max_msg_size).is_some_and(|max| size as u64 > max)
+            || size + record.subject.len() > Size::MOST
+        {
             return Err(ApiError::message_too_large());
         }
-        Ok(Admitted::New(wishes, rollup, ids))
+        Ok(Admitted::New(wanted, ids))
+    }
+
+    /// How a message is to be kept that has headers.
+    fn wanted<'a>(
+        &self,
+        wishes: &Wishes<'a>,
+        record: &RecordView<'_>,
+        time: Timestamp,
+    ) -> Result<Wanted<'a>, ApiError> {
+        let mut wanted = Wanted {
+            id: wishes.id,
+            rollup: wishes.rollup(&self.config)?,
+            ttl: wishes.ttl(&self.config)?,
+            schedule: None,
+            is_marker: wishes.is_marker,
+        };
+        wanted.ttl = wanted.ttl.map(|ttl| ttl.at_least(self.marker_ttl()));
+        if wishes.schedule.is_some() {
+            wanted.schedule = Some(self.first_time(record, time)?);
+            // The last message of a subject is its schedule; there is no use in those before.
+            wanted.rollup = Some(Rollup::Subject);
+        }
+        if wishes.scheduled && self.config.allow_msg_schedules {
+            return Err(ApiError::schedule_scheduler_invalid());
+        }
+        match wishes.unsupported {
+            Some(error) => Err(error()),
+            None => Ok(wanted),
+        }
     }
 
     /// What the message is known by: its id, and its content where that counts.
@@ -319,6 +438,6 @@ impl Stream {
 }
 
 enum Admitted<'a> {
-    New(Wishes<'a>, Option<Rollup>, [Option<IdHash>; 2]),
+    New(Wanted<'a>, [Option<IdHash>; 2]),
     Duplicate(u64),
 }

@@ -1,7 +1,5 @@
 //! Letting go of messages: limits, age, purges, deletions, acknowledgements.
 
-use millstream_types::Timestamp;
-
 use crate::command::{AckKind, Acks, Purge};
 use crate::config::{DiscardPolicy, RetentionPolicy, StreamConfig};
 use crate::consumer::Consumer;
@@ -54,17 +52,6 @@ impl Stream {
         while self.log.messages() > keep {
             self.log.remove(self.log.first_seq());
         }
-    }
-
-    /// Removes messages older than `max_age`; answers how many.
-    pub(crate) fn expire(&mut self, now: Timestamp) -> u64 {
-        let before = self.log.messages();
-        while self.next_expiry().is_some_and(|at| at <= now) {
-            self.log.remove(self.log.first_seq());
-        }
-        self.dedup.expire(now, self.config.duplicate_window);
-        self.tell_removed();
-        before - self.log.messages()
     }
 
     /// Why a purge would be refused.

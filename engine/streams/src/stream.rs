@@ -41,6 +41,8 @@ pub struct Stream {
     pub(crate) interest: Interest,
     /// No consumer cares about the removal of a message below this.
     pub(crate) watch_floor: u64,
+    /// Messages held below this are older than `max_age` would allow, and stay for ever. Found again after a restart.
+    pub(crate) aged: u64,
 }
 
 impl Stream {
@@ -63,6 +65,7 @@ impl Stream {
             consumers: BTreeMap::new(),
             interest: Interest::default(),
             watch_floor: u64::MAX,
+            aged: 0,
         }
     }
 
@@ -92,7 +95,7 @@ impl Stream {
         self.config.subjects.iter().any(overlaps)
     }
 
-    /// Carries out a command for this stream that is neither a publish nor makes, changes or removes the stream. Answers
+    /// Carries out a command for this stream that neither brings records nor makes, changes or removes the stream. Answers
     /// how many messages it removed, for purges, deletions and expiry.
     ///
     /// # Errors
@@ -119,7 +122,6 @@ impl Stream {
                 self.delete_message(seq);
                 Ok(1)
             }
-            Command::Expire { now, .. } => Ok(self.expire(now)),
             Command::CreateConsumer {
                 name, time, config, ..
             } => {
@@ -139,6 +141,7 @@ impl Stream {
                 false => Err(ApiError::consumer_not_found()),
             },
             Command::Publish(_)
+            | Command::Due(_)
             | Command::CreateStream { .. }
             | Command::UpdateStream { .. }
             | Command::DeleteStream { .. } => Err(ApiError::bad_request()),
@@ -290,20 +293,6 @@ impl Stream {
             cluster: None,
             ts: now,
         }
-    }
-
-    /// When the oldest message reaches `max_age`: from then on an `Expire` is worth proposing.
-    #[must_use]
-    pub fn next_expiry(&self) -> Option<Timestamp> {
-        if self.config.max_age.is_zero() {
-            return None;
-        }
-        Some(
-            self.log
-                .place(self.log.first_seq())?
-                .time
-                .plus(self.config.max_age),
-        )
     }
 
     /// Adds the bytes this stream still needs to each journal file's sum. Files it needs nothing of are left out.

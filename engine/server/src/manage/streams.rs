@@ -54,6 +54,9 @@ pub(super) fn station(spec: &StationSpec) -> Result<StreamConfig, ApiError> {
         max_msg_size: limit(retention.max_msg_size),
         duplicate_window: spec.dedup.window.unwrap_or_default(),
         metadata: dedup(&spec.dedup),
+        allow_msg_ttl: retention.message_ttl,
+        subject_delete_marker_ttl: retention.delete_markers.unwrap_or_default(),
+        allow_msg_schedules: spec.schedules,
         allow_direct: true,
         ..blank()
     }

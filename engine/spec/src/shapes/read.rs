@@ -1,5 +1,7 @@
 //! From a document's mapping to its specification.
 
+use std::time::Duration;
+
 use millstream_types::{check_filter, check_name, filters_overlap};
 
 use crate::document::Spec;
@@ -229,6 +231,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         "replicas",
         "storage",
         "persist_mode",
+        "schedules",
         "retention",
         "dedup",
         "schema",
@@ -282,6 +285,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         replicas: 1,
         storage,
         persist_mode,
+        schedules: fields.flag("schedules"),
         retention,
         dedup: dedup(&fields),
         schema,
@@ -354,6 +358,8 @@ fn retention(fields: &Fields<'_, '_>) -> RetentionSpec {
         "max_msgs",
         "max_msgs_per_subject",
         "max_msg_size",
+        "message_ttl",
+        "delete_markers",
         "discard",
     ];
     let open = |node| Fields::open(fields.context(), node, "`retention`", &keys, &[]);
@@ -362,6 +368,12 @@ fn retention(fields: &Fields<'_, '_>) -> RetentionSpec {
     };
     let policies = [("limits", Policy::Limits), ("workqueue", Policy::Workqueue)];
     let discards = [("old", Discard::Old), ("new", Discard::New)];
+    let delete_markers = retention.duration("delete_markers");
+    if delete_markers.is_some_and(|time| time < Duration::from_secs(1)) {
+        let message = "`delete_markers` must be at least a second";
+        let place = retention.place_of("delete_markers");
+        fields.context().problem(place, message);
+    }
     RetentionSpec {
         policy: retention
             .choice("policy", &policies, &["interest"])
@@ -371,6 +383,8 @@ fn retention(fields: &Fields<'_, '_>) -> RetentionSpec {
         max_msgs: retention.count("max_msgs"),
         max_msgs_per_subject: retention.count("max_msgs_per_subject"),
         max_msg_size: retention.bytes("max_msg_size"),
+        message_ttl: retention.flag("message_ttl"),
+        delete_markers,
         discard: retention
             .choice("discard", &discards, &[])
             .unwrap_or_default(),

@@ -21,6 +21,9 @@ pub struct StationSpec {
     /// When a message is acknowledged.
     #[serde(default, skip_serializing_if = "is_synced")]
     pub persist_mode: PersistMode,
+    /// Whether a message may ask for others to be made at certain times, by the header `Nats-Schedule`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub schedules: bool,
     /// How long and how much is kept.
     pub retention: RetentionSpec,
     /// When a message counts as one that was stored already.
@@ -115,6 +118,12 @@ pub struct RetentionSpec {
     /// Largest message stored, in bytes with headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_msg_size: Option<u64>,
+    /// Whether a message may bring its own time to live along, as the header `Nats-TTL`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub message_ttl: bool,
+    /// How long a marker stays that takes the place of a subject's last message when its time is over; absent is no marker.
+    #[serde(with = "text", skip_serializing_if = "Option::is_none")]
+    pub delete_markers: Option<Duration>,
     /// What gives way when a limit is reached.
     pub discard: Discard,
 }

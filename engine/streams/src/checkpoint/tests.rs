@@ -1,9 +1,11 @@
 //! Checkpoints give back the state they were taken from and refuse damaged bytes.
 
+use millstream_journal::Position;
 use millstream_types::Timestamp;
 use proptest::prelude::*;
 
-use crate::{CheckpointError, Stream, StreamConfig};
+use super::testing::Stored;
+use crate::{CheckpointError, Command, Publish, RecordsBuilder, Stream, StreamConfig};
 
 fn empty() -> Vec<u8> {
     let config = StreamConfig {
@@ -24,7 +26,7 @@ fn cuts_and_newer_versions_are_errors() {
     }
     let mut newer = bytes.clone();
     // Behind no pages and the root's length, which takes two bytes.
-    assert_eq!(newer[3], 3, "the root's version");
+    assert_eq!(newer[3], 4, "the root's version");
     newer[3] = 9;
     assert!(matches!(
         Stream::decode_checkpoint(&newer),
@@ -33,6 +35,48 @@ fn cuts_and_newer_versions_are_errors() {
     let mut longer = bytes;
     longer.push(0);
     assert!(Stream::decode_checkpoint(&longer).is_err());
+}
+
+/// `version3.hex` is what a former build stored of this stream.
+#[test]
+fn the_layout_before_this_one_is_read() {
+    let config = StreamConfig {
+        name: "S".to_owned(),
+        subjects: vec!["s.>".to_owned()],
+        ..StreamConfig::default()
+    };
+    let (_, pages) = Stored::pages();
+    let config = config.checked().expect("valid");
+    let mut stream = Stream::new(7, config, Timestamp(5), Some(pages));
+    for frame in 0..20u32 {
+        let mut records = RecordsBuilder::new();
+        records.push(format!("s.{}", frame % 3).as_bytes(), b"", b"one");
+        records.push(b"s.x", b"NATS/1.0\r\nA: b\r\n\r\n", b"two");
+        let (records, count) = records.take();
+        let at = Position {
+            file: 1 + frame / 8,
+            offset: u64::from(frame) * 100,
+            len: 90,
+        };
+        let publish = Publish {
+            stream: 7,
+            time: Timestamp(1_000_000 + i64::from(frame)),
+            count,
+            records,
+        };
+        stream.publish(at, 5, &publish, &mut Vec::new());
+    }
+    stream
+        .apply(Command::DeleteMessage { stream: 7, seq: 11 })
+        .expect("it is there");
+    let hex: Vec<u8> = include_str!("version3.hex")
+        .bytes()
+        .filter(u8::is_ascii_hexdigit)
+        .collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16);
+    let old: Result<Vec<u8>, _> = hex.chunks(2).map(byte).collect();
+    let mut read = Stream::decode_checkpoint(&old.expect("hex")).expect("reads back");
+    assert_eq!(read.encode_checkpoint(), stream.encode_checkpoint());
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use expect_test::expect;
 use millstream_types::Timestamp;
 use proptest::prelude::*;
 
-use super::{Ack, AckKind, Acks, Command, CommandError, Publish, Purge};
+use super::{Ack, AckKind, Acks, Command, CommandError, Due, Fire, Publish, Purge};
 use crate::{ConsumerConfig, RecordsBuilder, StreamConfig};
 
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -39,7 +39,7 @@ fn samples() -> Vec<Command> {
             stream: 7,
             time,
             count,
-            records,
+            records: records.clone(),
         }),
         Command::Acks(Acks {
             stream: 7,
@@ -89,10 +89,24 @@ fn samples() -> Vec<Command> {
             stream: 7,
             name: name(),
         },
-        Command::Expire {
+        Command::Due(Due {
             stream: 7,
             now: time,
-        },
+            fires: vec![
+                Fire {
+                    seq: 5,
+                    next: Some(Timestamp(9)),
+                    makes: true,
+                },
+                Fire {
+                    seq: 6,
+                    next: None,
+                    makes: false,
+                },
+            ],
+            count,
+            records,
+        }),
     ]
 }
 
@@ -101,6 +115,22 @@ fn whole(command: &Command) -> Bytes {
     let mut whole = BytesMut::from(head.as_ref());
     whole.extend_from_slice(&body);
     whole.freeze()
+}
+
+/// What former builds wrote when something was due.
+#[test]
+fn the_command_before_kind_12_is_read() {
+    let mut bytes = BytesMut::from(&[1, 11, 7, 0, 0, 0][..]);
+    bytes.extend_from_slice(&5_i64.to_le_bytes());
+    let due = Due {
+        stream: 7,
+        now: Timestamp(5),
+        fires: Vec::new(),
+        count: 0,
+        records: Bytes::new(),
+    };
+    let read = Command::decode(&bytes.freeze()).expect("reads");
+    assert_eq!(read, Command::Due(due));
 }
 
 #[test]
@@ -126,7 +156,7 @@ fn golden_bytes() {
         \u{1}\u{8}\u{7}\u{0}\u{0}\u{0}\u{8}\u{7}\u{6}\u{5}\u{4}\u{3}\u{2}\u{1}\u{1}\u{0}c{\"deliver_policy\":\"all\",\"ack_policy\":\"none\",\"ack_wait\":1000000000,\"replay_policy\":\"instant\",\"num_replicas\":0}
         \u{1}\t\u{7}\u{0}\u{0}\u{0}\u{8}\u{7}\u{6}\u{5}\u{4}\u{3}\u{2}\u{1}\u{1}\u{0}c{\"deliver_policy\":\"all\",\"ack_policy\":\"none\",\"ack_wait\":1000000000,\"replay_policy\":\"instant\",\"num_replicas\":0}
         \u{1}\n\u{7}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}c
-        \u{1}\u{b}\u{7}\u{0}\u{0}\u{0}\u{8}\u{7}\u{6}\u{5}\u{4}\u{3}\u{2}\u{1}"#]].assert_eq(&lines.join("\n"));
+        \u{1}\u{c}\u{7}\u{0}\u{0}\u{0}\u{8}\u{7}\u{6}\u{5}\u{4}\u{3}\u{2}\u{1}\u{2}\u{0}\u{0}\u{0}\u{5}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\t\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{1}\u{6}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{1}\u{0}\u{0}\u{0}\u{e}\u{0}\u{0}\u{0}\u{90}\u{fd}\u{1e}\u{da}\u{0}\u{0}\u{1}\u{0}\u{0}\u{0}\u{0}\u{0}sx"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]

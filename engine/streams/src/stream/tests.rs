@@ -16,7 +16,7 @@ use crate::checkpoint::testing::Stored;
 use crate::config::{DiscardPolicy, StorageType, StreamConfig};
 use crate::filters::Filters;
 use crate::pages::Pages;
-use crate::{ApiError, Command, Publish, Purge, RecordOutcome, RecordsBuilder, record_at};
+use crate::{ApiError, Command, Due, Publish, Purge, RecordOutcome, RecordsBuilder, record_at};
 use millstream_journal::Position;
 
 const SUBJECTS: [&str; 6] = ["a", "a.b", "a.c", "b.b", "b.b.c", "c"];
@@ -28,6 +28,8 @@ struct Entry {
     id: Option<u8>,
     expect: Expect,
     rollup: Option<bool>,
+    /// In seconds, 0 for ever.
+    ttl: Option<u32>,
     size: usize,
 }
 
@@ -49,7 +51,7 @@ enum Op {
         keep: Option<u8>,
     },
     Pass(u16),
-    Expire,
+    Due,
     Limits {
         msgs: i64,
         bytes: i64,
@@ -70,8 +72,25 @@ struct Message {
     subject: &'static str,
     cost: u64,
     time: Timestamp,
+    ttl: Option<u32>,
+    is_marker: bool,
     file: u32,
     payload: Vec<u8>,
+}
+
+impl Message {
+    /// When it is to go.
+    fn end(&self, max_age: Duration) -> Option<Timestamp> {
+        let aged = (!max_age.is_zero()).then(|| self.time.plus(max_age));
+        match self.ttl {
+            Some(0) => None,
+            None => aged,
+            Some(ttl) => {
+                let end = self.time.plus(Duration::from_secs(u64::from(ttl)));
+                Some(aged.map_or(end, |aged| aged.min(end)))
+            }
+        }
+    }
 }
 
 struct Model {
@@ -129,6 +148,9 @@ impl Model {
         }
         if entry.rollup.is_some() && !self.config.allow_rollup_hdrs {
             return RecordOutcome::Refused(ApiError::rollup_failed("rollup not permitted"));
+        }
+        if entry.ttl.is_some() && !self.config.allow_msg_ttl {
+            return RecordOutcome::Refused(ApiError::ttl_disabled());
         }
         if let Err(error) = self.room(&message) {
             return RecordOutcome::Refused(ApiError::store_failed(error));
@@ -204,6 +226,45 @@ impl Model {
             || limit(self.config.max_bytes).is_some_and(|max| self.bytes() > max)
         {
             self.held.remove(0);
+        }
+    }
+
+    /// What is at its end goes, and a marker takes the place of the last one of a subject in `marked`, if it is none itself.
+    fn come_due(&mut self, marked: &[Vec<u8>], marker: impl Fn(&'static str) -> Message) {
+        let marks = !self.config.subject_delete_marker_ttl.is_zero();
+        let (now, age) = (marker("").time, self.config.max_age);
+        let ending = self
+            .held
+            .iter()
+            .filter(|held| held.end(age).is_some_and(|end| end <= now));
+        let ending: Vec<u64> = ending.map(|held| held.seq).collect();
+        for seq in ending {
+            let Some(at) = self.held.iter().position(|held| held.seq == seq) else {
+                continue;
+            };
+            let (subject, is_marker) = (self.held[at].subject, self.held[at].is_marker);
+            let count = self
+                .held
+                .iter()
+                .filter(|held| held.subject == subject)
+                .count();
+            let needs = marks && count == 1 && !is_marker;
+            if needs && !marked.iter().any(|marked| marked == subject.as_bytes()) {
+                continue;
+            }
+            self.held.remove(at);
+            if needs {
+                self.last += 1;
+                self.last_id = None;
+                let seq = self.last;
+                self.held.push(Message {
+                    seq,
+                    ..marker(subject)
+                });
+                if self.config.discard == DiscardPolicy::Old {
+                    self.enforce();
+                }
+            }
         }
     }
 
@@ -300,7 +361,7 @@ impl World {
                 );
             }
             Op::Pass(millis) => self.now = self.now.plus(Duration::from_millis(u64::from(*millis))),
-            Op::Expire => self.expire(),
+            Op::Due => self.come_due(),
             Op::Limits {
                 msgs,
                 bytes,
@@ -326,15 +387,40 @@ impl World {
         }
     }
 
-    fn expire(&mut self) {
-        self.apply(&Command::Expire {
+    fn come_due(&mut self) {
+        let pending = self.stream.pending(self.now);
+        assert_eq!(self.twin.pending(self.now), pending);
+        let mut records = RecordsBuilder::new();
+        self.stream.put_markers(&pending.markers, &mut records);
+        let (records, count) = records.take();
+        let position = self.add_frame(&records);
+        let headers = match count {
+            0 => 0,
+            _ => record_at(&records, 0).expect("whole").0.headers.len(),
+        };
+        let (now, ttl) = (self.now, self.model.config.subject_delete_marker_ttl);
+        let marker = |subject: &'static str| Message {
+            seq: 0,
+            subject,
+            cost: (34 + subject.len() + headers) as u64,
+            time: now,
+            ttl: Some(ttl.as_secs() as u32),
+            is_marker: true,
+            file: position.file,
+            payload: Vec::new(),
+        };
+        self.model.come_due(&pending.markers, marker);
+        let due = Due {
             stream: 1,
-            now: self.now,
-        });
-        let age = self.model.config.max_age;
-        if !age.is_zero() {
-            let now = self.now;
-            self.model.held.retain(|held| held.time.plus(age) > now);
+            now,
+            fires: Vec::new(),
+            count,
+            records,
+        };
+        let removed = self.stream.come_due(&due, position, 5);
+        assert_eq!(self.twin.come_due(&due, position, 5), removed);
+        if ttl.is_zero() {
+            assert!(self.stream.next_due().is_none_or(|due| due > now));
         }
     }
 
@@ -421,12 +507,7 @@ impl World {
     fn publish(&mut self, entries: &[Entry]) {
         let mut want = Vec::new();
         let mut builder = RecordsBuilder::new();
-        let number = self.frames.len() as u64;
-        let position = Position {
-            file: (number / 7) as u32,
-            offset: number,
-            len: 0,
-        };
+        let position = self.next_frame();
         for (at, entry) in entries.iter().enumerate() {
             let subject = SUBJECTS[entry.subject % SUBJECTS.len()];
             // Expectations are made of what will be true when this record's turn comes.
@@ -440,6 +521,8 @@ impl World {
                 subject,
                 cost,
                 time: self.now,
+                ttl: entry.ttl.map(|ttl| self.effective(ttl)),
+                is_marker: false,
                 file: position.file,
                 payload,
             };
@@ -452,15 +535,37 @@ impl World {
             count,
             records: records.clone(),
         };
-        let mut body = vec![0xee; 5];
-        body.extend_from_slice(&records);
-        self.frames
-            .insert((position.file, position.offset), Bytes::from(body));
+        assert_eq!(self.add_frame(&records), position);
         let (mut got, mut twin) = (Vec::new(), Vec::new());
         self.stream.publish(position, 5, &publish, &mut got);
         self.twin.publish(position, 5, &publish, &mut twin);
         assert_eq!(got, want);
         assert_eq!(twin, want);
+    }
+
+    fn next_frame(&self) -> Position {
+        let number = self.frames.len() as u64;
+        Position {
+            file: (number / 7) as u32,
+            offset: number,
+            len: 0,
+        }
+    }
+
+    /// Keeps records as they would lie in the log: behind five bytes of their command.
+    fn add_frame(&mut self, records: &Bytes) -> Position {
+        let position = self.next_frame();
+        let mut body = vec![0xee; 5];
+        body.extend_from_slice(records);
+        self.frames
+            .insert((position.file, position.offset), Bytes::from(body));
+        position
+    }
+
+    /// No message goes before the marker would that takes its place.
+    fn effective(&self, ttl: u32) -> u32 {
+        let marker = self.model.config.subject_delete_marker_ttl.as_secs() as u32;
+        if ttl == 0 { 0 } else { ttl.max(marker) }
     }
 
     fn headers(&self, entry: &Entry, subject: &str) -> Bytes {
@@ -482,13 +587,30 @@ impl World {
             }
             Expect::Id(id) => headers.push("Nats-Expected-Last-Msg-Id", &id.to_string()),
         }
+        if let Some(ttl) = entry.ttl {
+            let text = ttl.to_string();
+            headers.push("Nats-TTL", if ttl == 0 { "never" } else { &text });
+        }
         if let Some(all) = entry.rollup {
             headers.push("Nats-Rollup", if all { "all" } else { "sub" });
         }
         headers.build()
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
+        let age = self.model.config.max_age;
+        let first = self
+            .model
+            .held
+            .iter()
+            .filter_map(|held| held.end(age))
+            .min();
+        let due = self.stream.next_due();
+        assert!(
+            due <= first || first.is_none(),
+            "{due:?} is later than {first:?}"
+        );
+        assert!(due.is_some() || first.is_none());
         let (stream, held) = (&self.stream, &self.model.held);
         let state = stream.state();
         assert_eq!(state.messages, held.len() as u64);
@@ -581,15 +703,17 @@ fn entry() -> impl Strategy<Value = Entry> {
     ];
     let id = prop_oneof![3 => Just(None), 1 => (0u8..4).prop_map(Some)];
     let rollup = prop_oneof![20 => Just(None), 1 => any::<bool>().prop_map(Some)];
-    (0usize..6, id, expect, rollup, 0usize..40).prop_map(|(subject, id, expect, rollup, size)| {
-        Entry {
+    let ttl = prop_oneof![4 => Just(None), 1 => (0u32..3).prop_map(Some)];
+    (0usize..6, id, expect, rollup, ttl, 0usize..40).prop_map(
+        |(subject, id, expect, rollup, ttl, size)| Entry {
             subject,
             id,
             expect,
             rollup,
+            ttl,
             size,
-        }
-    })
+        },
+    )
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -600,8 +724,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => any::<u8>().prop_map(Op::Delete),
         1 => (prop_oneof![Just(None), (0usize..6).prop_map(Some)], few(), few())
             .prop_map(|(filter, sequence, keep)| Op::Purge { filter, sequence, keep }),
-        1 => (0u16..400).prop_map(Op::Pass),
-        1 => Just(Op::Expire),
+        1 => (0u16..800).prop_map(Op::Pass),
+        2 => Just(Op::Due),
         1 => (bound(40), bound(2000), bound(5))
             .prop_map(|(msgs, bytes, per_subject)| Op::Limits { msgs, bytes, per_subject }),
         1 => Just(Op::Checkpoint),
@@ -612,8 +736,10 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn config() -> impl Strategy<Value = StreamConfig> {
-    (any::<[bool; 5]>(), 0u64..2, 0u64..2).prop_map(|([new, per, age, rollup, small], first, _)| {
-        StreamConfig {
+    (any::<[bool; 5]>(), 0u64..2, 0u64..6).prop_map(
+        |([new, per, age, rollup, small], first, times)| StreamConfig {
+            allow_msg_ttl: times > 0,
+            subject_delete_marker_ttl: Duration::from_secs(times.saturating_sub(3)),
             name: "S".to_owned(),
             subjects: vec![">".to_owned()],
             no_ack: true,
@@ -635,8 +761,8 @@ fn config() -> impl Strategy<Value = StreamConfig> {
             allow_rollup_hdrs: rollup,
             first_seq: first * 30,
             ..StreamConfig::default()
-        }
-    })
+        },
+    )
 }
 
 proptest! {
