@@ -579,7 +579,10 @@ impl StateMachine for Node {
         read: &dyn Fn(Position) -> Result<Bytes, ReadError>,
     ) -> Result<Option<Gathered>, String> {
         for cell in self.streams() {
-            let leaving = cell.lock().leaving(file, limit);
+            let (leaving, compress) = {
+                let stream = cell.lock();
+                (stream.leaving(file, limit), stream.config.compresses())
+            };
             let Some(mut leaving) = leaving else { continue };
             let frames: Result<Vec<Bytes>, ReadError> = leaving.frames().map(read).collect();
             let frames = frames.map_err(|error| error.to_string())?;
@@ -592,7 +595,12 @@ impl StateMachine for Node {
                 cell.lock().moved(&leaving, to);
                 cell.set_changed();
             });
-            return Ok(Some(Gathered { page, count, done }));
+            return Ok(Some(Gathered {
+                page,
+                count,
+                compress,
+                done,
+            }));
         }
         Ok(None)
     }

@@ -331,6 +331,7 @@ async fn propose(group: &Group<Node>, head: Bytes, body: Bytes) -> Result<Outcom
         body,
         durability: Durability::Synced,
         important: false,
+        compress: false,
     };
     group.propose(proposal).await.map_err(drop)
 }

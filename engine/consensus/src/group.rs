@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_journal::{
-    AppendError, Checkpoint, CheckpointError, Committed, DamageListener, Durability, Frame,
+    AppendError, Checkpoint, CheckpointError, Committed, DamageListener, Durability, Form, Frame,
     Journal, LOCAL, PageSource, Position, ReadError, Storage, read_checkpoint,
 };
 use tokio::sync::oneshot;
@@ -61,6 +61,8 @@ pub struct Proposal {
     pub durability: Durability,
     /// Written twice, so that damage does not lose it: what changes rarely and much depends on.
     pub important: bool,
+    /// Written compressed, if it gets smaller. It is compressed where it is proposed, not on the journal's thread.
+    pub compress: bool,
 }
 
 /// Figures for monitoring.
@@ -253,6 +255,7 @@ impl<S: StateMachine> Group<S> {
             body: proposal.body,
             durability: proposal.durability,
             important: proposal.important,
+            form: Form::of(proposal.compress),
             ticket: Ticket::Entry(done),
         };
         if let Err((error, frame)) = self.inner.journal.append(frame)
@@ -349,6 +352,7 @@ impl<S: StateMachine> Group<S> {
             body: Bytes::new(),
             durability: Durability::Memory,
             important: false,
+            form: Form::plain(),
             ticket: Ticket::Local(Box::new(move |_| {
                 // Sent once to one who waits.
                 let _gone = tell.send(());

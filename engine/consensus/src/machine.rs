@@ -75,6 +75,8 @@ pub struct Gathered {
     pub page: StoredPage,
     /// How many records it holds, for tools.
     pub count: u32,
+    /// Whether it is stored compressed, as it is where it comes from.
+    pub compress: bool,
     /// To be called with its new place.
     pub done: Box<dyn FnOnce(Position) + Send>,
 }

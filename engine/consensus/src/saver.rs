@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_journal::{
-    AppendError, Checkpoint, Durability, Frame, Journal, LOCAL, PageReader, PageSource, Position,
-    ReadError, Storage, write_checkpoint,
+    AppendError, Checkpoint, Durability, Form, Frame, Journal, LOCAL, PageReader, PageSource,
+    Position, ReadError, Storage, write_checkpoint,
 };
 use tracing::{debug, error, warn};
 
@@ -34,6 +34,25 @@ const REST: u32 = 3;
 const NEWEST_FILES: usize = 2;
 /// A file is emptied when less than this part of it is live.
 const MOSTLY_DEAD: f64 = 0.5;
+
+/// How something is stored.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// Records in it, for tools.
+    records: u32,
+    /// Written twice.
+    important: bool,
+    /// Compressed, if it gets smaller.
+    compress: bool,
+}
+
+/// Index pages: numbers close to each other and subjects with long beginnings in common get smaller, and they are read
+/// seldom, since what is used is in memory.
+const PAGES: How = How {
+    records: 0,
+    important: true,
+    compress: true,
+};
 
 /// Whether a checkpoint is being stored.
 #[derive(Debug, Default)]
@@ -196,7 +215,12 @@ impl<S: StateMachine> Saver<S> {
                 self.leaving.pop();
             }
             Ok(Some(gathered)) => {
-                let stored = self.store(vec![gathered.page], gathered.count, false);
+                let how = How {
+                    records: gathered.count,
+                    important: false,
+                    compress: gathered.compress,
+                };
+                let stored = self.store(vec![gathered.page], how);
                 match stored.map(|positions| positions[0]) {
                     Ok(position) => (gathered.done)(position),
                     Err(error) => {
@@ -260,22 +284,17 @@ impl<S: StateMachine> Saver<S> {
                 .iter()
                 .map(|page| page.bytes.len() as u64)
                 .sum::<u64>();
-            let positions = self.store(pages, 0, true)?;
+            let positions = self.store(pages, PAGES)?;
             snapshot.pages_stored(&positions);
         }
     }
 
-    /// Has pages written, each twice when they are `important`.
-    fn store(
-        &self,
-        pages: Vec<StoredPage>,
-        records: u32,
-        important: bool,
-    ) -> Result<Vec<Position>, AppendError> {
+    /// Has pages written.
+    fn store(&self, pages: Vec<StoredPage>, how: How) -> Result<Vec<Position>, AppendError> {
         let (tell, stored) = channel();
         let count = pages.len();
         for page in pages {
-            self.append(page, records, important, tell.clone());
+            self.append(page, how, tell.clone());
         }
         drop(tell);
         // The log keeps the order, so answers come in the order of the pages.
@@ -286,22 +305,17 @@ impl<S: StateMachine> Saver<S> {
         }
     }
 
-    fn append(
-        &self,
-        page: StoredPage,
-        count: u32,
-        important: bool,
-        tell: Sender<Result<Position, AppendError>>,
-    ) {
+    fn append(&self, page: StoredPage, how: How, tell: Sender<Result<Position, AppendError>>) {
         let frame = Frame {
             group: LOCAL,
             term: 0,
             stream: page.stream,
-            count,
+            count: how.records,
             head: Bytes::new(),
             body: page.bytes,
             durability: Durability::Synced,
-            important,
+            important: how.important,
+            form: Form::of(how.compress),
             ticket: Ticket::Local(Box::new(move |stored| {
                 // Nobody waits any more when another page failed.
                 let _gone = tell.send(stored);

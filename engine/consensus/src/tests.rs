@@ -141,6 +141,7 @@ impl StateMachine for List {
         Ok(Some(Gathered {
             page: StoredPage { stream: 1, bytes },
             count: 1,
+            compress: false,
             done: Box::new(done),
         }))
     }
@@ -172,6 +173,7 @@ fn proposal(text: &str) -> Proposal {
         body,
         durability: Durability::Synced,
         important: false,
+        compress: false,
     }
 }
 

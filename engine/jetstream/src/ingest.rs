@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_cluster::{Command, Outcome, StreamCell};
-use millstream_journal::Durability;
 use millstream_pipeline::{Ended, OnRejection, Plan, Record, Rejection, dead_letter, unforged};
 use millstream_streams::{
     ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder,
@@ -14,7 +13,7 @@ use millstream_types::{HeaderBlock, HeadersBuilder, Message, Timestamp, check_su
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::service::{Shared, durability};
+use crate::service::{Keep, Shared};
 
 /// The stream a station's dead letters go to.
 pub(crate) fn dead_letter_stream(station: &str) -> String {
@@ -119,8 +118,8 @@ pub(crate) struct Staged {
     /// `None` when nothing is to be written.
     pub(crate) command: Option<Command>,
     pub(crate) count: u32,
-    /// The most that anything in it asks for: a memory station's dead letters belong on disk.
-    pub(crate) durability: Durability,
+    /// As whatever in it asks for most: a memory station's dead letters belong on disk.
+    pub(crate) keep: Keep,
     pub(crate) answers: Vec<Answer>,
 }
 
@@ -294,16 +293,11 @@ impl<'a> Stager<'a> {
     fn finish(self, answers: Vec<Answer>, position: Option<(String, Bytes)>) -> Staged {
         let mut commands = Vec::with_capacity(self.sections.len() + 1);
         let mut total = 0;
-        let sections = self.sections.iter();
-        let durability = match position {
-            Some(_) => Durability::Synced,
-            None => sections
-                .map(|(cell, ..)| durability(&cell.lock().config))
-                .max()
-                .unwrap_or_default(),
-        };
+        let mut keep = position.is_some().then(Keep::default);
         for (cell, mut records, _) in self.sections {
             let (records, count) = records.take();
+            let own = Keep::of(&cell.lock().config, count);
+            keep = Some(keep.map_or(own, |keep| keep.or(own)));
             total += count;
             commands.push(Command::Stream(StreamCommand::Publish(Publish {
                 stream: cell.id,
@@ -323,7 +317,7 @@ impl<'a> Stager<'a> {
         Staged {
             command,
             count: total,
-            durability,
+            keep: keep.unwrap_or_default(),
             answers,
         }
     }
@@ -494,7 +488,7 @@ impl Shared {
             let _gone = done.send(result);
         };
         match staged.command {
-            Some(command) => self.propose_raw(0, staged.count, staged.durability, &command, finish),
+            Some(command) => self.propose_raw(0, staged.count, staged.keep, &command, finish),
             None => finish(Ok(Outcome::Done)),
         }
     }

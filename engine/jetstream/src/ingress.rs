@@ -211,7 +211,7 @@ impl Ingress {
         let replies: Vec<Option<Bytes>> =
             messages.into_iter().map(|message| message.reply).collect();
         let ingress = Arc::clone(self);
-        let (count, durability, answers) = (staged.count, staged.durability, staged.answers);
+        let (count, keep, answers) = (staged.count, staged.keep, staged.answers);
         let finish = move |outcome: Result<Outcome, ApiError>| {
             for (origin, bytes) in origins {
                 origin.done_inflight(bytes);
@@ -221,7 +221,7 @@ impl Ingress {
         match staged.command {
             Some(command) => {
                 self.shared
-                    .propose_raw(self.cell.id, count, durability, &command, finish);
+                    .propose_raw(self.cell.id, count, keep, &command, finish);
             }
             None => {
                 finish(Ok(Outcome::Done));

@@ -197,7 +197,7 @@ impl JetStream {
 }
 
 /// What must have happened to a message of a stream before it is acknowledged.
-pub(crate) fn durability(config: &StreamConfig) -> Durability {
+fn durability(config: &StreamConfig) -> Durability {
     match (config.storage, config.persist_mode) {
         (StorageType::Memory, _) => Durability::Memory,
         (StorageType::File, PersistMode::Async) => Durability::Written,
@@ -218,6 +218,33 @@ fn attach(
         })
 }
 
+/// How a command is kept in the log; by default synced and as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Keep {
+    /// What must have happened to it before it is acknowledged.
+    pub(crate) durability: Durability,
+    /// Compressed on disk.
+    pub(crate) compress: bool,
+}
+
+impl Keep {
+    /// As a stream wants its commands with `count` records. Those without are small.
+    pub(crate) fn of(config: &StreamConfig, count: u32) -> Self {
+        Self {
+            durability: durability(config),
+            compress: count > 0 && config.compresses(),
+        }
+    }
+
+    /// What several commands that are kept together need.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            durability: self.durability.max(other.durability),
+            compress: self.compress || other.compress,
+        }
+    }
+}
+
 impl Shared {
     /// Proposes a command of one stream; `done` runs on the apply thread, or here when the log refuses at once.
     pub(crate) fn propose(
@@ -227,15 +254,15 @@ impl Shared {
         command: &Command,
         done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
     ) {
-        let durability = durability(&cell.lock().config);
-        self.propose_raw(cell.id, count, durability, command, done);
+        let keep = Keep::of(&cell.lock().config, count);
+        self.propose_raw(cell.id, count, keep, command, done);
     }
 
     pub(crate) fn propose_raw(
         &self,
         stream: u32,
         count: u32,
-        durability: Durability,
+        keep: Keep,
         command: &Command,
         done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
     ) {
@@ -245,7 +272,8 @@ impl Shared {
             count,
             head,
             body,
-            durability,
+            durability: keep.durability,
+            compress: keep.compress,
             // Changes of streams, consumers and the catalog; not messages.
             important: stream == 0 && count == 0,
         };
@@ -263,7 +291,7 @@ impl Shared {
     ) -> Result<Outcome, ApiError> {
         self.ack_queue.flush(self);
         let (tell, wait) = tokio::sync::oneshot::channel();
-        self.propose_raw(0, 0, Durability::Synced, command, move |outcome| {
+        self.propose_raw(0, 0, Keep::default(), command, move |outcome| {
             // A requester that went away needs no answer.
             let _gone = tell.send(outcome);
         });

@@ -44,6 +44,35 @@ impl AppendError {
     }
 }
 
+/// Why a frame's body cannot be unpacked, though its checksum is good.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BodyError {
+    /// It says that it is compressed, and is nothing that was compressed, or not to the length that it says.
+    #[error("its compressed body cannot be unpacked")]
+    Compressed,
+    /// A newer build stored it.
+    #[error(
+        "its body has version {0}, newer than this build reads (1); start the build that wrote it"
+    )]
+    Version(u8),
+}
+
+impl BodyError {
+    /// Whose problem it is.
+    #[must_use]
+    pub fn domain(&self) -> Domain {
+        match self {
+            Self::Compressed => Domain::Corruption,
+            Self::Version(_) => Domain::Transient,
+        }
+    }
+
+    /// Whether the frame is dealt with as one whose checksum is wrong.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.domain() == Domain::Corruption
+    }
+}
+
 /// Why a frame cannot be read back.
 #[derive(Debug, Error)]
 pub enum ReadError {
@@ -71,12 +100,22 @@ pub enum ReadError {
         offset: u64,
     },
     /// The bytes are not what was written.
-    #[error("journal file {file} is damaged at {offset}: checksum does not match")]
+    #[error("journal file {file} is damaged at {offset}: its bytes are not what was written")]
     Damaged {
         /// The file's number.
         file: u32,
         /// Where the frame begins.
         offset: u64,
+    },
+    /// Its bytes are what was written, and this build or configuration cannot unpack them.
+    #[error("the frame at {offset} of journal file {file} cannot be read: {source}")]
+    Body {
+        /// The file's number.
+        file: u32,
+        /// Where the frame begins.
+        offset: u64,
+        /// Why.
+        source: BodyError,
     },
 }
 
@@ -87,6 +126,7 @@ impl ReadError {
         match self {
             Self::Io { .. } | Self::Newer { .. } => Domain::Transient,
             Self::Missing(_) | Self::Damaged { .. } => Domain::Corruption,
+            Self::Body { source, .. } => source.domain(),
         }
     }
 }
@@ -141,6 +181,16 @@ pub enum OpenError {
         name: String,
         /// Where.
         offset: u64,
+    },
+    /// A frame whose bytes are what was written, and that this build or configuration cannot unpack.
+    #[error("the frame at {offset} of journal file `{name}` cannot be read: {source}")]
+    Body {
+        /// Which file.
+        name: String,
+        /// Where.
+        offset: u64,
+        /// Why.
+        source: BodyError,
     },
     /// Acknowledged frames cannot be read. Starting without them would give their sequences to other messages.
     #[error(

@@ -21,8 +21,8 @@
 //! only begun when everything before it was synced.
 //!
 //! Flags: 1 the frame is the second copy of the one directly before it, with the same index, group, stream, records and
-//! body; 2 the body is compressed; 4 the body is encrypted. A whole frame with a flag that this build does not read was
-//! written by a newer one, and is neither replayed nor read.
+//! body; 2 the body is compressed (layout: `body.rs`); 4 the body is encrypted. A whole frame with a flag that this build
+//! does not read was written by a newer one, and is neither replayed nor read.
 
 use bytes::{Buf, BufMut};
 
@@ -35,8 +35,10 @@ pub(crate) const VERSION: u32 = 2;
 const FRAME_VERSION: u16 = 2;
 /// The frame is the second copy of the one before it.
 pub(crate) const COPY: u16 = 1;
+/// The body is compressed.
+pub(crate) const COMPRESSED: u16 = 2;
 /// Flags that this build reads.
-const KNOWN_FLAGS: u16 = COPY;
+const KNOWN_FLAGS: u16 = COPY | COMPRESSED;
 const FILE_MAGIC: &[u8; 8] = b"MSJOURNL";
 pub(crate) const FRAME_MAGIC: [u8; 4] = *b"MSFR";
 const CRC_AT: usize = FRAME_HEADER - 4;
@@ -190,6 +192,7 @@ mod tests {
     use super::{
         COPY, FileHeader, file_header, frame_header, is_whole, read_file_header, read_frame_header,
     };
+    use crate::body::Form;
     use crate::writer::{Durability, Frame};
 
     fn hex(bytes: &[u8]) -> String {
@@ -215,6 +218,7 @@ mod tests {
             body: Bytes::from_static(b"ad"),
             durability: Durability::Synced,
             important: false,
+            form: Form::plain(),
             ticket: (),
         };
         let (header, crc) = frame_header(&frame, 0, 3, 32, chain);

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use tracing::debug;
 
+use crate::body::{pack, plain, unpack};
 use crate::damage::{Damage, DamageKind, DamageListener, Watch};
 use crate::error::{AppendError, OpenError, ReadError};
 use crate::footer::{Ending, Footer, read_footer};
@@ -211,21 +212,25 @@ impl<T: Send + 'static> Journal<T> {
         Self { inner }
     }
 
-    /// Queues a frame. It is answered to the sink, in the order of appends.
+    /// Queues a frame, after compressing it here where that is asked for. It is answered to the sink, in the order of
+    /// appends.
     ///
     /// # Errors
     /// The frame comes back when the journal is closed or too much waits already.
-    pub fn append(&self, frame: Frame<T>) -> Result<(), (AppendError, Frame<T>)> {
-        let len = frame.head.len() + frame.body.len();
+    pub fn append(&self, mut frame: Frame<T>) -> Result<(), (AppendError, Frame<T>)> {
+        pack(&mut frame);
+        let len = frame.head.len() + frame.body.len() + frame.form.kept();
         let mut queue = self
             .inner
             .queue
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if queue.closed {
+            unpack(&mut frame);
             return Err((AppendError::Closed, frame));
         }
         if queue.bytes + len > self.inner.max_queued.min(u32::MAX as usize) {
+            unpack(&mut frame);
             return Err((AppendError::Busy, frame));
         }
         queue.bytes += len;
@@ -477,7 +482,15 @@ fn read_frame(file: &dyn StorageFile, position: Position, copy: bool) -> Result<
             offset,
         });
     }
-    Ok(Bytes::from(bytes).slice(FRAME_HEADER..))
+    let stored = Bytes::from(bytes).slice(FRAME_HEADER..);
+    plain(&header, stored).map_err(|source| match source.is_damage() {
+        true => damaged(),
+        false => ReadError::Body {
+            file: position.file,
+            offset,
+            source,
+        },
+    })
 }
 
 /// What is known of a damaged frame that somebody wants to read.

@@ -4,6 +4,7 @@
 //! with its real, in-memory and faulty implementations.
 //! What may not come in: what the bytes mean. Streams, consumers and Raft are other rooms; a frame's body is opaque here.
 
+mod body;
 mod checkpoint;
 mod damage;
 mod error;
@@ -29,9 +30,10 @@ mod tests;
 /// others; who does not want them passes over them.
 pub const LOCAL: u32 = 0;
 
+pub use body::Form;
 pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
 pub use damage::{Damage, DamageKind, DamageListener, Told};
-pub use error::{AppendError, OpenError, ReadError};
+pub use error::{AppendError, BodyError, OpenError, ReadError};
 pub use footer::{Footer, FrameInfo, StreamInfo};
 pub use journal::{FileInfo, Journal, Options, Status};
 pub use page::{PageReader, PageSource};

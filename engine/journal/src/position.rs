@@ -9,7 +9,7 @@ pub struct Position {
     pub file: u32,
     /// Bytes from the file's start to the body.
     pub offset: u64,
-    /// Bytes of the body.
+    /// Bytes of the body, as it is stored.
     pub len: u32,
 }
 

@@ -10,6 +10,7 @@
 //! | one copy of an important frame | the other one | reported |
 //! | the first copy of the newest file's last frame, no later batch | the other one | reported, though it may be a torn write that was never acknowledged: kept all the same |
 //! | both copies | all others | lost, as any frame |
+//! | a frame whose checksum is good and whose body cannot be unpacked, or was not encrypted at this place | all others | as a damaged frame; `verify` does not see it, for it unpacks nothing |
 //! | header of a file | all of it | written anew, when the first frame's chain, the footer or the file before tell what it was; else the start is refused where the file must be replayed; reported |
 //! | footer | all of the file | rebuilt from a scan; reported, or only logged when there was none |
 //! | checkpoint | what the one before it covers, and a longer replay | reported by its reader; with both gone the start is refused, unless no file was ever removed |
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::{info, warn};
 
+use crate::body::plain;
 use crate::damage::{Damage, DamageKind, Told, Watch};
 use crate::error::OpenError;
 use crate::footer::{Builder, Ending, Footer, read_footer, read_trailer};
@@ -573,6 +575,29 @@ impl Recovery<'_> {
         })
     }
 
+    /// A frame to be replayed: lost, when its checksum is good and its body is none all the same.
+    fn unpack(
+        &self,
+        id: u32,
+        at: u64,
+        header: &FrameHeader,
+        stored: Bytes,
+    ) -> Result<Replayed, OpenError> {
+        match plain(header, stored) {
+            Ok(body) => Ok(whole(id, at, header, body)),
+            Err(error) if error.is_damage() => {
+                let told = Some(header.told());
+                self.report(id, at, DamageKind::Frame, header.index, told);
+                Ok(lost(id, at, header.index, told))
+            }
+            Err(source) => Err(OpenError::Body {
+                name: file_name(id),
+                offset: at,
+                source,
+            }),
+        }
+    }
+
     /// Walks to the end and hands on what is found.
     fn walk(
         &mut self,
@@ -605,9 +630,9 @@ impl Recovery<'_> {
                         self.watch.count_copy();
                     }
                     let bytes = walk.body(body, header.len).map_err(opening(id))?;
-                    let body = Bytes::copy_from_slice(bytes);
+                    let stored = Bytes::copy_from_slice(bytes);
                     self.last_index = header.index;
-                    hand_on(id, at, replay, whole(id, at, &header, body))?;
+                    hand_on(id, at, replay, self.unpack(id, at, &header, stored)?)?;
                 }
                 Found::Lost {
                     at,

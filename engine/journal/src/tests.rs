@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod disk;
 mod faults;
+mod forms;
 mod live;
 mod mutations;
 mod verify;
@@ -15,7 +16,9 @@ use bytes::Bytes;
 
 use crate::journal::{Inner, Journal, Options};
 use crate::writer::Writer;
-use crate::{Committed, Durability, Frame, MemoryStorage, OpenError, Position, Replayed, Storage};
+use crate::{
+    Committed, Durability, Form, Frame, MemoryStorage, OpenError, Position, Replayed, Storage,
+};
 
 /// Small files, so that histories of a few frames cross many of them.
 const FILE_SIZE: u64 = 768;
@@ -38,6 +41,7 @@ fn frame(head: Vec<u8>, body: Vec<u8>) -> Frame<()> {
         body,
         durability: Durability::Synced,
         important: false,
+        form: Form::plain(),
         ticket: (),
     }
 }

@@ -11,10 +11,11 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tracing::{error, warn};
 
 use crate::LOCAL;
+use crate::body::{Form, pack, plain_of};
 use crate::error::AppendError;
 use crate::footer::{Builder, FrameInfo};
 use crate::frame::{COPY, FILE_HEADER, FRAME_HEADER, frame_header};
@@ -57,12 +58,14 @@ pub struct Frame<T> {
     /// Written twice, one directly behind the other, so that damage to one of them costs nothing. For what is small, rare
     /// and dear: pages of an index, changes of the catalog. Both have the same index.
     pub important: bool,
+    /// How the body is stored.
+    pub form: Form,
     /// Comes back when the frame is committed.
     pub ticket: T,
 }
 
 impl<T> Frame<T> {
-    /// Bytes of the body.
+    /// Bytes of the body, as it is stored.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -281,7 +284,8 @@ impl<T: Send + 'static> Writer<T> {
         if rotate && self.active.end > FILE_HEADER as u64 {
             room = 0;
         }
-        for frame in frames {
+        for mut frame in frames {
+            pack(&mut frame);
             let need = frame.stored();
             let footer = self.footer_growth(&frame);
             if need + footer > room {
@@ -474,7 +478,7 @@ impl<T: Send + 'static> Writer<T> {
                 false => Ok(()),
             };
             let body = match &result {
-                Ok(()) => whole(frame.head, frame.body),
+                Ok(()) => plain_of(frame.head, frame.body, frame.form),
                 Err(_) => Bytes::new(),
             };
             done.push(Committed {
@@ -515,7 +519,7 @@ impl<T: Send + 'static> Writer<T> {
                 flags: 0,
             };
             for flags in [0, COPY].into_iter().take(frame.copies()) {
-                info.flags = flags;
+                info.flags = flags | frame.form.flags();
                 footer.push(&info);
                 info.offset = info.end();
             }
@@ -543,6 +547,7 @@ impl<T: Send + 'static> Writer<T> {
             }
             index += 1;
             for flags in [0, COPY].into_iter().take(frame.copies()) {
+                let flags = flags | frame.form.flags();
                 let (header, crc) = frame_header(frame, flags, index, batch, chain);
                 self.headers.extend_from_slice(&header);
                 chain = crc;
@@ -600,20 +605,6 @@ impl<T: Send + 'static> Writer<T> {
             warn!(target: "nats", "journal file {} cannot reserve its space again: {error}", self.active.id);
         }
         self.sync()
-    }
-}
-
-/// The body in one piece: readers share it, and get it from disk in one piece too.
-fn whole(head: Bytes, body: Bytes) -> Bytes {
-    match (head.is_empty(), body.is_empty()) {
-        (true, _) => body,
-        (false, true) => head,
-        (false, false) => {
-            let mut both = BytesMut::with_capacity(head.len() + body.len());
-            both.extend_from_slice(&head);
-            both.extend_from_slice(&body);
-            both.freeze()
-        }
     }
 }
 

@@ -24,9 +24,9 @@ pub use document::{Document, Parsed, Spec, parse};
 pub use kind::Kind;
 pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
-    AddedColumn, Compatibility, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec, Discard,
-    FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec, SchemaFormat,
-    SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec,
-    Storage, ValueType,
+    AddedColumn, Compatibility, Compression, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec,
+    Discard, FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec,
+    SchemaFormat, SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec,
+    StageSpec, StationSpec, Storage, ValueType,
 };
 pub use variables::variable_names;

@@ -12,6 +12,6 @@ pub use function::{AddedColumn, FunctionLimits, FunctionSpec, ValueType};
 pub(crate) use read::read_spec;
 pub use schema::{Compatibility, SchemaFormat, SchemaSpec, SchemaText};
 pub use station::{
-    DeadLettersSpec, DedupBy, DedupSpec, Discard, OnRejection, PersistMode, Policy, RetentionSpec,
-    SchemaUse, SchemaVersion, StageSpec, StationSpec, Storage,
+    Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, OnRejection, PersistMode, Policy,
+    RetentionSpec, SchemaUse, SchemaVersion, StageSpec, StationSpec, Storage,
 };

@@ -77,6 +77,30 @@ fn the_designs_file_reads_as_meant() {
 }
 
 #[test]
+fn a_station_may_be_compressed() {
+    let station = "kind: station\nname: a\nsubjects: [a.>]\n";
+    for (line, in_json) in [
+        ("compression: lz4\n", true),
+        ("compression: none\n", false),
+        ("", false),
+    ] {
+        let documents = parse(&file(&format!("{station}{line}")), &known)
+            .into_result()
+            .expect("no problems");
+        let json = serde_json::to_string(&documents[0].spec).expect("specs are JSON");
+        assert_eq!(json.contains(r#""compression":"lz4""#), in_json, "{json}");
+        let again: Spec = serde_json::from_str(&json).expect("reads back");
+        assert_eq!(again, documents[0].spec);
+    }
+    check(
+        &format!("{station}compression: gzip\n"),
+        expect![[r#"
+        dir/f.yaml:4:14: `compression` cannot be `gzip`; one of none, lz4
+    "#]],
+    );
+}
+
+#[test]
 fn the_shipped_example_has_no_problem() {
     let text = include_str!("../../../examples/flights/flights.yaml");
     let parsed = parse(&file(text), &known);

@@ -140,7 +140,8 @@ pub struct StreamConfig {
     /// How long message ids are remembered.
     #[serde(default, with = "nanos")]
     pub duplicate_window: Duration,
-    /// `none`, or `s2`, which is accepted and has no effect yet: it changes no answer a client can see.
+    /// `none` or `s2`: whether messages are compressed on disk. The word is the one clients know; the algorithm is the
+    /// journal's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
     /// The first sequence to give, when not 1.
@@ -423,6 +424,12 @@ impl StreamConfig {
             return bad("roll-ups require the purge permission");
         }
         Ok(())
+    }
+
+    /// Whether its messages are compressed on disk.
+    #[must_use]
+    pub fn compresses(&self) -> bool {
+        self.compression.as_deref() == Some("s2")
     }
 
     /// Whether a limit value restricts anything.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use super::mutations::Mutation;
 use super::{Chance, Rig, frame, options};
 use crate::{
-    AppendError, Checkpoint, CheckpointError, Durability, Fault, MemoryStorage, Position, Storage,
-    read_checkpoint, write_checkpoint,
+    AppendError, Checkpoint, CheckpointError, Durability, Fault, Form, MemoryStorage, Position,
+    Storage, read_checkpoint, write_checkpoint,
 };
 
 const SEEDS: u64 = 500;
@@ -30,6 +30,7 @@ fn live(
     storage: &dyn Storage,
     model: &mut Model,
     chance: &mut Chance,
+    way: Way,
 ) -> Result<(), String> {
     for _ in 0..=chance.below(8) {
         if chance.one_in(6) {
@@ -45,6 +46,11 @@ fn live(
                     _ => Durability::Synced,
                 };
                 frame.important = chance.one_in(8);
+                if way.forms {
+                    // Such bodies get smaller, random ones do not.
+                    frame.body = Bytes::from(vec![frame.body.len() as u8; frame.body.len() * 4]);
+                    frame.form = Form::of(chance.one_in(2));
+                }
                 frame
             })
             .collect();
@@ -157,13 +163,13 @@ fn reopen(
     storage: &mut MemoryStorage,
     model: &mut Model,
     chance: &mut Chance,
-    mutation: Mutation,
+    way: Way,
 ) -> Result<Rig, String> {
     for attempt in 0.. {
         if chance.one_in(4) && attempt < 3 {
             storage.fail_at(storage.calls() + 1 + chance.below(4), Fault::PowerCut);
         }
-        let over = mutation.over(storage);
+        let over = way.mutation.over(storage);
         let after = match read_checkpoint(&*over) {
             Ok(checkpoint) => checkpoint.map(|checkpoint| (checkpoint.position, checkpoint.index)),
             Err(CheckpointError::Io(_)) => None,
@@ -256,12 +262,20 @@ impl Model {
     }
 }
 
-fn history(seed: u64, mutation: Mutation) -> Result<(), String> {
+/// How a history goes.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    mutation: Mutation,
+    /// Bodies are stored in every form there is.
+    forms: bool,
+}
+
+fn history(seed: u64, way: Way) -> Result<(), String> {
     let mut chance = Chance(seed);
     let mut storage = MemoryStorage::new();
     let mut model = Model::default();
     for _ in 0..5 {
-        let mut rig = reopen(&mut storage, &mut model, &mut chance, mutation)?;
+        let mut rig = reopen(&mut storage, &mut model, &mut chance, way)?;
         let fault = match chance.below(7) {
             0..=2 => Fault::PowerCut,
             3 | 4 => Fault::Full,
@@ -271,10 +285,11 @@ fn history(seed: u64, mutation: Mutation) -> Result<(), String> {
         for _ in 0..=chance.below(3) {
             storage.fail_at(storage.calls() + 1 + chance.below(20), fault);
         }
-        live(&mut rig, &*mutation.over(&storage), &mut model, &mut chance)?;
+        let over = way.mutation.over(&storage);
+        live(&mut rig, &*over, &mut model, &mut chance, way)?;
         storage = cut(&storage, &mut chance);
     }
-    reopen(&mut storage, &mut model, &mut chance, mutation).map(|_| ())
+    reopen(&mut storage, &mut model, &mut chance, way).map(|_| ())
 }
 
 /// `MILLSTREAM_SEEDS=N` runs that many instead.
@@ -283,8 +298,11 @@ fn acknowledged_frames_survive_and_no_others_appear() {
     let seeds = std::env::var("MILLSTREAM_SEEDS").ok();
     let seeds = seeds.map_or(SEEDS, |seeds| seeds.parse().expect("a number of seeds"));
     for seed in 0..seeds {
-        if let Err(what) = history(seed, Mutation::None) {
-            panic!("seed {seed}: {what}");
+        for forms in [false, true] {
+            let mutation = Mutation::None;
+            if let Err(what) = history(seed, Way { mutation, forms }) {
+                panic!("seed {seed}, forms {forms}: {what}");
+            }
         }
     }
 }
@@ -293,13 +311,15 @@ fn acknowledged_frames_survive_and_no_others_appear() {
 #[test]
 fn broken_laws_are_caught() {
     for mutation in [Mutation::NoSync, Mutation::NoFolderSync, Mutation::CutShort] {
-        let caught = (0..100)
-            .filter(|seed| history(*seed, mutation).is_err())
-            .count();
-        assert!(
-            caught > 10,
-            "{mutation:?} caught in {caught} of 100 histories"
-        );
+        for forms in [false, true] {
+            let caught = (0..100)
+                .filter(|seed| history(*seed, Way { mutation, forms }).is_err())
+                .count();
+            assert!(
+                caught > 10,
+                "{mutation:?}, forms {forms}: caught in {caught} of 100 histories"
+            );
+        }
     }
 }
 
@@ -335,7 +355,11 @@ fn a_power_cut_at_every_call_of_one_history() {
                 safe: model.safe,
                 oldest: 0,
             };
-            let checked = reopen(&mut after, &mut model, &mut Chance(1), Mutation::None);
+            let way = Way {
+                mutation: Mutation::None,
+                forms: false,
+            };
+            let checked = reopen(&mut after, &mut model, &mut Chance(1), way);
             assert!(
                 checked.is_ok(),
                 "call {call}, torn at {torn_at}: {:?}",

@@ -165,6 +165,7 @@ fn a_slow_sync_delays_acknowledgements_and_keeps_their_order() {
             body: frame.body,
             durability: Durability::Synced,
             important: false,
+            form: crate::Form::plain(),
             ticket,
         };
         journal.append(frame).expect("queued");

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::{FILE_SIZE, options};
 use crate::{
-    AppendError, Committed, Durability, Fault, Frame, Journal, MemoryStorage, Options, Position,
+    AppendError, Committed, Durability, Fault, Form, Frame, Journal, MemoryStorage, Options,
+    Position,
 };
 
 type Told = Receiver<Vec<Committed<u64>>>;
@@ -37,6 +38,7 @@ fn frame(ticket: u64, body: &'static [u8]) -> Frame<u64> {
         body,
         durability: Durability::Synced,
         important: false,
+        form: Form::plain(),
         ticket,
     }
 }

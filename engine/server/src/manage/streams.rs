@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use millstream_cluster::{Command, Node};
 use millstream_spec::{
-    self as spec, DeadLettersSpec, DedupBy, DedupSpec, Discard, Policy, StationSpec, Storage,
+    self as spec, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, Policy, StationSpec,
+    Storage,
 };
 use millstream_streams::{
     ApiError, Command as StreamCommand, DEDUP, DEDUP_HEADERS, DiscardPolicy, PersistMode,
@@ -42,6 +43,11 @@ pub(super) fn station(spec: &StationSpec) -> Result<StreamConfig, ApiError> {
         persist_mode: match spec.persist_mode {
             spec::PersistMode::Default => PersistMode::Default,
             spec::PersistMode::Async => PersistMode::Async,
+        },
+        compression: match spec.compression {
+            Compression::None => None,
+            // The word that JetStream clients know for it.
+            Compression::Lz4 => Some("s2".to_owned()),
         },
         discard: match retention.discard {
             Discard::Old => DiscardPolicy::Old,

@@ -11,10 +11,10 @@ use crate::node::{Node, Value};
 use millstream_types::nearest;
 
 use super::{
-    AddedColumn, Compatibility, DeadLettersSpec, DedupBy, DedupSpec, Discard, FunctionLimits,
-    FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec, SchemaFormat, SchemaSpec,
-    SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage,
-    ValueType,
+    AddedColumn, Compatibility, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard,
+    FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec, SchemaFormat,
+    SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec,
+    Storage, ValueType,
 };
 
 /// Longest station name: its dead letters' stream name must still fit into 255 bytes.
@@ -232,6 +232,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         "storage",
         "persist_mode",
         "schedules",
+        "compression",
         "retention",
         "dedup",
         "schema",
@@ -286,6 +287,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         storage,
         persist_mode,
         schedules: fields.flag("schedules"),
+        compression: compression(&fields),
         retention,
         dedup: dedup(&fields),
         schema,
@@ -320,6 +322,13 @@ fn storage(fields: &Fields<'_, '_>) -> (Storage, PersistMode) {
         storage.unwrap_or_default(),
         persist_mode.unwrap_or_default(),
     )
+}
+
+fn compression(fields: &Fields<'_, '_>) -> Compression {
+    let words = [("none", Compression::None), ("lz4", Compression::Lz4)];
+    fields
+        .choice("compression", &words, &[])
+        .unwrap_or_default()
 }
 
 fn subjects(fields: &Fields<'_, '_>) -> Option<Vec<String>> {

@@ -24,6 +24,9 @@ pub struct StationSpec {
     /// Whether a message may ask for others to be made at certain times, by the header `Nats-Schedule`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub schedules: bool,
+    /// Whether they are compressed on disk.
+    #[serde(default, skip_serializing_if = "Compression::is_none")]
+    pub compression: Compression,
     /// How long and how much is kept.
     pub retention: RetentionSpec,
     /// When a message counts as one that was stored already.
@@ -95,6 +98,23 @@ pub enum DedupBy {
     Id,
     /// Their ids, or subject, payload and the chosen headers.
     Content,
+}
+
+/// Whether messages are compressed on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None,
+    /// With LZ4, a batch at a time.
+    Lz4,
+}
+
+impl Compression {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// How long and how much is kept; absent means no limit.

@@ -240,6 +240,25 @@ fn with(base: Value, change: Value) -> Value {
 }
 
 #[test]
+fn compression_can_be_turned_on_and_off() {
+    let plain = stream_config(json!({"name": "S"}))
+        .checked()
+        .expect("valid");
+    assert!(!plain.compresses());
+    let change = stream_config(json!({"name": "S", "compression": "s2"}));
+    let compressed = plain.checked_update(change).expect("allowed");
+    assert!(compressed.compresses());
+    assert_eq!(compressed.compression.as_deref(), Some("s2"));
+    let back = stream_config(json!({"name": "S", "compression": "none"}));
+    assert!(
+        !compressed
+            .checked_update(back)
+            .expect("allowed")
+            .compresses()
+    );
+}
+
+#[test]
 fn stream_rules() {
     let cases = vec![
         ("no name", json!({"name": ""})),
