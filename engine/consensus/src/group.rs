@@ -405,7 +405,8 @@ fn open_log<S: StateMachine>(
     applier: &Arc<OnceLock<Mutex<Applier<S>>>>,
     jobs: &Jobs<S::Outcome>,
 ) -> Result<Opened<S::Outcome>, OpenError> {
-    let source = Arc::new(Source::new(Arc::clone(&options.storage)));
+    let keys = options.journal.keys.as_ref();
+    let source = Arc::new(Source::open(Arc::clone(&options.storage), keys)?);
     let pages: Arc<dyn PageSource> = Arc::<Source<_>>::clone(&source);
     let (after, unusable) = restore(&*options.storage, &**machine, pages)?;
     let mut reached = after;

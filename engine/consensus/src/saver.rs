@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_journal::{
-    AppendError, Checkpoint, Durability, Form, Frame, Journal, LOCAL, PageReader, PageSource,
-    Position, ReadError, Storage, write_checkpoint,
+    AppendError, Checkpoint, Durability, Form, Frame, Journal, Keys, LOCAL, OpenError, PageReader,
+    PageSource, Position, ReadError, Storage, write_checkpoint,
 };
 use tracing::{debug, error, warn};
 
@@ -100,11 +100,11 @@ pub(crate) struct Source<T> {
 }
 
 impl<T> Source<T> {
-    pub(crate) fn new(storage: Arc<dyn Storage>) -> Self {
-        Self {
-            files: PageReader::new(storage),
+    pub(crate) fn open(storage: Arc<dyn Storage>, keys: Option<&Keys>) -> Result<Self, OpenError> {
+        Ok(Self {
+            files: PageReader::open(storage, keys)?,
             journal: OnceLock::new(),
-        }
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a frame's body is stored: as it is, or compressed with LZ4.
+//! How a frame's body is stored: as it is, or compressed with LZ4, and then encrypted or not (`cipher.rs`).
 //!
 //! ```text
 //! compressed body (flag 2), version 1
@@ -13,8 +13,9 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::cipher::{Opener, Sealer};
 use crate::error::BodyError;
-use crate::frame::{COMPRESSED, FrameHeader};
+use crate::frame::{COMPRESSED, FrameHeader, SEALED};
 use crate::writer::{Durability, Frame};
 
 /// What stands in front of a compressed body.
@@ -173,14 +174,44 @@ fn compress(plain: &[u8]) -> Option<Bytes> {
     Some(Bytes::from(stored))
 }
 
+/// Encrypts a frame's body, for the place in the log that it gets.
+pub(crate) fn seal<T>(frame: &mut Frame<T>, index: u64, sealer: &Sealer) {
+    let flags = frame.form.flags() | SEALED;
+    let header = FrameHeader {
+        flags,
+        group: frame.group,
+        term: frame.term,
+        index,
+        stream: frame.stream,
+        count: frame.count,
+        ..FrameHeader::default()
+    };
+    let stored = sealer.seal(&header, &frame.head, &frame.body);
+    let body = take_body(frame);
+    let plain = match std::mem::take(&mut frame.form.0) {
+        Kind::Made(made) => made.plain,
+        Kind::Plain | Kind::Compress => body,
+    };
+    frame.form = Form(Kind::Made(Box::new(Made { flags, plain })));
+    frame.body = stored;
+}
+
 /// The plain body of a frame whose checksum was found good.
 ///
 /// # Errors
-/// When it is not what any build stores.
-pub(crate) fn plain(header: &FrameHeader, stored: Bytes) -> Result<Bytes, BodyError> {
+/// When there is no key for it, or it is not what any build stores.
+pub(crate) fn plain(
+    header: &FrameHeader,
+    stored: Bytes,
+    opener: &Opener,
+) -> Result<Bytes, BodyError> {
+    let opened = match header.flags & SEALED {
+        0 => stored,
+        _ => opener.open(header, &stored)?,
+    };
     match header.flags & COMPRESSED {
-        0 => Ok(stored),
-        _ => decompress(&stored),
+        0 => Ok(opened),
+        _ => decompress(&opened),
     }
 }
 

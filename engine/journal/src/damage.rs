@@ -25,6 +25,8 @@ pub enum DamageKind {
     Footer,
     /// A checkpoint: the one before it stands in.
     Checkpoint,
+    /// One copy of the list of keys: written anew from the other one at the next start.
+    Keys,
 }
 
 impl DamageKind {
@@ -38,6 +40,7 @@ impl DamageKind {
             Self::Header => "header",
             Self::Footer => "footer",
             Self::Checkpoint => "checkpoint",
+            Self::Keys => "keys",
         }
     }
 }
@@ -47,7 +50,7 @@ impl DamageKind {
 pub struct Damage {
     /// The file's name in the store's journal folder.
     pub name: String,
-    /// The file's number; 0 for a checkpoint.
+    /// The file's number; 0 for a checkpoint or the list of keys.
     pub file: u32,
     /// Bytes from the file's beginning to what is damaged.
     pub offset: u64,
@@ -100,6 +103,7 @@ impl fmt::Display for Damage {
             DamageKind::Header => f.write_str("its header; the frames say what it was")?,
             DamageKind::Footer => f.write_str("its footer; a scan of the file replaces it")?,
             DamageKind::Checkpoint => f.write_str("another checkpoint has to stand in")?,
+            DamageKind::Keys => f.write_str("one copy of the list of keys; the other is used")?,
         }
         if let Some(told) = self.told {
             write!(

@@ -8,6 +8,8 @@ use std::time::Duration;
 use millstream_types::{Domain, Retry};
 use thiserror::Error;
 
+use crate::cipher::KeyId;
+
 /// Why a frame is not in the log. Nothing of it will be there after a restart either, except for `Failed`, where it is unknown.
 #[derive(Clone, Debug, Error)]
 pub enum AppendError {
@@ -50,6 +52,12 @@ pub enum BodyError {
     /// It says that it is compressed, and is nothing that was compressed, or not to the length that it says.
     #[error("its compressed body cannot be unpacked")]
     Compressed,
+    /// It says that it is encrypted, and is not what was encrypted at this place of the log.
+    #[error("its encrypted body was changed, or put in the place of another")]
+    Sealed,
+    /// It is encrypted with another key than the configured ones.
+    #[error("it is encrypted with key {0}; configure that key as `key` or `prev_key`")]
+    Key(KeyId),
     /// A newer build stored it.
     #[error(
         "its body has version {0}, newer than this build reads (1); start the build that wrote it"
@@ -62,8 +70,8 @@ impl BodyError {
     #[must_use]
     pub fn domain(&self) -> Domain {
         match self {
-            Self::Compressed => Domain::Corruption,
-            Self::Version(_) => Domain::Transient,
+            Self::Compressed | Self::Sealed => Domain::Corruption,
+            Self::Key(_) | Self::Version(_) => Domain::Transient,
         }
     }
 
@@ -192,6 +200,29 @@ pub enum OpenError {
         /// Why.
         source: BodyError,
     },
+    /// The store is encrypted and no key is configured.
+    #[error(
+        "the store is encrypted with key {0} and no key is configured; set `key` in the `jetstream` block, or choose another folder with -sd"
+    )]
+    KeyMissing(KeyId),
+    /// Frames may be there that the configured keys do not read.
+    #[error(
+        "the store holds messages encrypted with key {0}, and neither `key` nor `prev_key` of the `jetstream` block is that key; configure it as one of them"
+    )]
+    KeyWrong(KeyId),
+    /// The list of keys is damaged, both copies of it.
+    #[error(
+        "`keys` of the store is damaged, with its second copy; move it out of the store folder and start with all keys that were in use: messages name the ones they need"
+    )]
+    KeysDamaged,
+    /// A newer build wrote the list of keys.
+    #[error(
+        "`keys` of the store has version {0}, newer than this build reads (1); start the build that wrote it"
+    )]
+    KeysVersion(u32),
+    /// Without random numbers nothing can be encrypted.
+    #[error("the system gives no random numbers for encryption: {0}")]
+    Random(String),
     /// Acknowledged frames cannot be read. Starting without them would give their sequences to other messages.
     #[error(
         "journal file `{name}` is damaged at {offset}, before frames that were acknowledged; restore it from a backup"

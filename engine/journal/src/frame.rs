@@ -21,8 +21,8 @@
 //! only begun when everything before it was synced.
 //!
 //! Flags: 1 the frame is the second copy of the one directly before it, with the same index, group, stream, records and
-//! body; 2 the body is compressed (layout: `body.rs`); 4 the body is encrypted. A whole frame with a flag that this build
-//! does not read was written by a newer one, and is neither replayed nor read.
+//! body; 2 the body is compressed (layout: `body.rs`); 4 the body is encrypted (`cipher.rs`), after it was compressed. A
+//! whole frame with a flag that this build does not read was written by a newer one, and is neither replayed nor read.
 
 use bytes::{Buf, BufMut};
 
@@ -37,8 +37,10 @@ const FRAME_VERSION: u16 = 2;
 pub(crate) const COPY: u16 = 1;
 /// The body is compressed.
 pub(crate) const COMPRESSED: u16 = 2;
+/// The body is encrypted.
+pub(crate) const SEALED: u16 = 4;
 /// Flags that this build reads.
-const KNOWN_FLAGS: u16 = COPY | COMPRESSED;
+const KNOWN_FLAGS: u16 = COPY | COMPRESSED | SEALED;
 const FILE_MAGIC: &[u8; 8] = b"MSJOURNL";
 pub(crate) const FRAME_MAGIC: [u8; 4] = *b"MSFR";
 const CRC_AT: usize = FRAME_HEADER - 4;
@@ -91,7 +93,7 @@ pub(crate) fn read_file_header(bytes: &[u8], file: u32) -> FileHeader {
 }
 
 /// A frame header as read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) flags: u16,
     pub(crate) len: u32,

@@ -11,11 +11,13 @@ use bytes::Bytes;
 use tracing::debug;
 
 use crate::body::{pack, plain, unpack};
+use crate::cipher::{Keys, OVERHEAD, Opener, Sealer};
 use crate::damage::{Damage, DamageKind, DamageListener, Watch};
 use crate::error::{AppendError, OpenError, ReadError};
 use crate::footer::{Ending, Footer, read_footer};
 use crate::frame::{FRAME_HEADER, is_whole, read_frame_header};
 use crate::handles::Handles;
+use crate::keyring;
 use crate::position::Position;
 use crate::recover::{Files, Recovered, Replayed, file_name, recover};
 use crate::seal::seal;
@@ -35,6 +37,8 @@ pub struct Options {
     pub tail_cache_bytes: usize,
     /// Most files that are kept open for reading.
     pub open_files: usize,
+    /// What bodies are encrypted and decrypted with; none for a plain journal.
+    pub keys: Option<Keys>,
 }
 
 impl Default for Options {
@@ -45,6 +49,7 @@ impl Default for Options {
             max_queued_bytes: 256 * MIB,
             tail_cache_bytes: 64 * MIB,
             open_files: 256,
+            keys: None,
         }
     }
 }
@@ -101,6 +106,8 @@ pub(crate) struct Inner<T> {
     pub(crate) handles: Handles,
     pub(crate) watch: Watch,
     pub(crate) unsealed: AtomicUsize,
+    pub(crate) sealer: Option<Sealer>,
+    opener: Opener,
     max_queued: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -171,13 +178,22 @@ impl<T: Send + 'static> Journal<T> {
         replay: &mut dyn FnMut(Replayed) -> Result<(), String>,
         sink: Sink<T>,
     ) -> Result<(Arc<Inner<T>>, Writer<T>), OpenError> {
+        keyring::admit(&*storage, options.keys.as_ref())?;
+        let sealer = Sealer::new(options.keys.as_ref())?;
+        let opener = Opener::new(options.keys.as_ref());
         let watch = Watch::default();
         let Recovered {
             files,
             active,
             last_index,
             seals,
-        } = recover(&*storage, options.file_size, after, replay, &watch)?;
+        } = recover(
+            &*storage,
+            options.file_size,
+            after,
+            replay,
+            (&watch, &opener),
+        )?;
         let handles = Handles::new(options.open_files);
         handles.put(active.id, Arc::clone(&active.file));
         let inner = Arc::new(Inner {
@@ -199,6 +215,8 @@ impl<T: Send + 'static> Journal<T> {
             handles,
             watch,
             unsealed: AtomicUsize::new(seals.len()),
+            sealer,
+            opener,
             max_queued: options.max_queued_bytes,
             threads: Mutex::default(),
         });
@@ -229,7 +247,7 @@ impl<T: Send + 'static> Journal<T> {
             unpack(&mut frame);
             return Err((AppendError::Closed, frame));
         }
-        if queue.bytes + len > self.inner.max_queued.min(u32::MAX as usize) {
+        if queue.bytes + len > self.inner.max_queued.min(u32::MAX as usize - OVERHEAD) {
             unpack(&mut frame);
             return Err((AppendError::Busy, frame));
         }
@@ -271,7 +289,7 @@ impl<T: Send + 'static> Journal<T> {
                     source,
                 },
             })?;
-        read_or_copy(&*file, position, |from_copy| {
+        read_or_copy(&*file, position, &self.inner.opener, |from_copy| {
             self.inner
                 .watch
                 .report(damage_at(&*file, position, from_copy));
@@ -438,9 +456,10 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 pub(crate) fn read_or_copy(
     file: &dyn StorageFile,
     position: Position,
+    opener: &Opener,
     damaged: impl FnOnce(bool),
 ) -> Result<Bytes, ReadError> {
-    let first = match read_frame(file, position, false) {
+    let first = match read_frame(file, position, opener, false) {
         Err(error @ ReadError::Damaged { .. }) => error,
         read => return read,
     };
@@ -448,13 +467,18 @@ pub(crate) fn read_or_copy(
         offset: position.end().saturating_add(FRAME_HEADER as u64),
         ..position
     };
-    let found = read_frame(file, copy, true).ok();
+    let found = read_frame(file, copy, opener, true).ok();
     damaged(found.is_some());
     found.ok_or(first)
 }
 
 /// The body of the frame at a position, or of a second copy there, verified.
-fn read_frame(file: &dyn StorageFile, position: Position, copy: bool) -> Result<Bytes, ReadError> {
+fn read_frame(
+    file: &dyn StorageFile,
+    position: Position,
+    opener: &Opener,
+    copy: bool,
+) -> Result<Bytes, ReadError> {
     let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
     let damaged = || ReadError::Damaged {
         file: position.file,
@@ -483,7 +507,7 @@ fn read_frame(file: &dyn StorageFile, position: Position, copy: bool) -> Result<
         });
     }
     let stored = Bytes::from(bytes).slice(FRAME_HEADER..);
-    plain(&header, stored).map_err(|source| match source.is_damage() {
+    plain(&header, stored, opener).map_err(|source| match source.is_damage() {
         true => damaged(),
         false => ReadError::Body {
             file: position.file,

@@ -6,12 +6,14 @@
 
 mod body;
 mod checkpoint;
+mod cipher;
 mod damage;
 mod error;
 mod footer;
 mod frame;
 mod handles;
 mod journal;
+mod keyring;
 mod page;
 mod position;
 mod recover;
@@ -32,6 +34,7 @@ pub const LOCAL: u32 = 0;
 
 pub use body::Form;
 pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
+pub use cipher::{Cipher, KeyId, Keys};
 pub use damage::{Damage, DamageKind, DamageListener, Told};
 pub use error::{AppendError, BodyError, OpenError, ReadError};
 pub use footer::{Footer, FrameInfo, StreamInfo};

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tracing::error;
 
-use crate::error::ReadError;
+use crate::cipher::{Keys, Opener};
+use crate::error::{OpenError, ReadError};
 use crate::journal::read_or_copy;
+use crate::keyring;
 use crate::position::Position;
 use crate::recover::file_name;
 use crate::storage::{Storage, StorageFile};
@@ -27,16 +29,21 @@ pub struct PageReader {
     storage: Arc<dyn Storage>,
     /// The file read last: pages stored together are read together.
     last: Mutex<Option<(u32, Arc<dyn StorageFile>)>>,
+    opener: Opener,
 }
 
 impl PageReader {
     /// Reads from the files of this folder.
-    #[must_use]
-    pub fn new(storage: Arc<dyn Storage>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When these keys do not read all that is in it.
+    pub fn open(storage: Arc<dyn Storage>, keys: Option<&Keys>) -> Result<Self, OpenError> {
+        keyring::check(&*storage, keys)?;
+        Ok(Self {
             storage,
             last: Mutex::new(None),
-        }
+            opener: Opener::new(keys),
+        })
     }
 
     /// The body at a position, verified.
@@ -59,7 +66,7 @@ impl PageReader {
             }
         };
         drop(last);
-        read_or_copy(&*file, at, |from_copy| {
+        read_or_copy(&*file, at, &self.opener, |from_copy| {
             error!(target: "nats", "journal file {} is damaged at {}; its second copy serves: {from_copy}", at.file, at.offset);
         })
     }

@@ -11,6 +11,9 @@
 //! | the first copy of the newest file's last frame, no later batch | the other one | reported, though it may be a torn write that was never acknowledged: kept all the same |
 //! | both copies | all others | lost, as any frame |
 //! | a frame whose checksum is good and whose body cannot be unpacked, or was not encrypted at this place | all others | as a damaged frame; `verify` does not see it, for it unpacks nothing |
+//! | a frame's key is not configured | all others | reads of it fail and name the key; replay refuses the start |
+//! | the list of keys: one copy, both | all | written anew; the start is refused |
+//! | no key, or not all that the list of keys names | nothing | the start is refused with the key's id, before anything is read |
 //! | header of a file | all of it | written anew, when the first frame's chain, the footer or the file before tell what it was; else the start is refused where the file must be replayed; reported |
 //! | footer | all of the file | rebuilt from a scan; reported, or only logged when there was none |
 //! | checkpoint | what the one before it covers, and a longer replay | reported by its reader; with both gone the start is refused, unless no file was ever removed |
@@ -33,6 +36,7 @@ use bytes::Bytes;
 use tracing::{info, warn};
 
 use crate::body::plain;
+use crate::cipher::Opener;
 use crate::damage::{Damage, DamageKind, Told, Watch};
 use crate::error::OpenError;
 use crate::footer::{Builder, Ending, Footer, read_footer, read_trailer};
@@ -137,12 +141,13 @@ pub(crate) fn recover(
     file_size: u64,
     after: Option<(Position, u64)>,
     replay: Replay<'_>,
-    watch: &Watch,
+    (watch, opener): (&Watch, &Opener),
 ) -> Result<Recovered, OpenError> {
     let start = after.map(|(position, _)| position);
     let mut recovery = Recovery {
         storage,
         watch,
+        opener,
         files: BTreeMap::new(),
         seals: Vec::new(),
         last_index: after.map_or(0, |(_, index)| index),
@@ -207,6 +212,7 @@ struct Known {
 struct Recovery<'a> {
     storage: &'a dyn Storage,
     watch: &'a Watch,
+    opener: &'a Opener,
     files: BTreeMap<u32, Known>,
     seals: Vec<Seal>,
     last_index: u64,
@@ -583,7 +589,7 @@ impl Recovery<'_> {
         header: &FrameHeader,
         stored: Bytes,
     ) -> Result<Replayed, OpenError> {
-        match plain(header, stored) {
+        match plain(header, stored, self.opener) {
             Ok(body) => Ok(whole(id, at, header, body)),
             Err(error) if error.is_damage() => {
                 let told = Some(header.told());

@@ -8,6 +8,7 @@ mod faults;
 mod forms;
 mod live;
 mod mutations;
+mod sealed;
 mod verify;
 
 use std::sync::{Arc, Mutex};

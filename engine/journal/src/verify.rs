@@ -13,6 +13,7 @@ use crate::footer::{Ending, Footer, read_footer};
 use crate::frame::{
     FILE_HEADER, FRAME_HEADER, FileHeader, file_header, read_file_header, read_frame_header,
 };
+use crate::keyring;
 use crate::recover::{file_id, file_name};
 use crate::storage::{Storage, StorageFile};
 use crate::walk::{Found, Limit, Walk};
@@ -111,6 +112,7 @@ pub fn verify(
     // Files that come meanwhile are not looked at; the checkpoint may be of one of those.
     let names = storage.list()?;
     let oldest = verifier.checkpoints();
+    verifier.keys();
     for id in names.iter().filter_map(|name| file_id(name)) {
         let bytes = storage
             .open(&file_name(id))
@@ -177,6 +179,15 @@ impl Verifier<'_> {
             }
         }
         oldest.unwrap_or(1)
+    }
+
+    /// The list of keys; none of them is needed for any of this.
+    fn keys(&mut self) {
+        match keyring::damage(self.storage) {
+            Ok(None) => {}
+            Ok(Some(at)) => self.damaged(0, keyring::NAME.to_owned(), at, DamageKind::Keys),
+            Err(error) => self.unreadable(keyring::NAME.to_owned(), &error),
+        }
     }
 
     fn gaps(&mut self, oldest: u32) {

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use tracing::{error, warn};
 
 use crate::LOCAL;
-use crate::body::{Form, pack, plain_of};
+use crate::body::{Form, pack, plain_of, seal};
+use crate::cipher::OVERHEAD;
 use crate::error::AppendError;
 use crate::footer::{Builder, FrameInfo};
 use crate::frame::{COPY, FILE_HEADER, FRAME_HEADER, frame_header};
@@ -286,7 +287,7 @@ impl<T: Send + 'static> Writer<T> {
         }
         for mut frame in frames {
             pack(&mut frame);
-            let need = frame.stored();
+            let need = frame.stored() + self.growth(&frame);
             let footer = self.footer_growth(&frame);
             if need + footer > room {
                 self.write(std::mem::take(&mut piece), &mut done);
@@ -313,6 +314,12 @@ impl<T: Send + 'static> Writer<T> {
             None => self.active.size / 256,
         };
         self.active.size.saturating_sub(self.active.end + footer)
+    }
+
+    /// Bytes that a frame gets longer by before it is written.
+    fn growth(&self, frame: &Frame<T>) -> u64 {
+        let each = self.inner.sealer.as_ref().map_or(0, |_| OVERHEAD);
+        (each * frame.copies()) as u64
     }
 
     /// Most bytes that a frame adds to the footer.
@@ -404,7 +411,7 @@ impl<T: Send + 'static> Writer<T> {
             return;
         }
         let start = self.active.end;
-        let mut layout = self.lay_out(&frames);
+        let mut layout = self.lay_out(&mut frames);
         let mut result = match layout.end > start {
             true => self.write_frames(&frames, start),
             false => Ok(()),
@@ -526,9 +533,9 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// Makes the headers of a batch and says where its frames will lie. What recovery calls a batch begins where the last
+    /// Encrypts a batch where that is wanted, makes its headers and says where its frames will lie. What recovery calls a batch begins where the last
     /// sync ended: behind that anything may be missing after a power cut, and before it nothing.
-    fn lay_out(&mut self, frames: &[Frame<T>]) -> Layout {
+    fn lay_out(&mut self, frames: &mut [Frame<T>]) -> Layout {
         let batch = self.synced;
         let (mut end, mut chain, mut index) = (self.active.end, self.active.chain, self.last_index);
         self.headers.clear();
@@ -546,6 +553,9 @@ impl<T: Send + 'static> Writer<T> {
                 continue;
             }
             index += 1;
+            if let Some(sealer) = &self.inner.sealer {
+                seal(frame, index, sealer);
+            }
             for flags in [0, COPY].into_iter().take(frame.copies()) {
                 let flags = flags | frame.form.flags();
                 let (header, crc) = frame_header(frame, flags, index, batch, chain);

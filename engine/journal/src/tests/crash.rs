@@ -6,8 +6,8 @@ use bytes::Bytes;
 use super::mutations::Mutation;
 use super::{Chance, Rig, frame, options};
 use crate::{
-    AppendError, Checkpoint, CheckpointError, Durability, Fault, Form, MemoryStorage, Position,
-    Storage, read_checkpoint, write_checkpoint,
+    AppendError, Checkpoint, CheckpointError, Cipher, Durability, Fault, Form, Keys, MemoryStorage,
+    Options, Position, Storage, read_checkpoint, write_checkpoint,
 };
 
 const SEEDS: u64 = 500;
@@ -175,7 +175,14 @@ fn reopen(
             Err(CheckpointError::Io(_)) => None,
             Err(error) => return Err(error.to_string()),
         };
-        match Rig::open_over(over, after, &options()) {
+        // Every other life has the keys the other way round: what one wrote, the next one reads.
+        let keys = match (way.forms, chance.one_in(2)) {
+            (false, _) => None,
+            (true, true) => Some(Keys::new(Cipher::Aes, Some("a"), Some("b"))),
+            (true, false) => Some(Keys::new(Cipher::ChaCha, Some("b"), Some("a"))),
+        };
+        let options = Options { keys, ..options() };
+        match Rig::open_over(over, after, &options) {
             Ok((rig, replayed)) => {
                 let from = after.map_or(0, |(_, index)| index);
                 model.compare(from, &replayed)?;
@@ -266,7 +273,7 @@ impl Model {
 #[derive(Clone, Copy, Debug)]
 struct Way {
     mutation: Mutation,
-    /// Bodies are stored in every form there is.
+    /// Bodies are stored in every form there is, all encrypted, with keys that rotate.
     forms: bool,
 }
 

@@ -1,15 +1,20 @@
 //! Bodies that are stored in another form than they came in.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::sealed::open;
 use super::{Rig, frame};
 use crate::frame::FRAME_HEADER;
 use crate::recover::file_name;
-use crate::{DamageKind, Form, LOCAL, MemoryStorage, PageReader, Position, ReadError};
+use crate::{
+    Cipher, DamageKind, Form, Keys, LOCAL, MemoryStorage, PageReader, Position, ReadError,
+};
 
 /// Text of this many words, which gets smaller.
-fn text(words: u32) -> Vec<u8> {
+pub(super) fn text(words: u32) -> Vec<u8> {
     (0..words)
         .flat_map(|word| format!("word {} ", word % 7).into_bytes())
         .collect()
@@ -60,7 +65,7 @@ fn damage_of_a_compressed_body_is_noticed_as_any_other() {
         for byte in whole {
             let bent = storage.restart(|_, _, _| true);
             bent.flip(&file_name(1), usize::try_from(byte).expect("small"), 2);
-            let pages = PageReader::new(std::sync::Arc::new(bent));
+            let pages = PageReader::open(Arc::new(bent), None).expect("plain");
             match pages.read(place) {
                 Ok(body) => assert!(has_copy && body == text(60), "byte {byte}"),
                 Err(ReadError::Damaged { .. }) => assert!(!has_copy, "byte {byte}"),
@@ -83,7 +88,7 @@ fn a_bomb_on_disk_is_lost_and_named() {
     bomb.form = Form::pretend_compressed();
     let place = rig.commit(vec![bomb])[0].position;
     rig.put(&[b"behind it"]);
-    let pages = PageReader::new(std::sync::Arc::new(storage.clone()));
+    let pages = PageReader::open(Arc::new(storage.clone()), None).expect("plain");
     assert!(matches!(pages.read(place), Err(ReadError::Damaged { .. })));
     let (again, replayed) = Rig::open(&storage, None).expect("opens");
     assert!(replayed[0].lost && replayed[0].told);
@@ -108,14 +113,22 @@ fn bodies() -> impl Strategy<Value = Vec<(Vec<u8>, bool, bool)>> {
     prop::collection::vec((body, any::<bool>(), any::<bool>()), 1..12)
 }
 
+fn keys() -> impl Strategy<Value = Option<Keys>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(Keys::new(Cipher::Aes, Some("a"), None))),
+        Just(Some(Keys::new(Cipher::ChaCha, Some("a"), None))),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// Any body in any form comes back through the tail, the disk, pages and replay.
     #[test]
-    fn any_body_in_any_form_comes_back(bodies in bodies()) {
+    fn any_body_in_any_form_comes_back(bodies in bodies(), keys in keys()) {
         let storage = MemoryStorage::new();
-        let (mut rig, _) = Rig::open(&storage, None).expect("opens");
+        let (mut rig, _) = open(&storage, keys.clone()).expect("opens");
         let frames = bodies.iter().map(|(body, compress, important)| {
             let mut frame = frame(Vec::new(), body.clone());
             frame.form = Form::of(*compress);
@@ -123,8 +136,8 @@ proptest! {
             frame
         });
         let done = rig.commit(frames.collect());
-        let (again, replayed) = Rig::open(&storage, None).expect("opens");
-        let pages = PageReader::new(std::sync::Arc::new(storage));
+        let (again, replayed) = open(&storage, keys.clone()).expect("opens");
+        let pages = PageReader::open(Arc::new(storage), keys.as_ref()).expect("the keys");
         prop_assert_eq!(replayed.len(), bodies.len());
         for (((body, ..), done), replayed) in bodies.iter().zip(&done).zip(&replayed) {
             let body = Bytes::copy_from_slice(body);
