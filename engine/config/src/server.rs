@@ -9,12 +9,15 @@ use crate::flags::Flags;
 use crate::problem::{ConfigError, Problem};
 
 mod auth;
+mod encryption;
 mod keys;
 mod load;
 mod table;
 
 #[cfg(test)]
 mod tests;
+
+pub use encryption::{Cipher, Encryption};
 
 /// Largest file read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -101,6 +104,8 @@ pub struct JetStream {
     pub max_memory: Option<u64>,
     /// Bytes file streams may hold; none: the server decides.
     pub max_file: Option<u64>,
+    /// None: nothing is encrypted.
+    pub encryption: Option<Encryption>,
 }
 
 /// Bounds on what clients may do.

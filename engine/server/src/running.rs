@@ -10,10 +10,10 @@ use millstream_access::{Authenticator, User};
 use millstream_admin::{Admin, Management};
 use millstream_broker::{Attachment, Broker};
 use millstream_cluster::Node;
-use millstream_config::{Authorization, Config};
+use millstream_config::{Authorization, Config, Secret};
 use millstream_consensus::Group;
 use millstream_jetstream::JetStream;
-use millstream_journal::{DiskStorage, MemoryStorage, Storage};
+use millstream_journal::{Cipher, DiskStorage, Keys, MemoryStorage, Storage};
 use millstream_pipeline::PipelineMetrics;
 use tracing::info;
 
@@ -209,6 +209,7 @@ async fn open_group(
     if let Some(cache) = config.millstream.journal_cache {
         journal.tail_cache_bytes = usize::try_from(cache).unwrap_or(usize::MAX);
     }
+    journal.keys = keys(config);
     let options = millstream_consensus::Options {
         journal,
         storage,
@@ -216,6 +217,18 @@ async fn open_group(
     };
     let opened = tokio::task::spawn_blocking(move || Group::open(options, node)).await?;
     Ok(opened?)
+}
+
+/// What the store is encrypted with.
+fn keys(config: &Config) -> Option<Keys> {
+    let encryption = config.jetstream.as_ref()?.encryption.as_ref()?;
+    let cipher = match encryption.cipher {
+        millstream_config::Cipher::Aes => Cipher::Aes,
+        millstream_config::Cipher::ChaCha => Cipher::ChaCha,
+    };
+    let key = encryption.key.as_ref().map(Secret::expose);
+    let previous = encryption.previous.iter().map(Secret::expose);
+    Some(Keys::new(cipher, key, previous))
 }
 
 async fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {

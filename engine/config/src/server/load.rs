@@ -9,7 +9,9 @@ use crate::problem::ConfigError;
 
 use super::keys::{JETSTREAM, MILLSTREAM, TOP};
 use super::table::{Notes, Table};
-use super::{Authorization, Config, Flavor, Http, JetStream, Limits, Logging, Millstream, auth};
+use super::{
+    Authorization, Config, Flavor, Http, JetStream, Limits, Logging, Millstream, auth, encryption,
+};
 
 const CLIENT_PORT: u16 = 4222;
 const HTTP_PORT: u16 = 8222;
@@ -142,6 +144,7 @@ fn jetstream(top: &Table<'_>, flags: &Flags, flavor: Flavor) -> Option<JetStream
     let mut on = flavor == Flavor::Millstream;
     let mut dir = top.text("store_dir").map(PathBuf::from);
     let (mut max_memory, mut max_file) = (None, None);
+    let mut encryption = None;
     if let Some(entry) = top.entry("jetstream") {
         match &entry.value.data {
             Data::Bool(value) => on = *value,
@@ -157,6 +160,7 @@ fn jetstream(top: &Table<'_>, flags: &Flags, flavor: Flavor) -> Option<JetStream
                     max_file = block.size("max_file_store");
                     block.truth("strict");
                     sync(&block);
+                    encryption = encryption::load(&block);
                 }
             }
         }
@@ -170,6 +174,7 @@ fn jetstream(top: &Table<'_>, flags: &Flags, flavor: Flavor) -> Option<JetStream
         store_dir,
         max_memory,
         max_file,
+        encryption,
     })
 }
 
@@ -285,6 +290,9 @@ fn remarks(top: &Table<'_>, config: &mut Config) {
             "`sync_interval` changes nothing: every message is synced before it is acknowledged";
         config.notes.push(note.to_owned());
     }
+    let jetstream = config.jetstream.as_ref();
+    let encryption = jetstream.and_then(|jetstream| jetstream.encryption.as_ref());
+    config.notes.extend(encryption.and_then(encryption::remark));
     if config.http.as_ref().is_some_and(|http| !http.is_loopback()) {
         config
             .notes

@@ -81,7 +81,7 @@ impl<'a> Table<'a> {
             .push(Problem::new(Some(at), message));
     }
 
-    fn wrong<T>(&self, entry: &Entry, expected: &str) -> Option<T> {
+    pub(super) fn wrong<T>(&self, entry: &Entry, expected: &str) -> Option<T> {
         let message = format!(
             "`{}` must be {expected}, not {}",
             entry.key,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 
-use super::{Authorization, Config, Flavor, Http, Secret};
+use super::{Authorization, Cipher, Config, Encryption, Flavor, Http, Secret};
 use crate::conf::Surroundings;
 use crate::flags::{Command, Flags, parse_flags};
 use crate::problem::ConfigError;
@@ -93,7 +93,7 @@ fn every_supported_key() {
          millstream { allow_private_addresses: true, journal_file_size: 16MB, journal_cache: 8MB, index_cache: 4MB }",
         "",
     );
-    expect![[r#"Config { host: "0.0.0.0", port: 4333, server_name: Some("mill"), http: Some(Http { host: "127.0.0.1", port: 8333 }), jetstream: Some(JetStream { store_dir: "/data", max_memory: Some(1073741824), max_file: Some(10000000000) }), authorization: Users([UserEntry { name: "ann", password: [secret] }, UserEntry { name: "bob", password: [secret] }]), limits: Limits { max_payload: 2097152, max_control_line: 8192, max_pending: 134217728, max_connections: 100, ping_interval: 30s, ping_max: 5, write_deadline: 3s, auth_timeout: 1.5s }, logging: Logging { debug: true, trace: true, time: false, file: Some("/l") }, pid_file: Some("/p"), ports_file_dir: Some("/d"), millstream: Millstream { allow_private_addresses: true, journal_file_size: Some(16777216), journal_cache: Some(8388608), index_cache: Some(4194304) }, file: Some("s.conf"), notes: ["`sync_interval` changes nothing: every message is synced before it is acknowledged"] }"#]].assert_eq(&format!("{config:?}"));
+    expect![[r#"Config { host: "0.0.0.0", port: 4333, server_name: Some("mill"), http: Some(Http { host: "127.0.0.1", port: 8333 }), jetstream: Some(JetStream { store_dir: "/data", max_memory: Some(1073741824), max_file: Some(10000000000), encryption: None }), authorization: Users([UserEntry { name: "ann", password: [secret] }, UserEntry { name: "bob", password: [secret] }]), limits: Limits { max_payload: 2097152, max_control_line: 8192, max_pending: 134217728, max_connections: 100, ping_interval: 30s, ping_max: 5, write_deadline: 3s, auth_timeout: 1.5s }, logging: Logging { debug: true, trace: true, time: false, file: Some("/l") }, pid_file: Some("/p"), ports_file_dir: Some("/d"), millstream: Millstream { allow_private_addresses: true, journal_file_size: Some(16777216), journal_cache: Some(8388608), index_cache: Some(4194304) }, file: Some("s.conf"), notes: ["`sync_interval` changes nothing: every message is synced before it is acknowledged"] }"#]].assert_eq(&format!("{config:?}"));
 }
 
 #[test]
@@ -228,6 +228,88 @@ fn wrong_values() {
         "max_payload: 128MB",
         "",
         expect!["s.conf:1:14: `max_payload` must be at most `max_pending`, which is 67108864"],
+    );
+}
+
+fn encryption(block: &str) -> (Option<Encryption>, Vec<String>) {
+    let config = nats(&format!("jetstream {{ {block} }}"), "");
+    let mut notes = config.notes;
+    notes.retain(|note| note.contains("key"));
+    (config.jetstream.expect("on").encryption, notes)
+}
+
+#[test]
+fn encryption_under_nats_servers_names() {
+    let long = "0123456789abcdef0123456789abcdef";
+    assert_eq!(encryption("strict: true, cipher: aes").0, None);
+    for names in [
+        ("key", "prev_key"),
+        ("ek", "prev_ek"),
+        ("encryption_key", "prev_encryption_key"),
+    ] {
+        let (key, previous) = names;
+        let read = encryption(&format!(
+            "{key}: {long}, {previous}: \"the old one\", cipher: AES"
+        ));
+        let expected = Encryption {
+            cipher: Cipher::Aes,
+            key: Some(Secret::new(long)),
+            previous: vec![Secret::new("the old one")],
+        };
+        assert_eq!(read, (Some(expected), Vec::new()));
+    }
+    // From the environment, several of before, the default cipher; and a remark that the key is short.
+    let (read, notes) = encryption("key: $PASSWORD, prev_key: [one, two]");
+    let read = read.expect("keys");
+    assert_eq!(
+        (read.cipher, read.key),
+        (Cipher::ChaCha, Some(Secret::new("s3cret")))
+    );
+    assert_eq!(read.previous, [Secret::new("one"), Secret::new("two")]);
+    expect!["`key` of `jetstream` has 6 bytes; 32 random ones cannot be guessed, such as `openssl rand -base64 32` gives"].assert_eq(&notes.join("\n"));
+    // Reading what was encrypted and encrypting no more.
+    let (read, _) = encryption("prev_key: one, cipher: ChaChaPoly");
+    assert_eq!(
+        read.map(|read| (read.key, read.previous.len())),
+        Some((None, 1))
+    );
+    let shown = format!(
+        "{:?}",
+        nats(&format!("jetstream {{ key: {long}, prev_key: hush }}"), "")
+    );
+    assert!(!shown.contains(long) && !shown.contains("hush"), "{shown}");
+}
+
+#[test]
+fn wrong_keys() {
+    check(
+        "jetstream {\n key: ''\n prev_key: [5, '', {}]\n cipher: rot13\n}",
+        "",
+        expect![[r#"
+            s.conf:2:7: `key` is empty
+            s.conf:3:13: `prev_key` must be a text; put it in quotes, not a whole number
+            s.conf:3:16: `prev_key` is empty
+            s.conf:3:20: `prev_key` must be a text; put it in quotes, not a block
+            s.conf:4:10: `cipher` must be `aes` or `chachapoly`, not a text"#]],
+    );
+    check(
+        "jetstream { key: [a], cipher: 3 }",
+        "",
+        expect![[r#"
+        s.conf:1:18: `key` must be a text; put it in quotes, not a list
+        s.conf:1:31: `cipher` must be `aes` or `chachapoly`, not a whole number"#]],
+    );
+    check(
+        "jetstream { key: 007 }",
+        "",
+        expect!["s.conf:1:18: `key` must be a text; put it in quotes, not a whole number"],
+    );
+    check(
+        "jetstream { key: $NOWHERE }",
+        "",
+        expect![
+            "s.conf:1:18: `$NOWHERE` is neither a key written above nor set in the environment"
+        ],
     );
 }
 
