@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use millstream_cluster::{Command, Node, Outcome};
 use millstream_consensus::{Entry, Group, Options, Proposal, StateMachine};
-use millstream_journal::{Durability, Fault, MemoryStorage, Position};
+use millstream_journal::{Cipher, Durability, Fault, Keys, MemoryStorage, Position};
 use millstream_streams::{
     Ack, AckKind, Acks, Command as StreamCommand, ConsumerConfig, Due, Fire, Publish, Purge,
     RecordsBuilder, RetentionPolicy, StreamConfig, record_at,
@@ -234,12 +234,26 @@ fn command(rng: &mut StdRng, step: usize) -> Command {
     Command::Stream(command)
 }
 
-fn open(storage: &MemoryStorage) -> (Group<Node>, Arc<Node>) {
+/// Every other history is compressed and encrypted, and its key goes to and fro.
+fn keys(seed: u64, life: usize) -> Option<Keys> {
+    let (key, previous) = match life % 2 {
+        0 => ("one", "other"),
+        _ => ("other", "one"),
+    };
+    is_sealed(seed).then(|| Keys::new(Cipher::Aes, Some(key), Some(previous)))
+}
+
+fn is_sealed(seed: u64) -> bool {
+    seed % 2 == 1
+}
+
+fn open(storage: &MemoryStorage, keys: Option<Keys>) -> (Group<Node>, Arc<Node>) {
     // No index stays in memory that can be read back, and checkpoints come often.
     let node = Arc::new(Node::with_index_cache(0));
     let options = Options {
         journal: millstream_journal::Options {
             file_size: 2048,
+            keys,
             ..Default::default()
         },
         storage: Arc::new(storage.clone()),
@@ -271,9 +285,9 @@ async fn live(seed: u64, call: u64) -> bool {
             .2
         })
         .collect();
-    let (group, _) = open(&storage);
+    let (group, _) = open(&storage, keys(seed, 1));
     for body in &history {
-        propose(&group, Bytes::new(), body.clone())
+        propose(&group, Bytes::new(), body.clone(), is_sealed(seed))
             .await
             .expect("committed");
     }
@@ -282,7 +296,7 @@ async fn live(seed: u64, call: u64) -> bool {
     let mut in_peace = true;
     for life in 0..LIVES {
         storage = storage.restart(|_, change, byte| (change + byte) % 7 != 0);
-        let (group, node) = open(&storage);
+        let (group, node) = open(&storage, keys(seed, life));
         let seen = picture(&node, |at| {
             let read = group.read(at);
             read.unwrap_or_else(|error| panic!("seed {seed}, call {call}, life {life}: {error}"))
@@ -303,7 +317,7 @@ async fn live(seed: u64, call: u64) -> bool {
         for step in 0..STEPS {
             let command = command(&mut rng, life * STEPS + step + 2);
             let (head, body, whole) = body_of(&command);
-            let Ok(outcome) = propose(&group, head, body).await else {
+            let Ok(outcome) = propose(&group, head, body, is_sealed(seed)).await else {
                 under_way = Some(whole);
                 in_peace = false;
                 break;
@@ -323,7 +337,12 @@ async fn live(seed: u64, call: u64) -> bool {
     in_peace
 }
 
-async fn propose(group: &Group<Node>, head: Bytes, body: Bytes) -> Result<Outcome, ()> {
+async fn propose(
+    group: &Group<Node>,
+    head: Bytes,
+    body: Bytes,
+    compress: bool,
+) -> Result<Outcome, ()> {
     let proposal = Proposal {
         stream: 0,
         count: 0,
@@ -331,7 +350,7 @@ async fn propose(group: &Group<Node>, head: Bytes, body: Bytes) -> Result<Outcom
         body,
         durability: Durability::Synced,
         important: false,
-        compress: false,
+        compress,
     };
     group.propose(proposal).await.map_err(drop)
 }
