@@ -65,16 +65,37 @@ async fn publish(server: String, publisher: usize, history: Shared, acked: Arc<A
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_message_is_lost_when_the_process_is_killed() {
+    kill_and_check(ROUNDS, None, &[]).await;
+}
+
+/// The same with messages compressed and encrypted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_message_is_lost_when_messages_are_compressed_and_encrypted() {
+    let folder = folder();
+    let configuration = folder.path().join("key.conf");
+    let block = "jetstream { key: \"a key for this test, long enough\" }\n";
+    std::fs::write(&configuration, block).expect("written");
+    let arguments = ["-c", configuration.to_str().expect("path")];
+    let compression = Some(jetstream::stream::Compression::S2);
+    kill_and_check(ROUNDS / 3, compression, &arguments).await;
+}
+
+async fn kill_and_check(
+    rounds: u64,
+    compression: Option<jetstream::stream::Compression>,
+    arguments: &[&str],
+) {
     let folder = folder();
     let mut path = folder.path().to_owned();
     let histories: Vec<Shared> = (0..PUBLISHERS).map(|_| Shared::default()).collect();
-    for round in 0..ROUNDS {
-        let server = Server::start(&path);
+    for round in 0..rounds {
+        let server = Server::start_with(&path, arguments);
         if round == 0 {
             let js = jetstream::new(server.client().await);
             let config = jetstream::stream::Config {
                 name: "load".to_owned(),
                 subjects: vec!["load.>".to_owned()],
+                compression: compression.clone(),
                 ..Default::default()
             };
             js.create_stream(config).await.expect("stream");
@@ -99,13 +120,13 @@ async fn no_acknowledged_message_is_lost_when_the_process_is_killed() {
             // Cancelled, or ended by itself when the connection went: both are meant.
             let _ended = task.await;
         }
-        check(&path, &histories).await;
+        check(&path, &histories, arguments).await;
     }
 }
 
 /// Reads everything back and compares.
-async fn check(path: &Path, histories: &[Shared]) {
-    let server = Server::start(path);
+async fn check(path: &Path, histories: &[Shared], arguments: &[&str]) {
+    let server = Server::start_with(path, arguments);
     let js = jetstream::new(server.client().await);
     let mut stream = js.get_stream("load").await.expect("stream");
     let total = stream.info().await.expect("info").state.messages;

@@ -15,6 +15,7 @@ mod jetstream;
 mod pipeline;
 mod pullers;
 mod python;
+mod sealed;
 mod serve;
 mod stations;
 mod timed;
