@@ -67,14 +67,30 @@ pub(crate) fn admit(storage: &dyn Storage, keys: Option<&Keys>) -> Result<(), Op
         && known.iter().all(|key| key.id != id)
     {
         known.push(Known { id, last: IN_USE });
-        info!(target: "nats", "New messages are encrypted with key {id}");
     }
+    tell(&before, &known);
     if let Some(at) = damage {
         error!(target: "nats", "`{NAME}` of the store is damaged at {at}; it is written anew from its other copy");
     } else if known == before {
         return Ok(());
     }
     write(storage, &known).map_err(opening)
+}
+
+/// Tells an operator which keys must stay configured.
+fn tell(before: &[Known], known: &[Known]) {
+    for Known { id, last } in known {
+        match *last {
+            IN_USE => info!(target: "nats", "New messages are encrypted with key {id}"),
+            _ => {
+                info!(target: "nats", "Messages of before are encrypted with key {id}; leave it in `prev_key`")
+            }
+        }
+    }
+    let is_gone = |key: &&Known| known.iter().all(|known| known.id != key.id);
+    for Known { id, .. } in before.iter().filter(is_gone) {
+        info!(target: "nats", "No message is encrypted with key {id} any more; it may go from `prev_key`");
+    }
 }
 
 /// What is known of the keys that a store needs.

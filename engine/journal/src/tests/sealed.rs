@@ -215,6 +215,34 @@ fn without_the_list_a_missing_key_is_named_by_frames() {
     open(&storage, Some(keys)).expect("with the key all is there");
 }
 
+#[test]
+fn verification_finds_damage_of_the_list_of_keys() {
+    let storage = MemoryStorage::new();
+    let (mut rig, _) = open(&storage, with(Some("a"), &[])).expect("opens");
+    rig.put(&[b"one"]);
+    let look = || {
+        let options = VerifyOptions { running: false };
+        verify(&storage, options, &mut |_| ()).expect("listed")
+    };
+    assert!(look().is_clean());
+    storage.flip(crate::keyring::NAME, 20, 5);
+    let found: Vec<_> = look()
+        .damage
+        .iter()
+        .map(|damage| (damage.name.clone(), damage.kind, damage.offset))
+        .collect();
+    let name = crate::keyring::NAME.to_owned();
+    assert_eq!(found, [(name.clone(), DamageKind::Keys, 0)]);
+    let (_, replayed) = open(&storage, with(Some("a"), &[])).expect("the other copy serves");
+    assert!(replayed.len() == 1 && look().is_clean());
+    let half = storage.open(&name).expect("there").len().expect("a length") / 2;
+    storage.flip(&name, 20, 5);
+    storage.flip(&name, 20 + usize::try_from(half).expect("small"), 5);
+    assert_eq!(look().unreadable[0].name, name);
+    let refused = open(&storage, with(Some("a"), &[])).map(|_| ());
+    assert!(matches!(refused, Err(OpenError::KeysDamaged)));
+}
+
 /// The footer that the writer makes is the one that a scan makes, and says what was done to bodies.
 #[test]
 fn footers_tell_how_bodies_are_stored() {
