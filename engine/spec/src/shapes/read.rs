@@ -223,33 +223,36 @@ fn limits(fields: &Fields<'_, '_>) -> FunctionLimits {
     }
 }
 
+/// Keys of a station.
+const STATION: [&str; 14] = [
+    "kind",
+    "name",
+    "subjects",
+    "replicas",
+    "storage",
+    "persist_mode",
+    "schedules",
+    "compression",
+    "retention",
+    "dedup",
+    "schema",
+    "on_rejection",
+    "stages",
+    "dead_letters",
+];
+/// Keys that a later release brings.
+const STATION_LATER: [&str; 7] = [
+    "encode",
+    "mirror",
+    "sources",
+    "compact",
+    "tiering",
+    "placement",
+    "order",
+];
+
 fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
-    let keys = [
-        "kind",
-        "name",
-        "subjects",
-        "replicas",
-        "storage",
-        "persist_mode",
-        "schedules",
-        "compression",
-        "retention",
-        "dedup",
-        "schema",
-        "on_rejection",
-        "stages",
-        "dead_letters",
-    ];
-    let later = [
-        "encode",
-        "mirror",
-        "sources",
-        "compact",
-        "tiering",
-        "placement",
-        "order",
-    ];
-    let fields = Fields::open(context, node, "the station", &keys, &later)?;
+    let fields = Fields::open(context, node, "the station", &STATION, &STATION_LATER)?;
     let name = name(&fields);
     if name
         .as_ref()
