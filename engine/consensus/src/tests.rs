@@ -271,25 +271,19 @@ async fn empty_files(storage: &MemoryStorage, item: impl Fn(u32) -> String) {
             list.0.lock().expect("unpoisoned").pop();
         }
     }
-    let expected: Vec<String> = (0..40)
-        .map(|number| format!("item {}", number * 10))
-        .collect();
-    let full = logs(&storage);
+    let expected: Vec<String> = (0..40).map(|number| item(number * 10)).collect();
+    let full = logs(storage);
     // Emptying goes on beside; each checkpoint removes what is empty by then. What moved may lie beside what goes soon, and
     // move again: the older files have their turn all the same.
-    let expected: Vec<String> = (0..40).map(|number| item(number * 10)).collect();
-    let files = || group.status().files;
-    let full = files();
-    // Emptying goes on beside; each checkpoint removes what is empty by then.
     for round in 0.. {
-        assert!(round < 10_000, "{full:?} became {:?}", logs(&storage));
+        assert!(round < 10_000, "{full:?} became {:?}", logs(storage));
         group
             .propose(proposal(&"filler ".repeat(150)))
             .await
             .expect("committed");
         list.0.lock().expect("unpoisoned").pop();
         group.checkpoint_now();
-        if logs(&storage).iter().all(|name| !full.contains(name)) {
+        if logs(storage).iter().all(|name| !full.contains(name)) {
             break;
         }
         tokio::task::yield_now().await;
