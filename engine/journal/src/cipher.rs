@@ -19,7 +19,8 @@
 //!
 //! The 34 bytes in front and what identifies the frame (flags without the one for second copies, group, term, index,
 //! stream, records) are authenticated with the body: one that was changed, or put in the place of another, is refused.
-//! Sizes, times of writing, and which stream a frame is of are not hidden.
+//! Sizes, times of writing, and which stream a frame is of are not hidden; a size after compression tells a little of how
+//! alike the messages of a batch are. An older copy of the whole store, put back in its place, is not told from it.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -187,13 +187,7 @@ impl<T: Send + 'static> Journal<T> {
             active,
             last_index,
             seals,
-        } = recover(
-            &*storage,
-            options.file_size,
-            after,
-            replay,
-            (&watch, &opener),
-        )?;
+        } = recover(&*storage, options.file_size, after, replay, &watch, &opener)?;
         let handles = Handles::new(options.open_files);
         handles.put(active.id, Arc::clone(&active.file));
         let inner = Arc::new(Inner {

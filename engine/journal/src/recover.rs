@@ -141,7 +141,8 @@ pub(crate) fn recover(
     file_size: u64,
     after: Option<(Position, u64)>,
     replay: Replay<'_>,
-    (watch, opener): (&Watch, &Opener),
+    watch: &Watch,
+    opener: &Opener,
 ) -> Result<Recovered, OpenError> {
     let start = after.map(|(position, _)| position);
     let mut recovery = Recovery {

@@ -332,17 +332,34 @@ fn broken_laws_are_caught() {
 
 #[test]
 fn a_power_cut_at_every_call_of_one_history() {
+    for forms in [false, true] {
+        power_cut_at_every_call(forms);
+    }
+}
+
+fn power_cut_at_every_call(forms: bool) {
+    let way = Way {
+        mutation: Mutation::None,
+        forms,
+    };
+    let options = Options {
+        keys: forms.then(|| Keys::new(Cipher::Aes, Some("b"), None)),
+        ..options()
+    };
     for call in 1.. {
         let storage = MemoryStorage::new();
         let mut model = Model::default();
-        let (mut rig, _) = Rig::open(&storage, None).expect("opens");
+        let (mut rig, _) = Rig::open_with(&storage, None, &options).expect("opens");
         let start = storage.calls();
         storage.fail_at(start + call, Fault::PowerCut);
         for number in 0..12_u8 {
             let bodies = [vec![number; 40], vec![number; 90]];
             let frames = bodies
                 .iter()
-                .map(|body| frame(Vec::new(), body.clone()))
+                .map(|body| crate::Frame {
+                    form: Form::of(forms),
+                    ..frame(Vec::new(), body.clone())
+                })
                 .collect();
             let all = rig.commit(frames);
             model.safe = rig.journal().status().last_index;
@@ -362,14 +379,10 @@ fn a_power_cut_at_every_call_of_one_history() {
                 safe: model.safe,
                 oldest: 0,
             };
-            let way = Way {
-                mutation: Mutation::None,
-                forms: false,
-            };
             let checked = reopen(&mut after, &mut model, &mut Chance(1), way);
             assert!(
                 checked.is_ok(),
-                "call {call}, torn at {torn_at}: {:?}",
+                "forms {forms}, call {call}, torn at {torn_at}: {:?}",
                 checked.err()
             );
         }
