@@ -178,7 +178,7 @@ impl<T: Send + 'static> Journal<T> {
         replay: &mut dyn FnMut(Replayed) -> Result<(), String>,
         sink: Sink<T>,
     ) -> Result<(Arc<Inner<T>>, Writer<T>), OpenError> {
-        keyring::admit(&*storage, options.keys.as_ref())?;
+        keyring::check(&*storage, options.keys.as_ref())?;
         let sealer = Sealer::new(options.keys.as_ref())?;
         let opener = Opener::new(options.keys.as_ref());
         let watch = Watch::default();
@@ -188,6 +188,8 @@ impl<T: Send + 'static> Journal<T> {
             last_index,
             seals,
         } = recover(&*storage, options.file_size, after, replay, &watch, &opener)?;
+        // Only now: a start that is refused must not make another key necessary.
+        keyring::admit(&*storage, options.keys.as_ref())?;
         let handles = Handles::new(options.open_files);
         handles.put(active.id, Arc::clone(&active.file));
         let inner = Arc::new(Inner {
