@@ -170,16 +170,16 @@ fn what_is_refused() {
     shown.push(judge(&stream(true), &[target, ("Nats-Schedule-TTL", "1m")]));
     expect![[r#"
         [("Nats-Schedule-Target", "s.t")]: 2026-01-01T01:00:00Z
-        []: 10190 message schedules target is invalid (10190)
-        [("Nats-Schedule-Target", "s.own")]: 10190 message schedules target is invalid (10190)
-        [("Nats-Schedule-Target", "elsewhere")]: 10190 message schedules target is invalid (10190)
-        [("Nats-Schedule-Target", "s.*")]: 10190 message schedules target is invalid (10190)
-        [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-TTL", "soon")]: 10191 message schedules invalid per-message TTL (10191)
-        [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-TTL", "1m")]: 10166 per-message TTL is disabled (10166)
-        [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-Rollup", "all")]: 10192 message schedules invalid rollup (10192)
-        [("Nats-Schedule-Target", "s.t"), ("Nats-Rollup", "all")]: 10192 message schedules invalid rollup (10192)
-        [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-Source", "s.*")]: 10203 message schedules source is invalid (10203)
-        [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-Source", "s.t")]: 10203 message schedules source is invalid (10203)
+        []: message schedules target is invalid (10190)
+        [("Nats-Schedule-Target", "s.own")]: message schedules target is invalid (10190)
+        [("Nats-Schedule-Target", "elsewhere")]: message schedules target is invalid (10190)
+        [("Nats-Schedule-Target", "s.*")]: message schedules target is invalid (10190)
+        [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-TTL", "soon")]: message schedules invalid per-message TTL (10191)
+        [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-TTL", "1m")]: per-message TTL is disabled (10166)
+        [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-Rollup", "all")]: message schedules invalid rollup (10192)
+        [("Nats-Schedule-Target", "s.t"), ("Nats-Rollup", "all")]: message schedules invalid rollup (10192)
+        [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-Source", "s.*")]: message schedules source is invalid (10203)
+        [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-Source", "s.t")]: message schedules source is invalid (10203)
         [("Nats-Schedule-Target", "s.t"), ("Nats-Schedule-Source", "s.source")]: 2026-01-01T01:00:00Z
         2026-01-01T01:00:00Z"#]].assert_eq(&shown.join("\n"));
 }
