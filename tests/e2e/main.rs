@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod demo;
 mod edges;
+mod erase;
 mod harness;
 mod jetstream;
 mod pipeline;

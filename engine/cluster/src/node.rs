@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use millstream_consensus::{
@@ -10,8 +10,8 @@ use millstream_consensus::{
 };
 use millstream_journal::{PageSource, Position, ReadError};
 use millstream_streams::{
-    ApiError, Command as StreamCommand, Due, PageCache, Pages, Publish, RecordOutcome, StorageType,
-    Stream,
+    ApiError, Command as StreamCommand, Due, Leaving, MEMORY_FILE, PageCache, Pages, Publish,
+    RecordOutcome, StorageType, Stream,
 };
 use millstream_types::{Timestamp, filters_overlap};
 use tracing::error;
@@ -78,6 +78,8 @@ pub struct Node {
     kept: Arc<Mutex<Kept>>,
     catalog_changed: Arc<AtomicBool>,
     alarms: Alarms,
+    /// Frames whose content is to be made unreadable on disk.
+    erasing: Mutex<BTreeSet<Position>>,
 }
 
 impl Default for Node {
@@ -106,6 +108,7 @@ impl Node {
             kept: Arc::default(),
             catalog_changed: Arc::default(),
             alarms: Alarms::default(),
+            erasing: Mutex::default(),
         }
     }
 
@@ -432,7 +435,18 @@ impl Node {
         };
         let applied = {
             let mut stream = cell.lock();
+            let erased = match &command {
+                StreamCommand::DeleteMessage {
+                    seq, erase: true, ..
+                } => stream.locate(*seq).map(|place| place.position),
+                _ => None,
+            };
             let applied = stream.apply(command);
+            if let (Some(frame), Ok(_)) = (erased, &applied)
+                && frame.file != MEMORY_FILE
+            {
+                self.frames_to_erase().insert(frame);
+            }
             if stream.config.storage == StorageType::Memory {
                 cell.free_frames(&stream);
             }
@@ -447,6 +461,37 @@ impl Node {
         }
         self.touch(cell);
         outcome
+    }
+
+    fn frames_to_erase(&self) -> MutexGuard<'_, BTreeSet<Position>> {
+        self.erasing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What leaves a stream, read and put together.
+    fn gathered(
+        cell: Arc<StreamCell>,
+        leaving: Leaving,
+        compress: bool,
+        read: &dyn Fn(Position) -> Result<Bytes, ReadError>,
+    ) -> Result<Gathered, String> {
+        let mut leaving = leaving;
+        let frames: Result<Vec<Bytes>, ReadError> = leaving.frames().map(read).collect();
+        let frames = frames.map_err(|error| error.to_string())?;
+        let (bytes, count) = leaving.gather(&frames).map_err(|error| error.to_string())?;
+        let page = StoredPage {
+            stream: cell.id,
+            bytes,
+        };
+        let done = Box::new(move |to| {
+            cell.lock().moved(&leaving, to);
+            cell.set_changed();
+        });
+        Ok(Gathered {
+            page,
+            count,
+            compress,
+            done,
+        })
     }
 
     fn touch(&self, cell: Arc<StreamCell>) {
@@ -541,6 +586,7 @@ impl StateMachine for Node {
             *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = restored.catalog;
             *self.streams.write().unwrap_or_else(PoisonError::into_inner) = restored.streams;
             *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = restored.kept;
+            *self.frames_to_erase() = restored.erasing;
         }
         Ok(())
     }
@@ -556,7 +602,7 @@ impl StateMachine for Node {
         let kept = Arc::clone(&self.kept);
         let changed = Arc::clone(&self.catalog_changed);
         Box::new(NodeSnapshot::new(
-            streams.last_id,
+            (streams.last_id, self.erasing()),
             (catalog, changed),
             &cells,
             kept,
@@ -583,25 +629,35 @@ impl StateMachine for Node {
                 let stream = cell.lock();
                 (stream.leaving(file, limit), stream.config.compresses())
             };
-            let Some(mut leaving) = leaving else { continue };
-            let frames: Result<Vec<Bytes>, ReadError> = leaving.frames().map(read).collect();
-            let frames = frames.map_err(|error| error.to_string())?;
-            let (bytes, count) = leaving.gather(&frames).map_err(|error| error.to_string())?;
-            let page = StoredPage {
-                stream: cell.id,
-                bytes,
-            };
-            let done = Box::new(move |to| {
-                cell.lock().moved(&leaving, to);
-                cell.set_changed();
-            });
-            return Ok(Some(Gathered {
-                page,
-                count,
-                compress,
-                done,
-            }));
+            if let Some(leaving) = leaving {
+                return Self::gathered(cell, leaving, compress, read).map(Some);
+            }
         }
         Ok(None)
+    }
+
+    fn erasing(&self) -> Vec<Position> {
+        self.frames_to_erase().iter().copied().collect()
+    }
+
+    fn gather_frame(
+        &self,
+        frame: Position,
+        read: &dyn Fn(Position) -> Result<Bytes, ReadError>,
+    ) -> Result<Option<Gathered>, String> {
+        for cell in self.streams() {
+            let (leaving, compress) = {
+                let stream = cell.lock();
+                (stream.leaving_frame(frame), stream.config.compresses())
+            };
+            if let Some(leaving) = leaving {
+                return Self::gathered(cell, leaving, compress, read).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn erased(&self, frame: Position) {
+        self.frames_to_erase().remove(&frame);
     }
 }

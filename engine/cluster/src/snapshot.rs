@@ -1,7 +1,8 @@
 //! Checkpoints of the node: what changed since the last one is stored anew, the rest is named where it lies.
 //!
-//! Layout of the root, version 2, little endian: `u8` version, `u32` highest stream number given, place of the catalog (JSON),
-//! `u32` count, per stream `u32` number and place of its root (`millstream-streams`). A place is a `Position`, 16 bytes.
+//! Layout of the root, version 3, little endian: `u8` version, `u32` highest stream number given, place of the catalog (JSON),
+//! `u32` count, per stream `u32` number and place of its root (`millstream-streams`), `u32` count of frames to be erased and their
+//! places. A place is a `Position`, 16 bytes. Version 2 ends before the frames.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,9 @@ use millstream_streams::{Pages, Stream, StreamSnapshot};
 use crate::catalog::Catalog;
 use crate::registry::{Registry, StreamCell};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The oldest layout that is read.
+const OLDEST: u8 = 2;
 /// The catalog's pages are of no stream.
 const NO_STREAM: u32 = 0;
 
@@ -60,6 +63,7 @@ enum Asked {
 #[derive(Debug)]
 pub(crate) struct NodeSnapshot {
     last_id: u32,
+    erasing: Vec<Position>,
     catalog: Option<Vec<u8>>,
     catalog_at: Option<Position>,
     catalog_changed: Arc<AtomicBool>,
@@ -92,7 +96,7 @@ impl Helping {
 impl NodeSnapshot {
     /// Of these streams; those that did not change are taken from `kept`, unless a doomed file holds pages of them.
     pub(crate) fn new(
-        last_id: u32,
+        (last_id, erasing): (u32, Vec<Position>),
         (catalog, catalog_changed): (Option<Vec<u8>>, Arc<AtomicBool>),
         cells: &[Arc<StreamCell>],
         kept: Arc<Mutex<Kept>>,
@@ -118,6 +122,7 @@ impl NodeSnapshot {
         });
         Self {
             last_id,
+            erasing,
             catalog,
             catalog_at: before.catalog,
             catalog_changed,
@@ -198,6 +203,10 @@ impl Snapshot for NodeSnapshot {
             out.put_u32_le(part.cell.id);
             part.state.root().expect(PLACED).encode(&mut out);
         }
+        out.put_u32_le(u32::try_from(self.erasing.len()).unwrap_or(u32::MAX));
+        for frame in &self.erasing {
+            frame.encode(&mut out);
+        }
         out
     }
 
@@ -261,6 +270,7 @@ pub(crate) struct Restored {
     pub(crate) catalog: Catalog,
     pub(crate) streams: Registry,
     pub(crate) kept: Kept,
+    pub(crate) erasing: BTreeSet<Position>,
 }
 
 /// Reads a root and what it names.
@@ -271,7 +281,7 @@ pub(crate) fn restore(mut root: &[u8], pages: &Pages) -> Result<Restored, Restor
         return Err(short());
     }
     let version = root.get_u8();
-    if version != VERSION {
+    if !(OLDEST..=VERSION).contains(&version) {
         return Err(broken(&format!(
             "checkpoint has layout {version}, this build reads {VERSION}; start the build that wrote it"
         )));
@@ -303,9 +313,19 @@ pub(crate) fn restore(mut root: &[u8], pages: &Pages) -> Result<Restored, Restor
         kept.streams.insert(id, KeptStream { root: at, files });
         streams.insert(Arc::new(StreamCell::restored(stream)));
     }
+    let mut erasing = BTreeSet::new();
+    if version > OLDEST {
+        if root.remaining() < 4 {
+            return Err(short());
+        }
+        for _ in 0..root.get_u32_le() {
+            erasing.insert(Position::decode(&mut root).ok_or_else(short)?);
+        }
+    }
     Ok(Restored {
         catalog,
         streams,
         kept,
+        erasing,
     })
 }

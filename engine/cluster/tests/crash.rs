@@ -203,6 +203,7 @@ fn command(rng: &mut StdRng, step: usize) -> Command {
         4 | 5 => StreamCommand::DeleteMessage {
             stream,
             seq: rng.random_range(1..60),
+            erase: rng.random(),
         },
         6 => StreamCommand::CreateConsumer {
             stream,

@@ -198,6 +198,7 @@ impl<S: StateMachine> Group<S> {
             dead: BTreeMap::new(),
             leaving: Vec::new(),
             stuck: BTreeSet::new(),
+            erasing: BTreeMap::new(),
             file_size: options.journal.file_size,
             look_after: options.look_after,
             ask: Box::new(ask),

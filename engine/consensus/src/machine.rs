@@ -67,6 +67,22 @@ pub trait StateMachine: Send + Sync + 'static {
         limit: u64,
         read: &dyn Fn(Position) -> Result<Bytes, ReadError>,
     ) -> Result<Option<Gathered>, String>;
+
+    /// Frames whose content is to be made unreadable on disk.
+    fn erasing(&self) -> Vec<Position>;
+
+    /// As [`StateMachine::gather`], of one frame.
+    ///
+    /// # Errors
+    /// As there.
+    fn gather_frame(
+        &self,
+        frame: Position,
+        read: &dyn Fn(Position) -> Result<Bytes, ReadError>,
+    ) -> Result<Option<Gathered>, String>;
+
+    /// A frame was erased.
+    fn erased(&self, frame: Position);
 }
 
 /// What leaves a file.

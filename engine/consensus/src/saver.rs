@@ -1,6 +1,9 @@
 //! Checkpoints: the state machine's snapshot is stored page by page in the log while commands go on being applied, then its
 //! root is written beside the log, then files that nothing needs any more are removed.
 //!
+//! Frames that are to be erased are emptied first, too. They are overwritten when every checkpoint that a start may begin with
+//! covers them and points elsewhere; checkpoints follow each other sooner while some wait for that.
+//!
 //! Between checkpoints files of which little is live are emptied: what is live in them is stored again at the end of the
 //! log, a helping at a time, with rests three times as long as the work.
 
@@ -18,7 +21,7 @@ use millstream_journal::{
 use tracing::{debug, error, warn};
 
 use crate::group::Ticket;
-use crate::machine::{Snapshot, StateMachine, StoredPage};
+use crate::machine::{Gathered, Snapshot, StateMachine, StoredPage};
 
 /// Bytes of pages that are on their way into the log at once: little, so that publishers do not wait behind them.
 const HELPING: usize = 64 * 1024;
@@ -30,6 +33,14 @@ const SEEN_DEAD: u32 = 2;
 const MOVED: u64 = 256 * 1024;
 /// Rests between them, in times of the work.
 const REST: u32 = 3;
+/// A frame is erased after so many checkpoints: the snapshot of the first may be older than its being emptied, and two are kept.
+const SEEN_EMPTY: u32 = 3;
+/// How long a frame that is to be erased waits for that at most to begin.
+const ERASE_AFTER: Duration = Duration::from_secs(1);
+/// Least rest between checkpoints that are taken for it.
+const ERASE_REST: Duration = Duration::from_millis(5);
+/// Most frames that wait to be erased at a time.
+const ERASED: usize = 256;
 /// The newest files may still be needed by a checkpoint.
 const NEWEST_FILES: usize = 2;
 /// A file is emptied when less than this part of it is live.
@@ -139,6 +150,8 @@ pub(crate) struct Saver<S: StateMachine> {
     pub(crate) leaving: Vec<u32>,
     /// Files that hold something damaged: what is left of them stays.
     pub(crate) stuck: BTreeSet<u32>,
+    /// Frames that were emptied to be erased, and how many checkpoints were stored since; `None` where that failed.
+    pub(crate) erasing: BTreeMap<Position, Option<u32>>,
     /// Bytes of journal files, reserved ones included.
     pub(crate) file_size: u64,
     /// How long nothing happens before it looks for files to empty.
@@ -149,15 +162,23 @@ pub(crate) struct Saver<S: StateMachine> {
 
 impl<S: StateMachine> Saver<S> {
     pub(crate) fn run(mut self, saves: &Receiver<Save>) {
+        let mut idle = Duration::ZERO;
         loop {
-            let next = match self.empty_some() {
-                Some(rest) => saves.recv_timeout(rest),
-                None => saves.recv_timeout(self.look_after),
-            };
-            match next {
-                Ok(save) => self.handle(save),
-                Err(RecvTimeoutError::Timeout) if self.leaving.is_empty() => self.tidy(),
-                Err(RecvTimeoutError::Timeout) => {}
+            let rest = self.empty_some().or_else(|| self.erase_some());
+            let rest = rest.unwrap_or(self.look_after.min(ERASE_AFTER));
+            match saves.recv_timeout(rest) {
+                Ok(save) => {
+                    self.handle(save);
+                    idle = Duration::ZERO;
+                }
+                Err(RecvTimeoutError::Timeout) if self.waits_to_erase() => self.checkpoint_soon(),
+                Err(RecvTimeoutError::Timeout) => {
+                    idle += rest;
+                    if self.leaving.is_empty() && idle >= self.look_after {
+                        self.tidy();
+                        idle = Duration::ZERO;
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -215,18 +236,9 @@ impl<S: StateMachine> Saver<S> {
                 self.leaving.pop();
             }
             Ok(Some(gathered)) => {
-                let how = How {
-                    records: gathered.count,
-                    important: false,
-                    compress: gathered.compress,
-                };
-                let stored = self.store(vec![gathered.page], how);
-                match stored.map(|positions| positions[0]) {
-                    Ok(position) => (gathered.done)(position),
-                    Err(error) => {
-                        warn!(target: "nats", "journal file {file} is not emptied: {error}");
-                        self.leaving.clear();
-                    }
+                if let Err(error) = self.store_gathered(gathered) {
+                    warn!(target: "nats", "journal file {file} is not emptied: {error}");
+                    self.leaving.clear();
                 }
             }
             Err(error) => {
@@ -236,6 +248,84 @@ impl<S: StateMachine> Saver<S> {
             }
         }
         Some(since.elapsed() * REST)
+    }
+
+    /// Empties frames that are to be erased, and erases those that no checkpoint needs any more; answers how long to rest before
+    /// the next checkpoint, or `None` when none waits.
+    fn erase_some(&mut self) -> Option<Duration> {
+        let wanted = self.machine.erasing();
+        if wanted.is_empty() {
+            return None;
+        }
+        let since = Instant::now();
+        for frame in wanted.into_iter().take(ERASED) {
+            match self.erasing.get(&frame) {
+                None => {
+                    let emptied = self.empty_frame(frame);
+                    if let Err(error) = &emptied {
+                        warn!(target: "nats", "a deleted message stays on disk in journal file {}, because what lies beside it cannot be moved: {error}", frame.file);
+                    }
+                    self.erasing.insert(frame, emptied.ok().map(|()| 0));
+                }
+                Some(Some(seen)) if *seen >= SEEN_EMPTY => {
+                    let erased = self.journal.erase(frame);
+                    match erased {
+                        Ok(()) => {
+                            self.erasing.remove(&frame);
+                            self.machine.erased(frame);
+                        }
+                        Err(error) => {
+                            warn!(target: "nats", "a deleted message stays on disk in journal file {}: {error}", frame.file);
+                            self.erasing.insert(frame, None);
+                        }
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        self.waits_to_erase()
+            .then(|| (since.elapsed() * REST).max(ERASE_REST))
+    }
+
+    fn waits_to_erase(&self) -> bool {
+        self.erasing.values().any(Option::is_some)
+    }
+
+    /// Stores what lives in a frame elsewhere.
+    fn empty_frame(&self, frame: Position) -> Result<(), String> {
+        let read = |at| self.journal.read(at);
+        while let Some(gathered) = self.machine.gather_frame(frame, &read)? {
+            let stored = self.store_gathered(gathered);
+            stored.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// A checkpoint is taken only when something was written since the last one.
+    fn checkpoint_soon(&self) {
+        let nothing = StoredPage {
+            stream: 0,
+            bytes: Bytes::new(),
+        };
+        let how = How {
+            records: 0,
+            important: false,
+            compress: false,
+        };
+        if self.store(vec![nothing], how).is_ok() {
+            (self.ask)();
+        }
+    }
+
+    fn store_gathered(&self, gathered: Gathered) -> Result<(), AppendError> {
+        let how = How {
+            records: gathered.count,
+            important: false,
+            compress: gathered.compress,
+        };
+        let positions = self.store(vec![gathered.page], how)?;
+        (gathered.done)(positions[0]);
+        Ok(())
     }
 
     fn save(&mut self, save: Save) {
@@ -269,6 +359,9 @@ impl<S: StateMachine> Saver<S> {
         }
         let files = snapshot.page_files();
         snapshot.finish(true);
+        for seen in self.erasing.values_mut().flatten() {
+            *seen += 1;
+        }
         self.remove_dead(position.file, files);
     }
 

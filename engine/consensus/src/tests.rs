@@ -145,6 +145,20 @@ impl StateMachine for List {
             done: Box::new(done),
         }))
     }
+
+    fn erasing(&self) -> Vec<Position> {
+        Vec::new()
+    }
+
+    fn gather_frame(
+        &self,
+        _: Position,
+        _: &dyn Fn(Position) -> Result<Bytes, ReadError>,
+    ) -> Result<Option<Gathered>, String> {
+        Ok(None)
+    }
+
+    fn erased(&self, _: Position) {}
 }
 
 const FILE_SIZE: usize = 1024;
@@ -474,6 +488,20 @@ impl StateMachine for Panics {
     ) -> Result<Option<Gathered>, String> {
         Ok(None)
     }
+
+    fn erasing(&self) -> Vec<Position> {
+        Vec::new()
+    }
+
+    fn gather_frame(
+        &self,
+        _: Position,
+        _: &dyn Fn(Position) -> Result<Bytes, ReadError>,
+    ) -> Result<Option<Gathered>, String> {
+        Ok(None)
+    }
+
+    fn erased(&self, _: Position) {}
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tracing::debug;
 use crate::body::{pack, plain, unpack};
 use crate::cipher::{Keys, OVERHEAD, Opener, Sealer};
 use crate::damage::{Damage, DamageKind, DamageListener, Watch};
+use crate::erase::erase;
 use crate::error::{AppendError, OpenError, ReadError};
 use crate::footer::{Ending, Footer, read_footer};
 use crate::frame::{FRAME_HEADER, is_whole, read_frame_header};
@@ -382,6 +383,23 @@ impl<T: Send + 'static> Journal<T> {
         debug!(target: "nats", "journal file {id} removed, nothing in it is live");
         self.inner.watch.forget(id);
         self.inner.storage.sync_folder()
+    }
+
+    /// Makes unreadable for ever what the frame at a position holds, see `erase`. Nothing may need it: neither an index nor a
+    /// replay. A frame whose file is gone counts as erased.
+    ///
+    /// # Errors
+    /// When there is no such frame, or the disk fails; it may be asked for again.
+    pub fn erase(&self, at: Position) -> io::Result<()> {
+        let files = self.inner.files.read();
+        let there = files
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&at.file);
+        if !there {
+            return Ok(());
+        }
+        self.inner.tail.forget(at);
+        erase(&*self.inner.file(at.file)?, at)
     }
 
     /// Begins a new file with the next durable frame.

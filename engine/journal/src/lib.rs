@@ -8,6 +8,7 @@ mod body;
 mod checkpoint;
 mod cipher;
 mod damage;
+mod erase;
 mod error;
 mod footer;
 mod frame;

@@ -45,6 +45,13 @@ impl Tail {
         }
     }
 
+    /// Drops a body, which stays in its place of the order until its turn comes.
+    pub(crate) fn forget(&self, position: Position) {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = inside.bodies.remove(&position).map_or(0, |body| body.len());
+        inside.bytes -= gone;
+    }
+
     pub(crate) fn get(&self, position: Position) -> Option<Bytes> {
         self.inside
             .lock()

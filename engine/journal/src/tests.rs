@@ -4,6 +4,7 @@ mod copies;
 mod crash;
 mod damage;
 mod disk;
+mod erase;
 mod faults;
 mod forms;
 mod live;

@@ -332,13 +332,13 @@ impl Chunk {
         )
     }
 
-    /// The live messages whose frames lie in a journal file, by run, about `limit` bytes of them.
-    pub(crate) fn in_file(&self, file: u32, limit: u64) -> Vec<InFile> {
+    /// The live messages whose frames are `wanted`, by run, about `limit` bytes of them.
+    pub(crate) fn in_frames(&self, wanted: impl Fn(Position) -> bool, limit: u64) -> Vec<InFile> {
         let mut found: Vec<InFile> = Vec::new();
         let mut bytes = 0;
         for (seq, meta) in self.iter() {
             let run = self.run(seq);
-            if run.position.file != file {
+            if !wanted(run.position) {
                 continue;
             }
             let record = (Self::place(seq), meta.offset);

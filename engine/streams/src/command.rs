@@ -10,7 +10,7 @@
 //! | 3, 4 | create, update stream | configuration as JSON |
 //! | 5 | delete stream | nothing |
 //! | 6 | purge | `u64` sequence, `u64` keep, `u8` 1 when there is a filter, filter |
-//! | 7 | delete message | `u64` sequence |
+//! | 7 | delete message | `u64` sequence, `u8` 1 when its bytes are to be erased; absent is 0 |
 //! | 8, 9 | create, update consumer | `u16` length of the name, name, configuration as JSON |
 //! | 10 | delete consumer | name |
 //! | 11 | due, without what it may bring along | nothing |
@@ -165,6 +165,8 @@ pub enum Command {
         stream: u32,
         /// Which one.
         seq: u64,
+        /// Whether its bytes are to be made unreadable on disk.
+        erase: bool,
     },
     /// Makes a consumer; `config` has passed `Stream::check_consumer`.
     CreateConsumer {
@@ -257,9 +259,10 @@ impl Command {
                 head.put_u8(u8::from(purge.filter.is_some()));
                 head.put_slice(purge.filter.as_deref().unwrap_or_default().as_bytes());
             }
-            Self::DeleteMessage { stream, seq } => {
+            Self::DeleteMessage { stream, seq, erase } => {
                 put_start(&mut head, 7, *stream, Timestamp(0));
                 head.put_u64_le(*seq);
+                head.put_u8(u8::from(*erase));
             }
             Self::CreateConsumer {
                 stream,
@@ -336,6 +339,7 @@ impl Command {
                 Self::DeleteMessage {
                     stream,
                     seq: rest.get_u64_le(),
+                    erase: rest.first().is_some_and(|erase| *erase != 0),
                 }
             }
             8 => {

@@ -431,12 +431,26 @@ impl Log {
 
     /// Messages of one chunk whose records lie in a journal file, about `limit` bytes of them; `None` when there are none.
     pub(crate) fn in_file(&self, file: u32, limit: u64) -> Option<(u64, Vec<InFile>)> {
+        self.in_frames(file, |at| at.file == file, limit)
+    }
+
+    /// Messages of one chunk whose records lie in a frame; `None` when there are none.
+    pub(crate) fn in_frame(&self, frame: Position) -> Option<(u64, Vec<InFile>)> {
+        self.in_frames(frame.file, |at| at == frame, u64::MAX)
+    }
+
+    fn in_frames(
+        &self,
+        file: u32,
+        wanted: impl Fn(Position) -> bool,
+        limit: u64,
+    ) -> Option<(u64, Vec<InFile>)> {
         self.counts.files.get(&file)?;
         self.chunks
             .iter()
             .filter(|span| span.live > 0 && (span.files.0..=span.files.1).contains(&file))
             .find_map(|span| {
-                let found = self.load(span).in_file(file, limit);
+                let found = self.load(span).in_frames(&wanted, limit);
                 (!found.is_empty()).then_some((span.no, found))
             })
     }

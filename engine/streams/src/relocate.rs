@@ -52,6 +52,13 @@ impl Stream {
         Some(Leaving { no, runs })
     }
 
+    /// The next records that lie in a frame; `None` when there are none.
+    #[must_use]
+    pub fn leaving_frame(&self, frame: Position) -> Option<Leaving> {
+        let (no, runs) = self.log.in_frame(frame)?;
+        Some(Leaving { no, runs })
+    }
+
     /// The gathered records were stored as the frame `to`.
     pub fn moved(&mut self, leaving: &Leaving, to: Position) {
         self.log.moved(leaving.no, &leaving.runs, to);

@@ -58,6 +58,7 @@ pub(super) fn get(shared: &Shared, name: &str, request: &Request) -> Result<Valu
 #[serde(default)]
 struct DeleteRequest {
     seq: u64,
+    no_erase: bool,
 }
 
 pub(super) async fn delete(
@@ -70,6 +71,7 @@ pub(super) async fn delete(
     let command = Command::Stream(StreamCommand::DeleteMessage {
         stream: cell.id,
         seq: wanted.seq,
+        erase: !wanted.no_erase,
     });
     done(shared.propose_wait(&command).await?)?;
     Ok(json!({ "success": true }))

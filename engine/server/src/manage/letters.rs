@@ -137,6 +137,7 @@ impl Manager {
         let command = Command::Stream(StreamCommand::DeleteMessage {
             stream: cell.id,
             seq: id,
+            erase: true,
         });
         match self.jetstream()?.propose(&command).await {
             Ok(Outcome::Refused(error)) | Err(error) => Err(refused(&error)),

@@ -67,7 +67,11 @@ fn the_layout_before_this_one_is_read() {
         stream.publish(at, 5, &publish, &mut Vec::new());
     }
     stream
-        .apply(Command::DeleteMessage { stream: 7, seq: 11 })
+        .apply(Command::DeleteMessage {
+            stream: 7,
+            seq: 11,
+            erase: false,
+        })
         .expect("it is there");
     let hex: Vec<u8> = include_str!("version3.hex")
         .bytes()

@@ -72,7 +72,11 @@ fn samples() -> Vec<Command> {
             sequence: 0,
             keep: 4,
         }),
-        Command::DeleteMessage { stream: 7, seq: 9 },
+        Command::DeleteMessage {
+            stream: 7,
+            seq: 9,
+            erase: true,
+        },
         Command::CreateConsumer {
             stream: 7,
             name: name(),
@@ -117,6 +121,21 @@ fn whole(command: &Command) -> Bytes {
     whole.freeze()
 }
 
+/// What former builds wrote when a message was deleted.
+#[test]
+fn a_deletion_without_a_word_on_erasing_is_read() {
+    let mut bytes = BytesMut::from(&[1, 7, 7, 0, 0, 0][..]);
+    bytes.extend_from_slice(&[0; 8]);
+    bytes.extend_from_slice(&9_u64.to_le_bytes());
+    let read = Command::decode(&bytes.freeze()).expect("reads");
+    let delete = Command::DeleteMessage {
+        stream: 7,
+        seq: 9,
+        erase: false,
+    };
+    assert_eq!(read, delete);
+}
+
 /// What former builds wrote when something was due.
 #[test]
 fn the_command_before_kind_12_is_read() {
@@ -152,7 +171,7 @@ fn golden_bytes() {
         \u{1}\u{5}\u{7}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}
         \u{1}\u{6}\u{7}\u{0}\u{0}\u{0}\u{8}\u{7}\u{6}\u{5}\u{4}\u{3}\u{2}\u{1}\u{3}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{1}a.>
         \u{1}\u{6}\u{7}\u{0}\u{0}\u{0}\u{8}\u{7}\u{6}\u{5}\u{4}\u{3}\u{2}\u{1}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{4}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}
-        \u{1}\u{7}\u{7}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\t\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}
+        \u{1}\u{7}\u{7}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\t\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{1}
         \u{1}\u{8}\u{7}\u{0}\u{0}\u{0}\u{8}\u{7}\u{6}\u{5}\u{4}\u{3}\u{2}\u{1}\u{1}\u{0}c{\"deliver_policy\":\"all\",\"ack_policy\":\"none\",\"ack_wait\":1000000000,\"replay_policy\":\"instant\",\"num_replicas\":0}
         \u{1}\t\u{7}\u{0}\u{0}\u{0}\u{8}\u{7}\u{6}\u{5}\u{4}\u{3}\u{2}\u{1}\u{1}\u{0}c{\"deliver_policy\":\"all\",\"ack_policy\":\"none\",\"ack_wait\":1000000000,\"replay_policy\":\"instant\",\"num_replicas\":0}
         \u{1}\n\u{7}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}c

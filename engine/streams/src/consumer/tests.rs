@@ -258,7 +258,11 @@ impl World {
                 let live: Vec<u64> = self.live();
                 if !live.is_empty() {
                     let seq = live[usize::from(*pick) % live.len()];
-                    self.apply(Command::DeleteMessage { stream: 1, seq });
+                    self.apply(Command::DeleteMessage {
+                        stream: 1,
+                        seq,
+                        erase: false,
+                    });
                     self.gone(seq);
                 }
             }

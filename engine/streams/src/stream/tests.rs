@@ -425,7 +425,11 @@ impl World {
     }
 
     fn delete(&mut self, seq: u64) {
-        self.apply(&Command::DeleteMessage { stream: 1, seq });
+        self.apply(&Command::DeleteMessage {
+            stream: 1,
+            seq,
+            erase: false,
+        });
         self.model.held.retain(|held| held.seq != seq);
     }
 
