@@ -107,6 +107,9 @@ struct World {
     faults: BTreeMap<u64, Fault>,
     dead: bool,
     unreadable: bool,
+    /// How many reads there were, and which one fails.
+    reads: u64,
+    bad_read: Option<u64>,
 }
 
 /// Files in memory. Cheap to clone; clones see the same files.
@@ -172,6 +175,18 @@ impl MemoryStorage {
     /// Has every read fail with an I/O error, or none.
     pub fn fail_reads(&self, fail: bool) {
         lock(&self.world).unreadable = fail;
+    }
+
+    /// Has one read fail with an I/O error: the `number`th from now on, counting from 1.
+    pub fn fail_read(&self, number: u64) {
+        let mut world = lock(&self.world);
+        world.bad_read = Some(world.reads + number);
+    }
+
+    /// How many reads there were.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        lock(&self.world).reads
     }
 
     /// What a restart after a power cut finds: names and bytes that were synced, and of the changes that were not, those
@@ -372,9 +387,12 @@ impl StorageFile for MemoryFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if lock(&self.world).unreadable {
+        let mut world = lock(&self.world);
+        world.reads += 1;
+        if world.unreadable || world.bad_read == Some(world.reads) {
             return Err(io::Error::other("injected i/o error"));
         }
+        drop(world);
         let content = lock(&self.content);
         let start = place(offset).min(content.now.len());
         let count = buffer.len().min(content.now.len() - start);

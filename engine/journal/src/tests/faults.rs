@@ -6,7 +6,9 @@ use std::sync::mpsc::sync_channel;
 use bytes::Bytes;
 
 use super::{Rig, frame, options};
-use crate::{AppendError, Durability, Fault, Journal, MemoryStorage, Options, Position, ReadError};
+use crate::{
+    AppendError, Durability, Fault, Journal, MemoryStorage, Options, Position, ReadError, Replayed,
+};
 
 fn filled(files: u32) -> (MemoryStorage, Rig, Vec<Position>) {
     let storage = MemoryStorage::new();
@@ -139,6 +141,67 @@ fn a_failed_sync_is_not_tried_again() {
         calls,
         "nothing is written or synced any more"
     );
+}
+
+/// Each single read of a start fails once: either the start is refused, or nothing is missing. The next one finds everything.
+#[test]
+fn a_read_error_refuses_the_start_and_harms_nothing() {
+    for sealed in [false, true] {
+        for (after, of_all) in [(None, true), (Some(3), false)] {
+            let (storage, mut rig, places) = filled(4);
+            rig.put(&[b"newest"]);
+            if sealed {
+                rig.seal();
+            }
+            drop(rig);
+            let after = after.map(|at: usize| (places[at], at as u64 + 1));
+            let expected = places.len() + 1 - if of_all { 0 } else { 4 };
+            for number in 1.. {
+                let world = storage.restart(|_, _, _| false);
+                let before = world.reads();
+                world.fail_read(number);
+                let opened = Rig::open(&world, after);
+                let hit = world.reads() - before >= number;
+                let whole = |replayed: &[Replayed]| {
+                    replayed.len() == expected && replayed.iter().all(|frame| !frame.lost)
+                };
+                if let Ok((_, replayed)) = &opened {
+                    assert!(whole(replayed), "read {number}");
+                }
+                drop(opened);
+                if !hit {
+                    assert!(number > 4, "only {number} reads");
+                    break;
+                }
+                let (rig, replayed) = Rig::open(&world, after).expect("readable again");
+                assert!(whole(&replayed), "read {number}");
+                assert_eq!(rig.journal().damage(), [], "read {number}");
+                for place in &places {
+                    assert_eq!(rig.journal().read(*place).expect("there"), [7; 100][..]);
+                }
+            }
+        }
+    }
+}
+
+/// A message that cannot be read is an error for who wants it, and not damage: the disk may give it next time.
+#[test]
+fn a_read_error_fails_its_reader_alone() {
+    let (storage, rig, places) = filled(2);
+    storage.fail_read(1);
+    let read = rig.journal().read(places[0]);
+    assert!(matches!(read, Err(ReadError::Io { .. })), "{read:?}");
+    assert_eq!(rig.journal().read(places[0]).expect("again"), [7; 100][..]);
+    assert_eq!(rig.journal().damage(), []);
+    let report = rig.journal().verify(&mut |_| ()).expect("listed");
+    assert!(report.is_clean());
+    storage.fail_read(2);
+    let report = rig.journal().verify(&mut |_| ()).expect("listed");
+    assert!(
+        !report.is_clean(),
+        "what cannot be read is not called whole"
+    );
+    assert_eq!(rig.journal().damage(), []);
 }
 
 #[test]
