@@ -199,6 +199,8 @@ impl<S: StateMachine> Group<S> {
             leaving: Vec::new(),
             stuck: BTreeSet::new(),
             erasing: BTreeMap::new(),
+            scattered: None,
+            judged: 0,
             file_size: options.journal.file_size,
             look_after: options.look_after,
             ask: Box::new(ask),

@@ -8,6 +8,7 @@ mod error;
 mod group;
 mod machine;
 mod saver;
+mod scattered;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,8 @@
 //! covers them and points elsewhere; checkpoints follow each other sooner while some wait for that.
 //!
 //! Between checkpoints files of which little is live are emptied: what is live in them is stored again at the end of the
-//! log, a helping at a time, with rests three times as long as the work.
+//! log, a helping at a time, with rests three times as long as the work. When nothing happens, so are files in which many
+//! streams take turns, once: what moves lies stream by stream.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,7 @@ use tracing::{debug, error, warn};
 
 use crate::group::Ticket;
 use crate::machine::{Gathered, Snapshot, StateMachine, StoredPage};
+use crate::scattered::is_scattered;
 
 /// Bytes of pages that are on their way into the log at once: little, so that publishers do not wait behind them.
 const HELPING: usize = 64 * 1024;
@@ -152,6 +154,10 @@ pub(crate) struct Saver<S: StateMachine> {
     pub(crate) stuck: BTreeSet<u32>,
     /// Frames that were emptied to be erased, and how many checkpoints were stored since; `None` where that failed.
     pub(crate) erasing: BTreeMap<Position, Option<u32>>,
+    /// A file that is written again though much of it is live, because its streams lie scattered in it.
+    pub(crate) scattered: Option<u32>,
+    /// Files up to this one were looked at for that.
+    pub(crate) judged: u32,
     /// Bytes of journal files, reserved ones included.
     pub(crate) file_size: u64,
     /// How long nothing happens before it looks for files to empty.
@@ -184,8 +190,9 @@ impl<S: StateMachine> Saver<S> {
         }
     }
 
-    /// Nothing happened for a while: asks for a checkpoint when one would let files go or be emptied.
-    fn tidy(&self) {
+    /// Nothing happened for a while: asks for a checkpoint when one would let files go or be emptied, and begins to write a file
+    /// again in which streams lie scattered.
+    fn tidy(&mut self) {
         let live = self.machine.live_bytes();
         let files = self.journal.files();
         let old = files.len().saturating_sub(NEWEST_FILES);
@@ -194,6 +201,21 @@ impl<S: StateMachine> Saver<S> {
             .any(|file| self.is_mostly_dead(file.id, live.get(&file.id)))
         {
             (self.ask)();
+        }
+        let begins = self.newest.as_ref().map_or(0, |(file, _)| *file);
+        let unjudged = self.judged + 1..begins;
+        let next = files[..old].iter().map(|file| file.id);
+        for file in next.filter(|id| unjudged.contains(id)) {
+            self.judged = file;
+            let footer = self.journal.footer(file).ok().flatten();
+            if footer.is_some_and(|footer| is_scattered(&footer.frames))
+                && !self.stuck.contains(&file)
+            {
+                debug!(target: "nats", "journal file {file} is written again, stream by stream");
+                self.scattered = Some(file);
+                self.leaving.push(file);
+                return;
+            }
         }
     }
 
@@ -234,6 +256,7 @@ impl<S: StateMachine> Saver<S> {
             Ok(None) => {
                 debug!(target: "nats", "journal file {file} is empty and goes with one of the next checkpoints");
                 self.leaving.pop();
+                self.scattered.take_if(|scattered| *scattered == file);
             }
             Ok(Some(gathered)) => {
                 if let Err(error) = self.store_gathered(gathered) {
@@ -467,6 +490,13 @@ impl<S: StateMachine> Saver<S> {
             worth(one).total_cmp(&worth(other))
         });
         self.leaving = leaving;
+        let goes_on = |file: &u32| live.contains_key(file) && !self.stuck.contains(file);
+        self.scattered = self.scattered.filter(goes_on);
+        if let Some(file) = self.scattered
+            && !self.leaving.contains(&file)
+        {
+            self.leaving.insert(0, file);
+        }
         if !doomed.is_empty() {
             debug!(target: "nats", "{} dead journal files still hold index pages, which move", doomed.len());
         }
