@@ -27,6 +27,8 @@ pub enum RecordOutcome {
     Refused(ApiError),
 }
 
+/// Records that are looked at together, see [`Stream::warm`].
+const TOGETHER: u32 = 16;
 /// Largest header block, in bytes.
 const MAX_HEADERS: usize = 64 * 1024 - 1;
 
@@ -180,7 +182,10 @@ impl Stream {
             .map_or(publish.time, |last| last.max(publish.time));
         self.dedup.expire(time, self.config.duplicate_window);
         let mut offset = 0;
-        for _ in 0..publish.count {
+        for number in 0..publish.count {
+            if number.is_multiple_of(TOGETHER) {
+                self.warm(&publish.records, offset, publish.count - number);
+            }
             let Ok((record, next)) = parse(&publish.records, offset) else {
                 let damaged =
                     || RecordOutcome::Refused(ApiError::store_failed("the record is damaged"));
@@ -193,6 +198,22 @@ impl Stream {
             offset = next;
         }
         self.log.relax();
+    }
+
+    /// Where a stream has so many subjects that what is known of each is far from the processor, what the next records need is
+    /// looked at for all of them first: they wait for memory together and not one after the other.
+    fn warm(&self, records: &[u8], offset: usize, left: u32) {
+        const MANY: usize = 1 << 15;
+        if left < 2 || self.log.subjects.len() < MANY {
+            return;
+        }
+        let mut offset = offset;
+        let subjects = std::iter::from_fn(|| {
+            let (record, next) = parse(records, offset).ok()?;
+            offset = next;
+            Some(record.subject)
+        });
+        self.log.warm(subjects.take(TOGETHER.min(left) as usize));
     }
 
     fn store(

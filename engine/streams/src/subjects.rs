@@ -192,6 +192,15 @@ impl Subjects {
             .map(|known| known.id)
     }
 
+    /// The number that a subject has, or one whose hash is the same: what looking it up begins with.
+    pub(crate) fn guess(&self, subject: &[u8]) -> Option<u32> {
+        let hash = self.hash(subject);
+        let found = self
+            .table
+            .find(Known::spread(hash), |known| known.hash == hash);
+        found.map(|known| known.id)
+    }
+
     /// The number of a subject, known or new. A new one must get its first message at once.
     pub(crate) fn intern(&mut self, subject: &[u8]) -> u32 {
         let hash = self.hash(subject);
