@@ -178,6 +178,22 @@ fn dedup_is_a_word_or_a_mapping() {
 }
 
 #[test]
+fn times_of_messages() {
+    check(
+        "kind: station\nname: s\nsubjects: [s]\nschedules: true\nretention: { message_ttl: true, delete_markers: 1m }\n",
+        expect![[""]],
+    );
+    check(
+        "kind: station\nname: s\nsubjects: [s]\nschedules: often\nretention: { message_ttl: 5, delete_markers: 10ms }\n",
+        expect![[r#"
+            dir/f.yaml:4:12: `schedules` cannot be `often`; one of true, false
+            dir/f.yaml:5:27: `message_ttl` cannot be `5`; one of true, false
+            dir/f.yaml:5:46: `delete_markers` must be at least a second
+        "#]],
+    );
+}
+
+#[test]
 fn all_problems_at_once() {
     check(
         r#"

@@ -330,6 +330,11 @@ fn stream_defaults_and_persistence() {
             json!({"allow_msg_ttl": false, "sources": [], "republish": null, "persist_mode": "default"}),
         ),
         ("async", json!({"persist_mode": "async"})),
+        ("short markers", json!({"subject_delete_marker_ttl": 5})),
+        (
+            "markers and schedules",
+            json!({"subject_delete_marker_ttl": 1_000_000_000, "allow_msg_schedules": true}),
+        ),
         (
             "async memory",
             json!({"persist_mode": "async", "storage": "memory"}),
@@ -339,6 +344,8 @@ fn stream_defaults_and_persistence() {
     expect![[r#"
         off and empty: fine
         async: fine
+        short markers: 500 10052 subject delete marker TTL must be at least 1 second
+        markers and schedules: fine
         async memory: 500 10052 async persist mode is only supported on file storage"#]]
     .assert_eq(&refusals(cases, judge));
 }
@@ -365,6 +372,29 @@ fn stream_update_rules() {
         consumers: 500 10052 stream configuration update can not change MaxConsumers
         retention: 500 10052 stream configuration update can not change retention policy to/from workqueue
         deletes: 500 10052 stream configuration update can not cancel deny message deletes"#]].assert_eq(&refusals(cases, judge));
+}
+
+/// What a stream's times were made for cannot be taken back from its messages.
+#[test]
+fn times_stay_allowed() {
+    let old = json!({"name": "S", "allow_msg_schedules": true, "subject_delete_marker_ttl": 1_000_000_000});
+    let old = stream_config(old).checked().expect("valid");
+    assert!(old.allow_msg_ttl && old.allow_rollup_hdrs && !old.deny_purge);
+    let cases = vec![
+        ("nothing more", json!({})),
+        ("only times to live", json!({"allow_msg_ttl": true})),
+        (
+            "no markers",
+            json!({"allow_msg_ttl": true, "allow_msg_schedules": true}),
+        ),
+    ];
+    let base = || json!({"name": "S"});
+    let judge = |change| old.checked_update(stream_config(with(base(), change)));
+    expect![[r#"
+        nothing more: 500 10052 message TTL status can not be disabled
+        only times to live: 500 10052 message schedules can not be disabled
+        no markers: fine"#]]
+    .assert_eq(&refusals(cases, judge));
 }
 
 #[test]
