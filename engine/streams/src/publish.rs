@@ -28,7 +28,7 @@ pub enum RecordOutcome {
 }
 
 /// Records that are looked at together, see [`Stream::warm`].
-const TOGETHER: u32 = 16;
+const TOGETHER: usize = 16;
 /// Largest header block, in bytes.
 const MAX_HEADERS: usize = 64 * 1024 - 1;
 
@@ -48,6 +48,16 @@ struct Wishes<'a> {
     scheduled: bool,
     is_marker: bool,
     unsupported: Option<fn() -> ApiError>,
+}
+
+/// A record that is about to be stored.
+#[derive(Debug)]
+struct Prepared<'a> {
+    record: RecordView<'a>,
+    wishes: Wishes<'a>,
+    ids: [Option<IdHash>; 2],
+    /// Where in the frame's body it begins.
+    place: u32,
 }
 
 /// How an admitted message is kept.
@@ -182,57 +192,76 @@ impl Stream {
             .map_or(publish.time, |last| last.max(publish.time));
         self.dedup.expire(time, self.config.duplicate_window);
         let mut offset = 0;
-        for number in 0..publish.count {
-            if number.is_multiple_of(TOGETHER) {
-                self.warm(&publish.records, offset, publish.count - number);
+        let mut left = publish.count;
+        let mut together = Vec::with_capacity(TOGETHER.min(left as usize));
+        while left > 0 {
+            let most = TOGETHER.min(left as usize);
+            while together.len() < most
+                && let Ok((record, next)) = parse(&publish.records, offset)
+            {
+                let place = body_offset
+                    + u32::try_from(offset).expect("invariant: a frame's body fits 4 GiB");
+                together.push(self.prepare(record, place));
+                offset = next;
             }
-            let Ok((record, next)) = parse(&publish.records, offset) else {
-                let damaged =
-                    || RecordOutcome::Refused(ApiError::store_failed("the record is damaged"));
-                out.push(damaged());
-                continue;
-            };
-            let place =
-                body_offset + u32::try_from(offset).expect("invariant: a frame's body fits 4 GiB");
-            out.push(self.store(&record, (at, place), time));
-            offset = next;
+            if together.is_empty() {
+                let damaged = ApiError::store_failed("the record is damaged");
+                out.extend((0..left).map(|_| RecordOutcome::Refused(damaged.clone())));
+                break;
+            }
+            self.warm(&together);
+            left -= u32::try_from(together.len()).expect("invariant: a few records");
+            for prepared in together.drain(..) {
+                out.push(self.store(&prepared, at, time));
+            }
         }
         self.log.relax();
     }
 
-    /// Where a stream has so many subjects that what is known of each is far from the processor, what the next records need is
-    /// looked at for all of them first: they wait for memory together and not one after the other.
-    fn warm(&self, records: &[u8], offset: usize, left: u32) {
-        const MANY: usize = 1 << 15;
-        if left < 2 || self.log.subjects.len() < MANY {
-            return;
+    /// What can be known of a record before those in front of it are stored.
+    fn prepare<'a>(&self, record: RecordView<'a>, place: u32) -> Prepared<'a> {
+        let wishes = match record.headers.is_empty() {
+            true => Wishes::default(),
+            false => Wishes::read(record.headers),
+        };
+        Prepared {
+            ids: self.ids(&wishes, &record),
+            wishes,
+            record,
+            place,
         }
-        let mut offset = offset;
-        let subjects = std::iter::from_fn(|| {
-            let (record, next) = parse(records, offset).ok()?;
-            offset = next;
-            Some(record.subject)
-        });
-        self.log.warm(subjects.take(TOGETHER.min(left) as usize));
     }
 
-    fn store(
-        &mut self,
-        record: &RecordView<'_>,
-        at: (Position, u32),
-        time: Timestamp,
-    ) -> RecordOutcome {
-        let (wanted, ids) = match self.admit(record, time) {
-            Ok(Admitted::New(wanted, ids)) => (wanted, ids),
+    /// Where a stream has so many subjects or ids that what is known of each is far from the processor, what the next records
+    /// need is looked at for all of them first: they wait for memory together and not one after the other.
+    fn warm(&self, together: &[Prepared<'_>]) {
+        const MANY: usize = 1 << 15;
+        if together.len() < 2 {
+            return;
+        }
+        if self.log.subjects.len() >= MANY {
+            self.log
+                .warm(together.iter().map(|prepared| prepared.record.subject));
+        }
+        if self.dedup.len() >= MANY {
+            let ids = together.iter().flat_map(|prepared| prepared.ids);
+            self.dedup.warm(ids.flatten());
+        }
+    }
+
+    fn store(&mut self, prepared: &Prepared<'_>, at: Position, time: Timestamp) -> RecordOutcome {
+        let Prepared { record, ids, .. } = prepared;
+        let wanted = match self.admit(prepared, time) {
+            Ok(Admitted::New(wanted)) => wanted,
             Ok(Admitted::Duplicate(seq)) => return RecordOutcome::Duplicate(seq),
             Err(error) => return RecordOutcome::Refused(error),
         };
         if let Err(error) = self.make_room(record.subject, self.log.cost(size_of(record))) {
             return RecordOutcome::Refused(error);
         }
-        let seq = self.keep(record, at, time, &wanted);
-        for id in ids.into_iter().flatten() {
-            self.dedup.insert(id, seq, time);
+        let seq = self.keep(record, (at, prepared.place), time, &wanted);
+        for id in ids.iter().flatten() {
+            self.dedup.insert(*id, seq, time);
         }
         RecordOutcome::Stored(seq)
     }
@@ -299,26 +328,27 @@ impl Stream {
     /// The checks of a publish, in nats-server's order.
     fn admit<'a>(
         &mut self,
-        record: &RecordView<'a>,
+        prepared: &Prepared<'a>,
         time: Timestamp,
     ) -> Result<Admitted<'a>, ApiError> {
+        let Prepared {
+            record,
+            wishes,
+            ids,
+            ..
+        } = prepared;
         if self.config.sealed {
             return Err(ApiError::sealed());
         }
-        let mut wishes = Wishes::default();
         let mut wanted = Wanted::default();
-        if !record.headers.is_empty() {
-            wishes = Wishes::read(record.headers);
-            if wishes
-                .stream
-                .is_some_and(|stream| stream != self.config.name.as_bytes())
-            {
-                return Err(ApiError::stream_not_match());
-            }
+        if wishes
+            .stream
+            .is_some_and(|stream| stream != self.config.name.as_bytes())
+        {
+            return Err(ApiError::stream_not_match());
         }
-        let ids = self.ids(&wishes, record);
-        for id in ids.into_iter().flatten() {
-            match self.dedup.find(id) {
+        for id in ids.iter().flatten() {
+            match self.dedup.find(*id) {
                 Ok(None) => {}
                 Ok(Some(seq)) => return Ok(Admitted::Duplicate(seq)),
                 // Nobody knows whether it is one: neither stored nor answered as stored.
@@ -329,8 +359,8 @@ impl Stream {
             }
         }
         if !record.headers.is_empty() {
-            self.check_expected(record.subject, &wishes)?;
-            wanted = self.wanted(&wishes, record, time)?;
+            self.check_expected(record.subject, wishes)?;
+            wanted = self.wanted(wishes, record, time)?;
             if record.headers.len() > MAX_HEADERS {
                 return Err(ApiError::headers_too_large());
             }
@@ -341,7 +371,7 @@ impl Stream {
         {
             return Err(ApiError::message_too_large());
         }
-        Ok(Admitted::New(wanted, ids))
+        Ok(Admitted::New(wanted))
     }
 
     /// How a message is to be kept that has headers.
@@ -459,6 +489,6 @@ impl Stream {
 }
 
 enum Admitted<'a> {
-    New(Wanted<'a>, [Option<IdHash>; 2]),
+    New(Wanted<'a>),
     Duplicate(u64),
 }

@@ -49,6 +49,11 @@ impl Filter {
         missing == 0
     }
 
+    /// Something of the block that the id is in, to have it at hand.
+    pub(super) fn touch(&self, id: IdHash) -> u64 {
+        u64::from(self.blocks[self.block(id)].0[0])
+    }
+
     /// Bytes it takes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {

@@ -95,6 +95,13 @@ impl Ring {
         chunks.chain(&self.tail).copied().skip(self.gone)
     }
 
+    /// Something of the place where looking an id up begins, to have it at hand.
+    pub(super) fn touch(&self, id: IdHash) -> u64 {
+        let tags = &self.table.tags;
+        let tag = tags.get(super::scaled(id, tags.len()));
+        tag.map_or(0, |tag| u64::from(*tag))
+    }
+
     pub(super) fn find(&self, id: IdHash) -> Option<u64> {
         if self.table.used == 0 {
             return None;
