@@ -245,7 +245,7 @@ fn schema_of(
         .schemas
         .get(&used.subject, version_of(used.version))
         .map_err(|error| CompileProblem::new("schema.subject", error.to_string()))?;
-    let compiled = JsonSchema::compile(view.text)
+    let compiled = JsonSchema::compile(view.text, &[])
         .map_err(|error| CompileProblem::new("schema.subject", error.to_string()))?;
     let compiled = Arc::new(compiled);
     let stage = SchemaStage::new(

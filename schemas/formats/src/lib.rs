@@ -1,24 +1,39 @@
-//! What a schema means: JSON Schema texts are compiled once and check parsed documents.
+//! What a schema means: JSON Schema, Avro and Protobuf texts are compiled once and check, read, write and convert payloads.
 //!
-//! What lives here: compiled schemas, violations in words a person understands, the limits that keep a hostile schema or
-//! document from hurting the server, and the columns a schema describes ([`Column`], the typing between the stages of a
-//! pipeline). What may not come in: any IO (references are never fetched), the registry's names and versions, messages.
+//! What lives here: compiled schemas ([`Schema`]), decoded payloads ([`Value`]), what schemas say in common words ([`Shape`]),
+//! which versions get along ([`Incompatibility`]), violations in words a person understands, the limits that keep a hostile
+//! schema or document from hurting the server, and the columns a schema describes ([`Column`], the typing between the stages
+//! of a pipeline). What may not come in: any IO (references are never fetched), the registry's names and versions, messages.
 
+mod avro;
 mod budget;
 mod chains;
 mod column;
 mod columns;
 mod describe;
 mod error;
+mod format;
+mod incompatibility;
 mod json_schema;
 mod limits;
+mod protobuf;
 mod references;
+mod schema;
+mod shape;
+mod value;
 mod violation;
 mod visits;
 
+pub use avro::AvroSchema;
 pub use column::{Column, ColumnKind, UnknownKind};
 pub use columns::columns_of_json_schema;
 pub use error::SchemaError;
+pub use format::{Format, UnknownFormat};
+pub use incompatibility::{Incompatibility, Policy};
 pub use json_schema::JsonSchema;
 pub use limits::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES};
+pub use protobuf::ProtobufSchema;
+pub use schema::{Reference, Schema};
+pub use shape::{EnumShape, FieldShape, RecordShape, Shape, Unit};
+pub use value::{Instant, Value};
 pub use violation::Violation;

@@ -12,5 +12,6 @@ mod schema;
 pub use canonical::canonical;
 pub use compatibility::Compatibility;
 pub use error::{DecodeError, RegisterError, RegistryError};
+pub use millstream_schema_formats::Format;
 pub use registry::{Registered, Registry};
-pub use schema::{Format, Schema, SubjectView, Version, VersionView};
+pub use schema::{Schema, SubjectView, Version, VersionView};

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use millstream_types::{check_name, nearest};
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{Format, Schema, SubjectView, Version, VersionView};
+use millstream_schema_formats::Format;
+
+use crate::schema::{Schema, SubjectView, Version, VersionView};
 use crate::{Compatibility, DecodeError, RegisterError, RegistryError, canonical};
 
 /// Layout of [`Registry::encode`] and of the serialised state.
@@ -81,7 +83,9 @@ impl Registry {
             source,
         };
         check_name(subject).map_err(refuse)?;
-        let format: Format = format.parse()?;
+        let format: Format = format.parse().map_err(|_| RegisterError::Format {
+            format: format.to_owned(),
+        })?;
         let level: Compatibility = compatibility.parse()?;
         let key = canonical(text).map_err(|error| RegisterError::Text {
             subject: subject.to_owned(),

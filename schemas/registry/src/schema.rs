@@ -5,44 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Compatibility, RegisterError, RegistryError};
+use millstream_schema_formats::Format;
 
-/// The language a schema is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// JSON Schema.
-    Json,
-}
-
-impl Format {
-    /// The word users write.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-        }
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Format {
-    type Err = RegisterError;
-
-    fn from_str(word: &str) -> Result<Self, RegisterError> {
-        match word {
-            "json" => Ok(Self::Json),
-            other => Err(RegisterError::Format {
-                format: other.to_owned(),
-            }),
-        }
-    }
-}
+use crate::{Compatibility, RegistryError};
 
 /// Which version of a subject is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -52,7 +52,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "pipeline",
         ],
     ),
-    ("admin", &["types", "access"]),
+    (
+        "admin",
+        &["types", "access", "schema-registry", "schema-formats"],
+    ),
     ("load", &[]),
     ("cli", &["types", "spec", "load"]),
     ("function-host", &["types", "function-api"]),

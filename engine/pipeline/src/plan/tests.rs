@@ -176,7 +176,7 @@ proptest! {
 fn schema_stage(on_violation: OnRejection) -> SchemaStage {
     let schema =
         json!({"type": "object", "properties": {"dep_delay": {"type": ["integer", "null"]}}});
-    let schema = JsonSchema::compile(&schema.to_string()).expect("valid");
+    let schema = JsonSchema::compile(&schema.to_string(), &[]).expect("valid");
     SchemaStage::new("flight", 2, Arc::new(schema), on_violation)
 }
 

@@ -489,7 +489,7 @@ fn schema_change(
         SchemaText::Inline(_) => String::new(),
     };
     let wrong = |reason: String| vec![document.problem(path, format!("{file}{reason}"))];
-    JsonSchema::compile(&text).map_err(|error| wrong(error.to_string()))?;
+    JsonSchema::compile(&text, &[]).map_err(|error| wrong(error.to_string()))?;
     let compatibility = serde_json::to_value(spec.compatibility).ok();
     let compatibility = compatibility
         .as_ref()

@@ -10,11 +10,12 @@ use super::JsonSchema;
 use crate::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, SchemaError, Violation};
 
 fn compile(schema: &Value) -> JsonSchema {
-    JsonSchema::compile(&schema.to_string()).unwrap_or_else(|error| panic!("{schema}: {error}"))
+    JsonSchema::compile(&schema.to_string(), &[])
+        .unwrap_or_else(|error| panic!("{schema}: {error}"))
 }
 
 fn refused(schema: &Value) -> SchemaError {
-    JsonSchema::compile(&schema.to_string()).expect_err("refused")
+    JsonSchema::compile(&schema.to_string(), &[]).expect_err("refused")
 }
 
 /// `path keyword: expected …, found …`, or `fits`.
@@ -153,7 +154,7 @@ fn a_bad_schema_is_refused_with_place_and_advice() {
     );
     let error = show(json!({"$ref": "#/$defs/gone"}));
     assert!(error.contains("/$defs/gone"), "{error}");
-    let error = JsonSchema::compile("{\n  \"type\": oops }")
+    let error = JsonSchema::compile("{\n  \"type\": oops }", &[])
         .expect_err("syntax")
         .to_string();
     assert_eq!(
@@ -217,7 +218,7 @@ fn patterns_take_linear_time() {
 fn a_schema_larger_than_the_limits_is_refused() {
     let huge = format!("{{\"title\": \"{}\"}}", "x".repeat(MAX_SCHEMA_BYTES));
     assert!(matches!(
-        JsonSchema::compile(&huge),
+        JsonSchema::compile(&huge, &[]),
         Err(SchemaError::TooLarge { .. })
     ));
     let many = json!({"enum": (0..=MAX_SCHEMA_NODES).collect::<Vec<_>>()});
@@ -230,7 +231,7 @@ fn a_schema_larger_than_the_limits_is_refused() {
     for levels in [MAX_SCHEMA_DEPTH, 200, 100_000] {
         let mut deep = "{\"not\":".repeat(levels);
         write!(deep, "true{}", "}".repeat(levels)).expect("a string");
-        let error = JsonSchema::compile(&deep).expect_err("too deep");
+        let error = JsonSchema::compile(&deep, &[]).expect_err("too deep");
         let expected = matches!(
             error,
             SchemaError::TooDeep { .. } | SchemaError::TooEntangled { .. }
@@ -393,7 +394,7 @@ proptest! {
     /// Whatever text comes in, compiling and checking end with an answer.
     #[test]
     fn no_text_panics(text in "[\\[\\]{}\":,a-z0-9$#/ ]{0,60}") {
-        if let Ok(schema) = JsonSchema::compile(&text) {
+        if let Ok(schema) = JsonSchema::compile(&text, &[]) {
             for document in [json!(null), json!({"a": [1, "b"]})] {
                 let _either = schema.check(&document);
             }
