@@ -14,6 +14,7 @@ mod metrics;
 mod monitor;
 mod running;
 mod serve;
+mod shelf;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -33,7 +33,7 @@ pub use format::{Format, UnknownFormat};
 pub use incompatibility::{Incompatibility, Policy};
 pub use json_schema::JsonSchema;
 pub use limits::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES};
-pub use protobuf::ProtobufSchema;
+pub use protobuf::{ProtobufSchema, read_message_index, write_message_index};
 pub use schema::{Reference, Schema};
 pub use shape::{EnumShape, FieldShape, RecordShape, Shape, Unit};
 pub use value::{Instant, Value};

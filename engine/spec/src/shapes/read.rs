@@ -10,11 +10,11 @@ use crate::kind::Kind;
 use crate::node::{Node, Value};
 use millstream_types::nearest;
 
+use super::read_schema::{encode_use, schema_use};
 use super::{
     AddedColumn, Compatibility, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard,
     FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec, SchemaFormat,
-    SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec,
-    Storage, ValueType,
+    SchemaSpec, SchemaText, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
 };
 
 /// Longest station name: its dead letters' stream name must still fit into 255 bytes.
@@ -93,11 +93,7 @@ fn schema(context: &Context<'_>, node: &Node) -> Option<SchemaSpec> {
         &["references", "metadata"],
     )?;
     let name = name(&fields);
-    let format = fields.choice(
-        "format",
-        &[("json", SchemaFormat::Json)],
-        &["avro", "protobuf"],
-    );
+    let format = fields.choice("format", &SchemaFormat::WORDS, &[]);
     let words = [
         ("none", Compatibility::None),
         ("backward", Compatibility::Backward),
@@ -224,7 +220,7 @@ fn limits(fields: &Fields<'_, '_>) -> FunctionLimits {
 }
 
 /// Keys of a station.
-const STATION: [&str; 14] = [
+const STATION: [&str; 15] = [
     "kind",
     "name",
     "subjects",
@@ -238,11 +234,11 @@ const STATION: [&str; 14] = [
     "schema",
     "on_rejection",
     "stages",
+    "encode",
     "dead_letters",
 ];
 /// Keys that a later release brings.
-const STATION_LATER: [&str; 7] = [
-    "encode",
+const STATION_LATER: [&str; 6] = [
     "mirror",
     "sources",
     "compact",
@@ -296,6 +292,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         schema,
         on_rejection,
         stages,
+        encode: encode_use(&fields),
         dead_letters: dead_letters(&fields),
     })
 }
@@ -440,35 +437,6 @@ fn dedup(fields: &Fields<'_, '_>) -> DedupSpec {
     }
 }
 
-fn schema_use(fields: &Fields<'_, '_>, on_rejection: OnRejection) -> Option<SchemaUse> {
-    let keys = ["subject", "version", "on_violation"];
-    let schema = Fields::open(
-        fields.context(),
-        fields.node("schema")?,
-        "`schema`",
-        &keys,
-        &["by"],
-    )?;
-    let words = [
-        ("reject", OnRejection::Reject),
-        ("dead_letter", OnRejection::DeadLetter),
-        ("tag", OnRejection::Tag),
-    ];
-    let version = schema.parsed("version", |text| match text.parse::<u32>() {
-        _ if text == "latest" => Ok(SchemaVersion::Latest),
-        Ok(number) if number > 0 => Ok(SchemaVersion::Number(number)),
-        _ => Err(format!(
-            "`{text}` is neither `latest` nor a version number from 1"
-        )),
-    });
-    let on_violation = schema.choice("on_violation", &words, &[]);
-    Some(SchemaUse {
-        subject: schema.required("subject")?,
-        version: version.unwrap_or_default(),
-        on_violation: on_violation.unwrap_or(on_rejection),
-    })
-}
-
 fn stage(context: &Context<'_>, node: &Node) -> Option<StageSpec> {
     let stage = Fields::open(context, node, "the stage", &["function", "sql"], &[])?;
     match (stage.node("function"), stage.node("sql")) {
@@ -519,7 +487,15 @@ fn source(context: &Context<'_>, node: &Node) -> Option<SourceSpec> {
 }
 
 fn sink(context: &Context<'_>, node: &Node) -> Option<SinkSpec> {
-    let keys = ["kind", "name", "connector", "station", "config"];
+    let keys = [
+        "kind",
+        "name",
+        "connector",
+        "station",
+        "decode",
+        "read_as",
+        "config",
+    ];
     let fields = Fields::open(
         context,
         node,
@@ -534,6 +510,8 @@ fn sink(context: &Context<'_>, node: &Node) -> Option<SinkSpec> {
         name: name?,
         connector: connector?,
         station: station?,
+        decode: fields.choice("decode", &SchemaFormat::WORDS, &[]),
+        read_as: fields.raw_text("read_as"),
         config,
     })
 }

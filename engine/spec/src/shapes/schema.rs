@@ -23,6 +23,19 @@ pub enum SchemaFormat {
     /// JSON Schema.
     #[default]
     Json,
+    /// Apache Avro.
+    Avro,
+    /// Protocol Buffers.
+    Protobuf,
+}
+
+impl SchemaFormat {
+    /// The words users write.
+    pub(crate) const WORDS: [(&'static str, Self); 3] = [
+        ("json", Self::Json),
+        ("avro", Self::Avro),
+        ("protobuf", Self::Protobuf),
+    ];
 }
 
 /// Where a schema's text is: `{"file": path}` or `{"inline": text}` in JSON.
