@@ -20,6 +20,7 @@ mod protobuf;
 mod references;
 mod schema;
 mod shape;
+mod text;
 mod value;
 mod violation;
 mod visits;
