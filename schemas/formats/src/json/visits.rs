@@ -9,8 +9,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::references::Index;
 use crate::SchemaError;
-use crate::references::Index;
 
 /// Visits of one place that are accepted.
 const MAX_VISITS: usize = 100_000;

@@ -7,12 +7,20 @@ use jsonschema::error::ValidationErrorKind as Kind;
 use jsonschema::{PatternOptions, ReferencingError, ValidationError, Validator};
 use serde_json::Value;
 
-use crate::budget::affordable;
+use self::budget::affordable;
 use crate::describe::{describe, shown};
-use crate::{
-    Column, Incompatibility, Policy, Reference, SchemaError, Shape, Violation, chains,
-    columns_of_json_schema, limits, visits,
-};
+use crate::{Column, Incompatibility, Policy, Reference, SchemaError, Shape, Violation};
+
+mod budget;
+mod chains;
+mod columns;
+mod explain;
+mod limits;
+mod references;
+mod visits;
+
+pub use columns::columns_of_json_schema;
+pub use limits::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES};
 
 /// Memory of one compiled pattern, in bytes.
 const MAX_PATTERN_BYTES: usize = 1 << 20;

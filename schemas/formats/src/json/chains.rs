@@ -9,8 +9,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::references::Index;
 use crate::SchemaError;
-use crate::references::Index;
 
 /// Longest chain allowed. Measured: twice as much times 127 levels of document fits a 2 MiB stack in an unoptimised build.
 const MAX_CHAIN: usize = 32;
