@@ -29,7 +29,6 @@ impl fmt::Display for Violation {
 
 impl Violation {
     /// Of any format; every part is cut after 256 characters and kept on one line.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the formats use it"))]
     pub(crate) fn of(
         path: impl AsRef<str>,
         keyword: &str,

@@ -4,19 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 
 use jsonschema::error::ValidationErrorKind as Kind;
-use jsonschema::{PatternOptions, ReferencingError, ValidationError, Validator};
+use jsonschema::{PatternOptions, ReferencingError, ValidationError, ValidationOptions, Validator};
 use serde_json::Value;
 
 use self::budget::affordable;
+use self::documents::{Documents, Known};
 use crate::describe::{describe, shown};
 use crate::{Column, Incompatibility, Policy, Reference, SchemaError, Shape, Violation};
 
 mod budget;
 mod chains;
 mod columns;
+mod documents;
 mod explain;
 mod limits;
 mod references;
+mod resolve;
 mod visits;
 
 pub use columns::columns_of_json_schema;
@@ -32,37 +35,41 @@ const MAX_PATTERN_BYTES: usize = 1 << 20;
 /// proportion to its size.
 #[derive(Clone)]
 pub struct JsonSchema {
-    document: Arc<Value>,
-    validator: Arc<Validator>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    documents: Arc<Documents>,
+    validator: Validator,
 }
 
 impl JsonSchema {
-    /// Compiles a schema.
+    /// Compiles a schema. `references` are the schemas it may refer to, by the URIs it refers to them with.
     ///
     /// # Errors
     /// What is wrong with it and where.
-    pub fn compile(text: &str, _references: &[Reference]) -> Result<Self, SchemaError> {
-        let document = limits::parse(text)?;
-        if !document.is_object() && !document.is_boolean() {
-            return Err(SchemaError::NotASchema {
-                found: describe(&document),
-            });
+    pub fn compile(text: &str, references: &[Reference]) -> Result<Self, SchemaError> {
+        let documents = Documents::parse(text, references)?;
+        for (_, document) in documents.all() {
+            if !document.is_object() && !document.is_boolean() {
+                return Err(SchemaError::NotASchema {
+                    found: describe(document),
+                });
+            }
         }
-        chains::check(&document)?;
-        visits::check(&document)?;
-        let validator = jsonschema::options()
-            .offline()
-            .should_validate_formats(true)
-            .with_pattern_options(
-                PatternOptions::regex()
-                    .size_limit(MAX_PATTERN_BYTES)
-                    .dfa_size_limit(MAX_PATTERN_BYTES),
-            )
-            .build(&document)
+        chains::check(&documents)?;
+        visits::check(&documents)?;
+        let documents = Arc::new(documents);
+        let validator = options()
+            .with_retriever(Known(Arc::clone(&documents)))
+            .build(documents.root())
             .map_err(|error| refusal(&error))?;
+        let inner = Inner {
+            documents,
+            validator,
+        };
         Ok(Self {
-            document: Arc::new(document),
-            validator: Arc::new(validator),
+            inner: Arc::new(inner),
         })
     }
 
@@ -73,49 +80,62 @@ impl JsonSchema {
     /// rule too expensive.
     pub fn check(&self, document: &Value) -> Result<(), Violation> {
         // The yes-or-no walk is the cheaper one, and almost all documents are valid.
-        if self.validator.is_valid(document) {
+        if self.inner.validator.is_valid(document) {
             return Ok(());
         }
-        if !affordable(&self.document, document) {
+        if !affordable(&self.inner.documents, document) {
             return Err(Violation::unexplained(document));
         }
-        match self.validator.validate(document) {
+        match self.inner.validator.validate(document) {
             Err(error) => Err(Violation::new(&error)),
             Ok(()) => Ok(()),
         }
     }
 
-    pub(crate) fn canonical(&self) -> String {
-        self.document.to_string()
+    /// Checks the text of a document.
+    ///
+    /// # Errors
+    /// As [`JsonSchema::check`]; keyword `json` when it is none.
+    pub fn check_bytes(&self, payload: &[u8]) -> Result<(), Violation> {
+        self.check(&parse(payload)?)
     }
 
+    /// As parsed, without white space, members in the order written.
+    pub(crate) fn canonical(&self) -> String {
+        self.document().to_string()
+    }
+
+    /// As [`JsonSchema::canonical`], members in alphabetical order.
     pub(crate) fn normalized(&self) -> String {
-        self.canonical()
+        let mut document = self.document().clone();
+        document.sort_all_objects();
+        document.to_string()
     }
 
     pub(crate) fn name(&self) -> Option<String> {
-        let title = self.document.get("title").and_then(Value::as_str);
+        let title = self.document().get("title").and_then(Value::as_str);
         title.map(str::to_owned)
     }
 
-    pub(crate) fn check_bytes(&self, payload: &[u8]) -> Result<(), Violation> {
-        self.check(&serde_json::from_slice(payload).expect("not yet"))
-    }
-
+    /// What JSON has kinds for; bytes and times stay text.
     pub(crate) fn decode(&self, payload: &[u8]) -> Result<crate::Value, Violation> {
-        self.check_bytes(payload)?;
-        Ok(serde_json::from_slice::<Value>(payload)
-            .expect("not yet")
-            .into())
+        let document = parse(payload)?;
+        self.check(&document)?;
+        Ok(document.into())
     }
 
-    pub(crate) fn encode(&self, _value: &crate::Value) -> Result<Vec<u8>, Violation> {
-        panic!("not yet")
+    pub(crate) fn encode(&self, value: &crate::Value) -> Result<Vec<u8>, Violation> {
+        let document = value.to_json();
+        self.check(&document)?;
+        Ok(document.to_string().into_bytes())
     }
 
-    pub(crate) fn resolve(&self, _writer: &Self, payload: &[u8]) -> Result<Vec<u8>, Violation> {
-        self.check_bytes(payload)?;
-        Ok(payload.to_vec())
+    pub(crate) fn resolve(&self, writer: &Self, payload: &[u8]) -> Result<Vec<u8>, Violation> {
+        let mut document = parse(payload)?;
+        writer.check(&document)?;
+        resolve::fit(&self.inner.documents, &mut document);
+        self.check(&document)?;
+        Ok(document.to_string().into_bytes())
     }
 
     pub(crate) fn shape(&self) -> Shape {
@@ -133,7 +153,7 @@ impl JsonSchema {
     /// The schema as parsed.
     #[must_use]
     pub fn document(&self) -> &Value {
-        &self.document
+        self.inner.documents.root()
     }
 
     /// The columns it describes; see [`columns_of_json_schema`].
@@ -141,16 +161,33 @@ impl JsonSchema {
     /// # Errors
     /// When it does not describe an object.
     pub fn columns(&self) -> Result<Vec<Column>, SchemaError> {
-        columns_of_json_schema(&self.document)
+        columns_of_json_schema(self.document())
     }
 }
 
 impl fmt::Debug for JsonSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JsonSchema")
-            .field("title", &self.document.get("title"))
+            .field("title", &self.document().get("title"))
             .finish_non_exhaustive()
     }
+}
+
+/// How everything is compiled: formats count, patterns are bounded, nothing is fetched.
+fn options<'a>() -> ValidationOptions<'a> {
+    jsonschema::options()
+        .offline()
+        .should_validate_formats(true)
+        .with_pattern_options(
+            PatternOptions::regex()
+                .size_limit(MAX_PATTERN_BYTES)
+                .dfa_size_limit(MAX_PATTERN_BYTES),
+        )
+}
+
+fn parse(payload: &[u8]) -> Result<Value, Violation> {
+    serde_json::from_slice(payload)
+        .map_err(|error| Violation::of("", "json", "a JSON document", error.to_string()))
 }
 
 fn refusal(error: &ValidationError<'_>) -> SchemaError {
