@@ -80,6 +80,11 @@ impl Compiler {
         })
     }
 
+    /// The compiled schemas.
+    pub(crate) fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
+    }
+
     /// Loads a function as it is declared; the same one again while it is in use.
     pub(crate) fn function(
         &self,
