@@ -10,7 +10,7 @@ mod text;
 pub use connector::{ConnectorConfig, SinkSpec, SourceSpec};
 pub use function::{AddedColumn, FunctionLimits, FunctionSpec, ValueType};
 pub(crate) use read::read_spec;
-pub use schema::{Compatibility, SchemaFormat, SchemaSpec, SchemaText};
+pub use schema::{Compatibility, SchemaFormat, SchemaReference, SchemaSpec, SchemaText};
 pub use station::{
     Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, OnRejection, PersistMode, Policy,
     RetentionSpec, SchemaUse, SchemaVersion, StageSpec, StationSpec, Storage,

@@ -252,7 +252,6 @@ config: { secret: "${NOT_SET}", url: "${" }
             dir/f.yaml:13:1: `encode` of the station is not supported yet; take it out; a later release will bring it
             dir/f.yaml:16:7: `name`: name contains ` `; blanks, dots, `*`, `>`, slashes and control characters are not allowed
             dir/f.yaml:16:7: the schema has no text; give `file: PATH` or `schema: |` with the text
-            dir/f.yaml:17:9: `format: avro` is not supported yet; take it out; a later release will bring it
             dir/f.yaml:19:7: unknown kind `functoin`; did you mean `function`?
             dir/f.yaml:22:7: `kind: flow` is not supported yet; take it out; a later release will bring it
             dir/f.yaml:25:1: `kind` is missing; one of schema, function, station, source, sink
@@ -384,8 +383,8 @@ fn a_schema_may_stand_in_the_file() {
         .map(|document| format!("{:?}\n", document.spec))
         .collect();
     expect![[r#"
-        Schema(SchemaSpec { name: "a", format: Json, text: Inline("{\"type\": \"${object}\"}\n"), compatibility: Backward })
-        Schema(SchemaSpec { name: "b", format: Json, text: Inline("{\n  \"type\": \"object\",\n  \"required\": [\n    \"x\"\n  ],\n  \"minimum\": 1.5\n}"), compatibility: Backward })
+        Schema(SchemaSpec { name: "a", format: Json, text: Inline("{\"type\": \"${object}\"}\n"), compatibility: Backward, references: [] })
+        Schema(SchemaSpec { name: "b", format: Json, text: Inline("{\n  \"type\": \"object\",\n  \"required\": [\n    \"x\"\n  ],\n  \"minimum\": 1.5\n}"), compatibility: Backward, references: [] })
     "#]].assert_eq(&texts.concat());
 }
 
