@@ -59,7 +59,7 @@ const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
         "get",
         "/api/v1/stations/{name}/messages",
         "MESSAGES.<name>",
-        "Stored messages as JSON lines; query `from_seq`, `limit`, `follow`",
+        "Stored messages as JSON lines; query `from_seq`, `limit`, `follow`, `decode`, `as`",
         None,
     ),
     (

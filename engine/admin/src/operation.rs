@@ -60,6 +60,10 @@ pub struct MessagesRequest {
     pub limit: Option<u64>,
     /// Go on with messages as they are stored.
     pub follow: bool,
+    /// `json` for payloads as JSON whatever they are stored in, or the format that `as` has.
+    pub decode: Option<String>,
+    /// Payloads as this schema: `subject` or `subject:version`.
+    pub r#as: Option<String>,
 }
 
 /// Query of a monitoring page.

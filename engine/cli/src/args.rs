@@ -144,6 +144,12 @@ pub struct TailArgs {
     /// End after what is stored now
     #[arg(long)]
     pub no_follow: bool,
+    /// Show payloads as this schema says: an older or newer version, or another subject's
+    #[arg(long = "as", value_name = "SUBJECT[:VERSION]")]
+    pub read_as: Option<String>,
+    /// Show payloads as they are stored, and not as JSON
+    #[arg(long)]
+    pub raw: bool,
 }
 
 /// What `bench` measures.

@@ -323,7 +323,7 @@ async fn tailing() {
     .await;
     assert_eq!(
         asked.lock().unwrap()[0],
-        "GET /api/v1/stations/flights/messages?follow=false&from_seq=5&limit=4294967295"
+        "GET /api/v1/stations/flights/messages?follow=false&from_seq=5&limit=4294967295&decode=json"
     );
 }
 

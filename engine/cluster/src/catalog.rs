@@ -228,11 +228,7 @@ impl Catalog {
     #[must_use]
     pub fn users_of(&self, kind: Kind, name: &str) -> Vec<String> {
         let stations = self.stations.values().filter(|entry| match kind {
-            Kind::Schema => entry
-                .spec
-                .schema
-                .as_ref()
-                .is_some_and(|schema| schema.subject == name),
+            Kind::Schema => entry.spec.schemas().any(|(_, subject)| subject == name),
             Kind::Function => entry
                 .spec
                 .stages
@@ -240,10 +236,11 @@ impl Catalog {
                 .any(|stage| matches!(stage, StageSpec::Function(own) if own == name)),
             Kind::Station | Kind::Source | Kind::Sink => false,
         });
-        let sinks = self
-            .sinks
-            .values()
-            .filter(|entry| kind == Kind::Station && entry.spec.station == name);
+        let sinks = self.sinks.values().filter(|entry| match kind {
+            Kind::Station => entry.spec.station == name,
+            Kind::Schema => entry.spec.schema() == Some(name),
+            Kind::Function | Kind::Source | Kind::Sink => false,
+        });
         stations
             .map(|entry| format!("station `{}`", entry.spec.name))
             .chain(sinks.map(|entry| format!("sink `{}`", entry.spec.name)))
@@ -281,3 +278,6 @@ fn put_connector<S>(
         },
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -463,11 +463,7 @@ impl Shared {
             self.broadcast(&run);
             let inputs = run
                 .iter()
-                .map(|message| Record {
-                    message: message.clone(),
-                    time,
-                    parsed: None,
-                })
+                .map(|message| Record::new(message.clone(), time))
                 .collect();
             let plan = ingress.plan.load_full();
             answers.extend(stager.run(&ingress.cell, plan.as_deref(), inputs, &run));

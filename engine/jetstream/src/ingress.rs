@@ -2,12 +2,14 @@
 //! one command, acknowledged after the commit.
 //!
 //! A stream without stages goes straight to the log: records are laid out as they will lie on disk while they are still
-//! in the connection's read buffer, and not copied again. A station with stages hands batches to a worker; at most one
-//! worker runs per station, so the log has the order of arrival.
+//! in the connection's read buffer, and not copied again. So do messages that a station without stages only checks against a
+//! schema, as long as they fit: the check walks over them where they lie. A station with stages hands batches to a worker; at
+//! most one worker runs per station, so the log has the order of arrival.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
@@ -193,11 +195,7 @@ impl Ingress {
         }
         let inputs = messages
             .iter()
-            .map(|message| Record {
-                message: message.clone(),
-                time,
-                parsed: None,
-            })
+            .map(|message| Record::new(message.clone(), time))
             .collect();
         let plan = self.plan.load_full();
         let staged = stage(
@@ -273,6 +271,8 @@ impl Handler for Door {
             origin: Arc::clone(origin),
             records: RecordsBuilder::default(),
             replies: Replies::default(),
+            plan: None,
+            passed: Passed::default(),
             arena: BytesMut::new(),
             spans: Vec::new(),
         })
@@ -294,8 +294,68 @@ struct Gather {
     origin: Arc<Origin>,
     records: RecordsBuilder,
     replies: Replies,
+    /// The plan that the batch began with.
+    plan: Option<Arc<Plan>>,
+    passed: Passed,
     arena: BytesMut,
     spans: Vec<[u32; 4]>,
+}
+
+/// What the plan let through without a worker.
+#[derive(Debug, Default)]
+struct Passed {
+    bytes: usize,
+    /// How long the first check took: a look at the clock costs as much as a check.
+    first: Duration,
+}
+
+impl Gather {
+    /// Lays a message out for the log, unless it has to go through the plan.
+    fn direct(&mut self, message: &Published<'_>, reply: Option<&[u8]>) -> bool {
+        if self.records.is_empty() {
+            self.plan = self.ingress.plan.load_full();
+        }
+        let Some(plan) = &self.plan else {
+            let clean = unforged(message.headers);
+            let headers = clean.as_deref().unwrap_or(message.headers);
+            self.records.push(message.subject, headers, message.payload);
+            self.replies.push(reply);
+            return true;
+        };
+        let started = self.records.is_empty().then(Instant::now);
+        let Some(version) = plan.passes(message.subject, message.headers, message.payload) else {
+            return false;
+        };
+        let headers = version.stamped(message.headers);
+        if let Some(started) = started {
+            self.passed.first = started.elapsed();
+        }
+        self.passed.bytes += message.subject.len() + message.headers.len() + message.payload.len();
+        self.records
+            .push(message.subject, &headers, message.payload);
+        self.replies.push(reply);
+        true
+    }
+
+    fn submit_direct(&mut self) {
+        let (records, count) = self.records.take();
+        if count == 0 {
+            return;
+        }
+        let passed = std::mem::take(&mut self.passed);
+        if let Some(plan) = self.plan.take() {
+            plan.count_passed(count as usize, passed.bytes, passed.first * count);
+        }
+        self.origin.add_inflight(records.len());
+        let replies = std::mem::take(&mut self.replies);
+        let origin = Arc::clone(&self.origin);
+        self.ingress.submit(Batch::Direct(Direct {
+            records,
+            count,
+            replies,
+            origin,
+        }));
+    }
 }
 
 impl Collector for Gather {
@@ -303,15 +363,12 @@ impl Collector for Gather {
         // With `no_ack` the reply subject is somebody else's business.
         let answers = self.ingress.answers.load(Ordering::Relaxed);
         let reply = message.reply.filter(|_| answers);
-        // A batch takes one way: it would overtake itself if it took both.
-        let staged = !self.spans.is_empty()
-            || (self.records.is_empty() && self.ingress.plan.load().is_some());
-        if !staged {
-            let clean = unforged(message.headers);
-            let headers = clean.as_deref().unwrap_or(message.headers);
-            self.records.push(message.subject, headers, message.payload);
-            self.replies.push(reply);
-            return;
+        // Behind a message that waits for the worker all others do, or they would overtake it.
+        if self.spans.is_empty() {
+            if self.direct(message, reply) {
+                return;
+            }
+            self.submit_direct();
         }
         let reply = reply.unwrap_or_default();
         let parts = [message.subject, reply, message.headers, message.payload];
@@ -325,19 +382,7 @@ impl Collector for Gather {
 
     fn flush(&mut self) {
         if self.spans.is_empty() {
-            let (records, count) = self.records.take();
-            if count == 0 {
-                return;
-            }
-            self.origin.add_inflight(records.len());
-            let replies = std::mem::take(&mut self.replies);
-            let origin = Arc::clone(&self.origin);
-            self.ingress.submit(Batch::Direct(Direct {
-                records,
-                count,
-                replies,
-                origin,
-            }));
+            self.submit_direct();
             return;
         }
         let mut arena = self.arena.split().freeze();

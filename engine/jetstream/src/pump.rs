@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_broker::{Publisher, Sent};
 use millstream_cluster::{Command, StreamCell};
+use millstream_pipeline::Reading;
 use millstream_streams::{
     Ack, AckKind, Acks, Action, Command as StreamCommand, Deliver, RetentionPolicy,
 };
@@ -147,6 +148,21 @@ struct Pump {
     proposed: u64,
 }
 
+/// How a consumer wants its messages.
+enum Form {
+    AsStored,
+    HeadersOnly,
+    Converted(Reading),
+}
+
+/// Why a message is delivered as it is stored, and not as its consumer wants it.
+pub(crate) const READING_ERROR: &str = "Ms-Schema-Error";
+
+/// Header values are one line.
+pub(crate) fn one_line(text: &str) -> String {
+    text.replace(['\r', '\n'], " ")
+}
+
 /// When to look again.
 enum Next {
     Now,
@@ -278,17 +294,12 @@ impl Pump {
         next: &mut Next,
     ) -> Vec<Bytes> {
         let mut behind: Vec<Bytes> = Vec::new();
-        let headers_only = self
-            .cell
-            .lock()
-            .consumers
-            .get(&self.name)
-            .is_some_and(|consumer| consumer.config.headers_only);
+        let form = self.form();
         let mut given_up = Vec::new();
         for action in actions.drain(..) {
             match action {
                 Action::Deliver(deliver) => {
-                    match self.deliver(shared, &deliver, headers_only) {
+                    match self.deliver(shared, &deliver, &form) {
                         Some(sent)
                             if sent.pending > self.water.high
                                 && !behind.contains(&deliver.deliver_to) =>
@@ -330,7 +341,25 @@ impl Pump {
         behind
     }
 
-    fn deliver(&mut self, shared: &Shared, deliver: &Deliver, headers_only: bool) -> Option<Sent> {
+    /// How this consumer wants its messages.
+    fn form(&self) -> Form {
+        let stream = self.cell.lock();
+        let Some(consumer) = stream.consumers.get(&self.name) else {
+            return Form::AsStored;
+        };
+        if consumer.config.headers_only {
+            return Form::HeadersOnly;
+        }
+        let metadata = &consumer.config.metadata;
+        // What cannot be read was refused when the consumer was made, so here nothing is asked for.
+        let reading = Reading::of_metadata(|key| metadata.get(key).map(String::as_str));
+        match reading {
+            Ok(Some(reading)) => Form::Converted(reading),
+            Ok(None) | Err(_) => Form::AsStored,
+        }
+    }
+
+    fn deliver(&mut self, shared: &Shared, deliver: &Deliver, form: &Form) -> Option<Sent> {
         let view = match self
             .cursor
             .view(shared, &self.cell, deliver.seq, deliver.place)
@@ -343,25 +372,32 @@ impl Pump {
                 return None;
             }
         };
-        let sent = if headers_only {
-            let mut headers = HeadersBuilder::from_block(&HeaderBlock::new(view.headers));
-            headers.push("Nats-Msg-Size", &view.payload.len().to_string());
-            let headers = headers.build();
-            self.publisher.deliver(
-                &deliver.deliver_to,
-                view.subject,
-                Some(&deliver.reply),
-                &headers,
-                &[],
-            )
-        } else {
-            self.publisher.deliver(
-                &deliver.deliver_to,
-                view.subject,
-                Some(&deliver.reply),
-                view.headers,
-                view.payload,
-            )
+        let (to, reply) = (&deliver.deliver_to, Some(&*deliver.reply));
+        let publisher = &mut self.publisher;
+        let sent = match form {
+            Form::AsStored => {
+                publisher.deliver(to, view.subject, reply, view.headers, view.payload)
+            }
+            Form::HeadersOnly => {
+                let mut headers = HeadersBuilder::from_block(&HeaderBlock::new(view.headers));
+                headers.push("Nats-Msg-Size", &view.payload.len().to_string());
+                publisher.deliver(to, view.subject, reply, &headers.build(), &[])
+            }
+            Form::Converted(reading) => {
+                let (raw, payload) = (view.headers, view.payload);
+                match reading.convert(&*shared.schemas, raw, payload) {
+                    Ok(None) => publisher.deliver(to, view.subject, reply, raw, payload),
+                    Ok(Some((raw, payload))) => {
+                        publisher.deliver(to, view.subject, reply, &raw, &payload)
+                    }
+                    // As it is stored, and why: leaving it out would lose it.
+                    Err(error) => {
+                        let mut headers = HeadersBuilder::from_block(&HeaderBlock::new(raw));
+                        headers.push(READING_ERROR, &one_line(&error.to_string()));
+                        publisher.deliver(to, view.subject, reply, &headers.build(), payload)
+                    }
+                }
+            }
         };
         if sent.receivers == 0 {
             // Whoever asked is gone; the message is not held back until its acknowledgement is overdue.

@@ -9,6 +9,7 @@ use millstream_broker::{Attachment, Broker, Publisher};
 use millstream_cluster::{Command, Hooks, Node, Outcome, StreamCell, StreamChange};
 use millstream_consensus::{Group, Proposal};
 use millstream_journal::Durability;
+use millstream_pipeline::Schemas;
 use millstream_streams::{ApiError, PersistMode, StorageType, StreamConfig};
 use millstream_types::Message;
 use tokio::runtime::Handle;
@@ -35,6 +36,8 @@ pub struct Options {
     pub node: Arc<Node>,
     /// Compiles stations' pipelines.
     pub plans: Arc<dyn PlanSource>,
+    /// Compiled schemas, for consumers that want messages in another format or version than they are stored in.
+    pub schemas: Arc<dyn Schemas>,
     /// Where `max_storage` and `max_memory` of account information come from; zero means unlimited.
     pub max_storage: u64,
     /// See `max_storage`.
@@ -62,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) acker: Acker,
     pub(crate) runtime: Handle,
     pub(crate) plans: Plans,
+    pub(crate) schemas: Arc<dyn Schemas>,
     pub(crate) pumps: Pumps,
     pub(crate) ack_queue: AckQueue,
     pub(crate) max_storage: u64,
@@ -105,6 +109,7 @@ impl JetStream {
             acker: Acker::new(broker.publisher()),
             runtime: Handle::current(),
             plans: Plans::new(options.plans),
+            schemas: options.schemas,
             pumps: Pumps::default(),
             ack_queue: AckQueue::default(),
             live: Mutex::new(live),

@@ -13,18 +13,16 @@ use crate::{Record, Rejection, Stage, Verdict};
 pub struct FunctionStage {
     label: String,
     function: Arc<dyn Function>,
-    schema_id: Option<u32>,
 }
 
 impl FunctionStage {
-    /// A stage for a loaded function; its label is `function:<name>`. `schema_id` is the registry's number of the schema
-    /// the station checks against, as messages carry it into the function.
+    /// A stage for a loaded function; its label is `function:<name>`. Messages carry the registry's number of the schema they
+    /// were checked against into the function.
     #[must_use]
-    pub fn new(function: Arc<dyn Function>, schema_id: Option<u32>) -> Self {
+    pub fn new(function: Arc<dyn Function>) -> Self {
         Self {
             label: format!("function:{}", function.name()),
             function,
-            schema_id,
         }
     }
 
@@ -74,11 +72,9 @@ impl FunctionStage {
                 payload: output.payload,
             },
             time: record.time,
-            parsed: if unchanged {
-                record.parsed.clone()
-            } else {
-                None
-            },
+            parsed: record.parsed.clone().filter(|_| unchanged),
+            schema: record.schema.clone(),
+            encoded: record.encoded.clone().filter(|_| unchanged),
         })
     }
 
@@ -101,7 +97,7 @@ impl FunctionStage {
     }
 }
 
-fn message(record: &Record, schema_id: Option<u32>) -> FunctionMessage {
+fn message(record: &Record) -> FunctionMessage {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = HeaderBlock::new(&record.message.headers);
     FunctionMessage {
@@ -114,7 +110,7 @@ fn message(record: &Record, schema_id: Option<u32>) -> FunctionMessage {
             .collect(),
         key: None,
         payload: record.message.payload.clone(),
-        schema_id,
+        schema_id: record.schema.as_ref().map(|schema| schema.id),
         deliveries: 0,
     }
 }
@@ -125,10 +121,7 @@ impl Stage for FunctionStage {
     }
 
     fn process(&self, batch: &mut [Record]) -> Vec<Verdict> {
-        let messages: Vec<_> = batch
-            .iter()
-            .map(|record| message(record, self.schema_id))
-            .collect();
+        let messages: Vec<_> = batch.iter().map(message).collect();
         let results = self.function.process(&messages);
         batch
             .iter()

@@ -72,9 +72,12 @@ impl Writer {
     }
 }
 
+/// What the names of headers start with that only the server may write.
+const OWN: &[u8] = b"Ms-Schema";
+
 /// Whether some header name may start with `Ms-Schema`; false positives only cost a copy.
 pub(crate) fn mentions_schema(raw: &[u8]) -> bool {
-    !raw.is_empty() && memmem::find(raw, b"Ms-Schema").is_some()
+    !raw.is_empty() && memmem::find(raw, OWN).is_some()
 }
 
 /// A publisher's block without the headers that only the server may write; `None` when it has none of them.
@@ -88,11 +91,12 @@ pub(crate) fn without_schema(raw: &[u8]) -> Bytes {
     with_line(raw, None)
 }
 
-/// The block without the headers that only the server may write, and with `line` as its last one.
+/// The block without the headers that only the server may write, and with `line` (or several, with line ends between them) at
+/// its end.
 pub(crate) fn with_line(raw: &[u8], added: Option<&[u8]>) -> Bytes {
     let mut writer = Writer::with_capacity(raw.len() + added.map_or(0, |line| line.len() + 2));
     for line in lines(raw) {
-        if !matches!(name(line), b"Ms-Schema" | b"Ms-Schema-Violation") {
+        if !name(line).starts_with(OWN) {
             writer.line(line);
         }
     }

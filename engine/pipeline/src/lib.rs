@@ -11,7 +11,7 @@ mod metrics;
 mod plan;
 mod record;
 mod run;
-mod schema_stage;
+mod schema;
 mod stage;
 mod verdict;
 
@@ -22,6 +22,9 @@ pub use metrics::{PipelineMetrics, StageMetrics, StageSnapshot};
 pub use millstream_schema_formats::{Column, ColumnKind};
 pub use plan::Plan;
 pub use record::Record;
-pub use schema_stage::SchemaStage;
+pub use schema::{
+    EncodeStage, Encoding, Framing, Prefix, Reading, ReadingError, RuleFor, SchemaOptions,
+    SchemaRule, SchemaStage, Schemas, SubjectSchemas, SubjectVersion, VersionSchema, Wanted,
+};
 pub use stage::Stage;
 pub use verdict::{Ended, OnRejection, Rejection, Verdict};

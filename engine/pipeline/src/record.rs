@@ -1,12 +1,13 @@
 //! A message on its way through the stages.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_types::{Message, Timestamp};
 use serde_json::Value;
 
-use crate::Rejection;
+use crate::{Rejection, VersionSchema};
 
 /// A message with what the stages know of it. Its JSON is parsed at most once: whoever changes the payload goes through
 /// [`Record::replaced`], which also forgets the parsed form.
@@ -18,6 +19,10 @@ pub struct Record {
     pub time: Timestamp,
     /// The payload as JSON, once a stage has asked for it; `None` does not mean that it is no JSON.
     pub parsed: Option<Value>,
+    /// What it was checked against on its way in.
+    pub schema: Option<Arc<VersionSchema>>,
+    /// The payload in its schema's format while `message` has it as JSON for the stages, as long as none changes it.
+    pub encoded: Option<Bytes>,
 }
 
 impl Record {
@@ -27,7 +32,7 @@ impl Record {
         Self {
             message,
             time,
-            parsed: None,
+            ..Self::default()
         }
     }
 
@@ -55,6 +60,8 @@ impl Record {
             },
             time: self.time,
             parsed,
+            schema: self.schema.clone(),
+            encoded: None,
         }
     }
 

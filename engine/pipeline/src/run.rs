@@ -6,7 +6,7 @@ use std::time::Instant;
 use tracing::error;
 
 use crate::metrics::{Batch, StageMetrics};
-use crate::schema_stage::violation_line;
+use crate::schema::violation_line;
 use crate::{Ended, OnRejection, Record, Rejection, SchemaStage, Stage, Verdict, headers};
 
 /// The records that are still on their way, each with the input it was made from. Both lists are in input order.
@@ -20,9 +20,10 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(mut inputs: Vec<Record>) -> Self {
+    /// `claims` says whether the first stage reads what publishers say about their schemas; it removes those headers itself.
+    pub(crate) fn new(mut inputs: Vec<Record>, claims: bool) -> Self {
         for record in &mut inputs {
-            if headers::mentions_schema(&record.message.headers) {
+            if !claims && headers::mentions_schema(&record.message.headers) {
                 record.message.headers = headers::without_schema(&record.message.headers);
             }
         }
@@ -152,7 +153,7 @@ impl Run {
         }
     }
 
-    pub(crate) fn end(self, schema: Option<&SchemaStage>) -> Vec<Ended> {
+    pub(crate) fn end(self) -> Vec<Ended> {
         let Self {
             records,
             owners,
@@ -167,13 +168,13 @@ impl Run {
             let tag = tags.get_mut(input).and_then(Option::take);
             let mut stored = Vec::with_capacity(1);
             while let Some((mut record, _)) = records.next_if(|(_, owner)| *owner == input) {
-                if let Some(schema) = schema {
-                    let raw = &record.message.headers;
-                    record.message.headers = match &tag {
-                        Some(line) => headers::with_line(raw, Some(line.as_bytes())),
-                        None => schema.stamped(raw),
-                    };
-                }
+                let raw = &record.message.headers;
+                record.message.headers = match (&tag, &record.schema) {
+                    (Some(line), _) => headers::with_line(raw, Some(line.as_bytes())),
+                    (None, Some(version)) => version.stamped(raw),
+                    (None, None) if headers::mentions_schema(raw) => headers::without_schema(raw),
+                    (None, None) => raw.clone(),
+                };
                 stored.push(record);
             }
             assert!(

@@ -7,13 +7,16 @@ use millstream_cluster::{Catalog, FunctionEntry, Node, StationEntry};
 use millstream_function_api::{Function, FunctionHost, Limits, Manifest};
 use millstream_jetstream::PlanSource;
 use millstream_pipeline::{
-    Column, ColumnKind, FunctionStage, OnRejection, PipelineMetrics, Plan, SchemaStage, Stage,
+    Column, ColumnKind, EncodeStage, Encoding, Framing, FunctionStage, OnRejection,
+    PipelineMetrics, Plan, RuleFor, SchemaOptions, SchemaRule, SchemaStage, Stage, SubjectSchemas,
+    Wanted,
 };
-use millstream_schema_formats::JsonSchema;
+use millstream_schema_formats::Format;
 use millstream_schema_registry::Version;
-use millstream_spec::{SchemaVersion, StageSpec, ValueType};
+use millstream_spec::{SchemaFormat, SchemaUse, SchemaVersion, StageSpec, StationSpec, ValueType};
 
 use crate::blobs::Blobs;
+use crate::shelf::Shelf;
 
 /// Why a station cannot run as declared: which field, and where in its text.
 #[derive(Clone, Debug)]
@@ -47,6 +50,7 @@ type KnownPlan = (String, Option<Arc<Plan>>);
 pub(crate) struct Compiler {
     host: Option<Arc<dyn FunctionHost>>,
     blobs: Blobs,
+    shelf: Arc<Shelf>,
     metrics: PipelineMetrics,
     /// Loaded functions by digest, configuration and limits, while some plan uses them.
     functions: Mutex<HashMap<String, Weak<dyn Function>>>,
@@ -61,14 +65,24 @@ impl std::fmt::Debug for Compiler {
 }
 
 impl Compiler {
-    pub(crate) fn new(blobs: Blobs, metrics: PipelineMetrics) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        blobs: Blobs,
+        shelf: Arc<Shelf>,
+        metrics: PipelineMetrics,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             host: function_host()?,
             blobs,
+            shelf,
             metrics,
             functions: Mutex::default(),
             plans: Mutex::default(),
         })
+    }
+
+    /// The compiled schemas.
+    pub(crate) fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
     }
 
     /// Loads a function as it is declared; the same one again while it is in use.
@@ -134,19 +148,20 @@ impl Compiler {
         modules: Modules<'_>,
     ) -> Result<Option<Arc<Plan>>, CompileProblem> {
         let spec = &station.spec;
-        if spec.schema.is_none() && spec.stages.is_empty() {
+        if spec.schema.is_none() && spec.stages.is_empty() && spec.encode.is_none() {
             return Ok(None);
         }
-        let schema = schema_of(catalog, station)?;
-        let schema_id = schema.as_ref().map(|schema| schema.id);
+        let schema = match &spec.schema {
+            Some(used) => Some(self.schema(catalog, spec, used)?),
+            None => None,
+        };
+        let encode = self.encoding(catalog, spec, schema.as_ref())?;
         let typed = spec
             .stages
             .iter()
             .any(|stage| matches!(stage, StageSpec::Sql(_)));
         let mut columns = match &schema {
-            Some(schema) if typed => Some(schema.compiled.columns().map_err(|error| {
-                CompileProblem::new("schema", format!("columns of the schema: {error}"))
-            })?),
+            Some(schema) if typed => Some(columns_of(schema)?),
             _ => None,
         };
         let mut stages: Vec<Arc<dyn Stage>> = Vec::new();
@@ -161,7 +176,7 @@ impl Compiler {
                     let function = self
                         .function(entry, modules)
                         .map_err(|why| CompileProblem::new(&path, why))?;
-                    stages.push(Arc::new(FunctionStage::new(function, schema_id)));
+                    stages.push(Arc::new(FunctionStage::new(function)));
                     columns = columns.map(|columns| Column::extend(columns, added(entry)));
                 }
                 StageSpec::Sql(text) => {
@@ -173,7 +188,8 @@ impl Compiler {
                 }
             }
         }
-        let schema = schema.map(|schema| schema.stage);
+        stages.extend(encode.map(|encode| Arc::new(EncodeStage::new(encode)) as Arc<dyn Stage>));
+        let schema = schema.map(SchemaStage::new);
         let plan = Plan::new(
             station.version,
             schema,
@@ -188,10 +204,11 @@ impl Compiler {
     fn key(catalog: &Catalog, station: &StationEntry) -> String {
         // A version comes again when something was deleted and applied anew; its time does not.
         let mut key = format!("{} {}", station.version, station.updated);
-        if let Some(used) = &station.spec.schema
-            && let Ok(view) = catalog.schemas.get(&used.subject, version_of(used.version))
-        {
-            key.push_str(&format!(" schema {}", view.id));
+        for (_, subject) in station.spec.schemas() {
+            // Older versions count as well: messages may say that they are one of them.
+            for view in catalog.schemas.versions(subject).into_iter().flatten() {
+                key.push_str(&format!(" {subject}:{} {}", view.version, view.id));
+            }
         }
         for stage in &station.spec.stages {
             if let StageSpec::Function(name) = stage
@@ -228,42 +245,127 @@ impl PlanSource for Compiler {
     }
 }
 
-struct SchemaOf {
-    id: u32,
-    compiled: Arc<JsonSchema>,
-    stage: SchemaStage,
+impl Compiler {
+    fn schema(
+        &self,
+        catalog: &Catalog,
+        spec: &StationSpec,
+        used: &SchemaUse,
+    ) -> Result<SchemaOptions, CompileProblem> {
+        let subject = |path: &str, subject: &str, version, message: Option<&str>| {
+            let found = self.shelf.subject(catalog, subject, version, message);
+            found.map_err(|why| CompileProblem::new(path, why))
+        };
+        let default = used.subject.as_deref().map(|name| {
+            let message = used.message.as_deref();
+            subject("schema.subject", name, used.version, message)
+        });
+        let rules = used.rules.iter().enumerate().map(|(index, rule)| {
+            let path = format!("schema.rules[{index}].subject");
+            let message = rule.message.as_deref();
+            let schemas = subject(&path, &rule.subject, rule.version, message)?;
+            let messages = match (&rule.subjects, &rule.record) {
+                (Some(filter), _) => RuleFor::Subject(filter.clone()),
+                (None, record) => RuleFor::Record(record.clone().unwrap_or_default()),
+            };
+            Ok(SchemaRule { messages, schemas })
+        });
+        Ok(SchemaOptions {
+            rules: rules.collect::<Result<_, CompileProblem>>()?,
+            default: default.transpose()?,
+            framing: match used.framing {
+                millstream_spec::Framing::Auto => Framing::Auto,
+                millstream_spec::Framing::Bare => Framing::Bare,
+                millstream_spec::Framing::Prefixed => Framing::Prefixed,
+            },
+            on_violation: on_rejection(used.on_violation),
+            as_json: !spec.stages.is_empty() || spec.encode.is_some(),
+        })
+    }
+
+    /// How records are laid out for the log, where stages had them as JSON.
+    fn encoding(
+        &self,
+        catalog: &Catalog,
+        spec: &StationSpec,
+        schema: Option<&SchemaOptions>,
+    ) -> Result<Option<Encoding>, CompileProblem> {
+        let Some(encode) = &spec.encode else {
+            let came = schema.filter(|schema| schema.as_json);
+            let other = |version: &SubjectSchemas| {
+                let formats = version
+                    .versions
+                    .iter()
+                    .map(|version| version.schema.format());
+                formats.into_iter().any(|format| format != Format::Json)
+            };
+            let any = came.is_some_and(|schema| {
+                let rules = schema.rules.iter().map(|rule| &rule.schemas);
+                schema.default.iter().chain(rules).any(other)
+            });
+            return Ok(any.then_some(Encoding::AsItCame));
+        };
+        let Some(subject) = &encode.subject else {
+            return Ok(Some(Encoding::Json));
+        };
+        let wrong = |why: String| CompileProblem::new("encode.subject", why);
+        let target = self
+            .shelf
+            .find(catalog, subject, version_of(encode.version))
+            .map_err(wrong)?;
+        let has = target.schema.format();
+        if let Some(wants) = encode.format.map(format_of)
+            && wants != has
+        {
+            return Err(CompileProblem {
+                hint: Some(format!("write `format: {has}`, or leave it out")),
+                ..CompileProblem::new(
+                    "encode.format",
+                    format!("schema `{subject}` is {has}, not {wants}"),
+                )
+            });
+        }
+        Ok(Some(Encoding::Version(target)))
+    }
 }
 
-fn schema_of(
-    catalog: &Catalog,
-    station: &StationEntry,
-) -> Result<Option<SchemaOf>, CompileProblem> {
-    let Some(used) = &station.spec.schema else {
-        return Ok(None);
+pub(crate) fn format_of(format: SchemaFormat) -> Format {
+    match format {
+        SchemaFormat::Json => Format::Json,
+        SchemaFormat::Avro => Format::Avro,
+        SchemaFormat::Protobuf => Format::Protobuf,
+    }
+}
+
+/// The columns that SQL sees: of the one version that all messages are.
+fn columns_of(schema: &SchemaOptions) -> Result<Vec<Column>, CompileProblem> {
+    let one = match &schema.default {
+        Some(default) if schema.rules.is_empty() => match default.wanted {
+            Wanted::Exactly(number) => default
+                .versions
+                .iter()
+                .find(|version| version.version == number),
+            Wanted::Compatible => None,
+        },
+        _ => None,
     };
-    let view = catalog
-        .schemas
-        .get(&used.subject, version_of(used.version))
-        .map_err(|error| CompileProblem::new("schema.subject", error.to_string()))?;
-    let compiled = JsonSchema::compile(view.text, &[])
-        .map_err(|error| CompileProblem::new("schema.subject", error.to_string()))?;
-    let compiled = Arc::new(compiled);
-    let stage = SchemaStage::new(
-        &used.subject,
-        view.version,
-        Arc::clone(&compiled),
-        on_rejection(used.on_violation),
-    );
-    Ok(Some(SchemaOf {
-        id: view.id,
-        compiled,
-        stage,
-    }))
+    let Some(version) = one else {
+        return Err(CompileProblem {
+            hint: Some("give the schema one `subject` and a version, without `rules`".to_owned()),
+            ..CompileProblem::new(
+                "schema",
+                "SQL needs to know the columns, and messages may have several schemas",
+            )
+        });
+    };
+    let columns = version.schema.columns();
+    columns
+        .map_err(|error| CompileProblem::new("schema", format!("columns of the schema: {error}")))
 }
 
 pub(crate) fn version_of(version: SchemaVersion) -> Version {
     match version {
-        SchemaVersion::Latest => Version::Latest,
+        SchemaVersion::Latest | SchemaVersion::Compatible => Version::Latest,
         SchemaVersion::Number(number) => Version::Number(number),
     }
 }

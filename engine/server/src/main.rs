@@ -15,6 +15,7 @@ mod monitor;
 mod running;
 mod schemas;
 mod serve;
+mod shelf;
 
 use std::path::Path;
 use std::process::ExitCode;

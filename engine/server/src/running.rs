@@ -22,6 +22,7 @@ use crate::compile::Compiler;
 use crate::connectors::Connectors;
 use crate::manage::{Manager, NatsDoor};
 use crate::metrics::Metrics;
+use crate::shelf::Shelf;
 
 /// The nats-server version whose behaviour clients may expect.
 pub(crate) const NATS_VERSION: &str = "2.14.3";
@@ -57,7 +58,9 @@ impl Running {
         let broker = Broker::bind(broker_options(config).await?).await?;
         let pipelines = PipelineMetrics::default();
         let blobs = Blobs::open(&store)?;
-        let compiler = Arc::new(Compiler::new(blobs.clone(), pipelines.clone())?);
+        let shelf = Arc::new(Shelf::new(Arc::clone(&node)));
+        let compiler = Compiler::new(blobs.clone(), Arc::clone(&shelf), pipelines.clone())?;
+        let compiler = Arc::new(compiler);
         let (jetstream, connectors) = if config.jetstream.is_some() {
             let limits = config.jetstream.as_ref();
             let plans = Arc::clone(&compiler);
@@ -66,6 +69,7 @@ impl Running {
                 group: group.clone(),
                 node: Arc::clone(&node),
                 plans,
+                schemas: Arc::clone(&shelf) as _,
                 max_storage: limits.and_then(|limits| limits.max_file).unwrap_or(0),
                 max_memory: limits.and_then(|limits| limits.max_memory).unwrap_or(0),
             };
@@ -73,7 +77,8 @@ impl Running {
             let jetstream =
                 tokio::task::spawn_blocking(move || JetStream::start(options)).await??;
             let allow = config.millstream.allow_private_addresses;
-            let connectors = Connectors::new(jetstream.clone(), Arc::clone(&node), allow);
+            let (node, shelf) = (Arc::clone(&node), Arc::clone(&shelf));
+            let connectors = Connectors::new(jetstream.clone(), node, shelf, allow);
             connectors.sync().await;
             (Some(jetstream), Some(connectors))
         } else {

@@ -25,8 +25,8 @@ pub use kind::Kind;
 pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
     AddedColumn, Compatibility, Compression, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec,
-    Discard, FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec,
-    SchemaFormat, SchemaReference, SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec,
-    SourceSpec, StageSpec, StationSpec, Storage, ValueType,
+    Discard, EncodeUse, Framing, FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy,
+    RetentionSpec, SchemaFormat, SchemaReference, SchemaRule, SchemaSpec, SchemaText, SchemaUse,
+    SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
 };
 pub use variables::variable_names;

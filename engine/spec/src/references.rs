@@ -78,14 +78,9 @@ impl Names {
         };
         match &document.spec {
             Spec::Station(spec) => {
-                let schema = spec.schema.iter();
-                let schemas = schema.filter_map(|schema| {
-                    look(
-                        Kind::Schema,
-                        &self.schemas,
-                        &schema.subject,
-                        "schema.subject",
-                    )
+                let schemas = spec.schemas();
+                let schemas = schemas.filter_map(|(path, subject)| {
+                    look(Kind::Schema, &self.schemas, subject, &path)
                 });
                 let stages =
                     spec.stages
@@ -100,9 +95,13 @@ impl Names {
                         });
                 schemas.chain(stages).collect()
             }
-            Spec::Sink(spec) => look(Kind::Station, &self.stations, &spec.station, "station")
-                .into_iter()
-                .collect(),
+            Spec::Sink(spec) => {
+                let station = look(Kind::Station, &self.stations, &spec.station, "station");
+                let schema = spec.schema();
+                let schema = schema
+                    .and_then(|subject| look(Kind::Schema, &self.schemas, subject, "read_as"));
+                station.into_iter().chain(schema).collect()
+            }
             Spec::Schema(_) | Spec::Function(_) | Spec::Source(_) => Vec::new(),
         }
     }

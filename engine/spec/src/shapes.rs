@@ -3,6 +3,7 @@
 mod connector;
 mod function;
 mod read;
+mod read_schema;
 mod schema;
 mod station;
 mod text;
@@ -12,6 +13,7 @@ pub use function::{AddedColumn, FunctionLimits, FunctionSpec, ValueType};
 pub(crate) use read::read_spec;
 pub use schema::{Compatibility, SchemaFormat, SchemaReference, SchemaSpec, SchemaText};
 pub use station::{
-    Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, OnRejection, PersistMode, Policy,
-    RetentionSpec, SchemaUse, SchemaVersion, StageSpec, StationSpec, Storage,
+    Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, EncodeUse, Framing, OnRejection,
+    PersistMode, Policy, RetentionSpec, SchemaRule, SchemaUse, SchemaVersion, StageSpec,
+    StationSpec, Storage,
 };

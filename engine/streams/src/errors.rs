@@ -245,6 +245,12 @@ impl ApiError {
         Self::consumer_create_failed(format!("`{field}` is not supported yet; leave it out"))
     }
 
+    /// Error 10012 for metadata of a consumer that the server reads and cannot.
+    #[must_use]
+    pub fn consumer_metadata(text: &str) -> Self {
+        Self::consumer_create_failed(format!("metadata {text}"))
+    }
+
     /// Whose problem it is.
     #[must_use]
     pub fn domain(&self) -> Domain {

@@ -6,33 +6,28 @@
 //! of a pipeline). What may not come in: any IO (references are never fetched), the registry's names and versions, messages.
 
 mod avro;
-mod budget;
-mod chains;
 mod column;
-mod columns;
 mod describe;
 mod error;
 mod format;
 mod incompatibility;
-mod json_schema;
-mod limits;
+mod json;
 mod protobuf;
-mod references;
 mod schema;
 mod shape;
+mod text;
 mod value;
 mod violation;
-mod visits;
 
 pub use avro::AvroSchema;
 pub use column::{Column, ColumnKind, UnknownKind};
-pub use columns::columns_of_json_schema;
 pub use error::SchemaError;
 pub use format::{Format, UnknownFormat};
 pub use incompatibility::{Incompatibility, Policy};
-pub use json_schema::JsonSchema;
-pub use limits::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES};
-pub use protobuf::ProtobufSchema;
+pub use json::{
+    JsonSchema, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, columns_of_json_schema,
+};
+pub use protobuf::{ProtobufSchema, read_message_index, write_message_index};
 pub use schema::{Reference, Schema};
 pub use shape::{EnumShape, FieldShape, RecordShape, Shape, Unit};
 pub use value::{Instant, Value};

@@ -1,7 +1,7 @@
 //! A compiled schema of any format.
 
 use crate::avro::AvroSchema;
-use crate::json_schema::JsonSchema;
+use crate::json::JsonSchema;
 use crate::protobuf::ProtobufSchema;
 use crate::{Column, Format, Incompatibility, Policy, SchemaError, Shape, Value, Violation};
 

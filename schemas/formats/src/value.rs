@@ -1,6 +1,8 @@
 //! A decoded payload: what the three formats have in common.
 
-use serde_json::Value as Json;
+use serde_json::{Map, Number, Value as Json};
+
+use crate::text;
 
 /// A value between two formats. Records, maps and tagged unions are [`Value::Object`]s, as in JSON; what JSON has no
 /// kind for keeps its own, so that nothing is lost on the way from one binary format to another.
@@ -75,6 +77,48 @@ impl Value {
                 .map(|(_, value)| value),
             _ => None,
         }
+    }
+}
+
+impl Value {
+    /// The value as JSON: what JSON has no kind for as the texts of `text.rs`, or, where the text has no way to say it, as the
+    /// number it is: days, nanoseconds, or seconds for times.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        let text = |text: Option<String>, number: i64| text.map_or(Json::from(number), Json::from);
+        match self {
+            Self::Null => Json::Null,
+            Self::Bool(yes) => Json::from(*yes),
+            Self::Int(number) => Json::from(*number),
+            Self::UInt(number) => Json::from(*number),
+            // By its shortest text, or 0.1 would become 0.10000000149011612.
+            Self::Float(number) => double(number.to_string().parse().unwrap_or((*number).into())),
+            Self::Double(number) => double(*number),
+            Self::String(word) => Json::from(word.as_str()),
+            Self::Bytes(bytes) => Json::from(text::base64(bytes)),
+            Self::Decimal { unscaled, scale } => Json::from(text::decimal(unscaled, *scale)),
+            Self::Date(days) => text(text::date(*days), (*days).into()),
+            Self::Time(nanos) => text(text::time(*nanos), *nanos),
+            Self::Timestamp(at) => text(text::timestamp(*at), at.seconds),
+            Self::LocalTimestamp(at) => text(text::local_timestamp(*at), at.seconds),
+            Self::Period {
+                months,
+                days,
+                millis,
+            } => Json::from(text::period(*months, *days, *millis)),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Object(members) => {
+                let member = |(name, value): &(String, Self)| (name.clone(), value.to_json());
+                Json::Object(members.iter().map(member).collect::<Map<_, _>>())
+            }
+        }
+    }
+}
+
+fn double(number: f64) -> Json {
+    match Number::from_f64(number) {
+        Some(number) => Json::Number(number),
+        None => Json::from(text::special(number).unwrap_or("NaN")),
     }
 }
 

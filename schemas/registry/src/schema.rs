@@ -104,6 +104,12 @@ impl Schema {
         }
     }
 
+    /// The GUID as the number that the framing of payloads carries.
+    #[must_use]
+    pub fn guid_number(&self) -> u128 {
+        u128::from_str_radix(&self.guid.replace('-', ""), 16).unwrap_or_default()
+    }
+
     /// The text by which it is known to be the same.
     #[must_use]
     pub fn canonical(&self) -> &str {

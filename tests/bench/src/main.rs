@@ -16,6 +16,7 @@ mod process;
 mod replay;
 mod report;
 mod restart;
+mod schema;
 mod sink;
 mod stats;
 
@@ -47,6 +48,8 @@ enum Action {
         #[arg(long, default_value_t = 1_000_000)]
         messages: u64,
     },
+    /// What the check of a payload costs, for each format, and the walks over bytes beside decoders of whole values.
+    Schema,
     /// Publishes through no stage, schema, function, SQL and all of them, in alternating rounds.
     Pipeline {
         /// The folder of the flights example.
@@ -104,6 +107,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let sink = &mut sink;
     match &arguments.command {
         Action::Compare { case, messages } => compare::run(common, case, *messages, sink),
+        Action::Schema => schema::run(common, sink),
         Action::Pipeline { example, messages } => pipeline::run(common, example, *messages, sink),
         Action::OpenLoop(options) => latency::open(common, options, sink),
         Action::SyncFloor { bytes } => latency::sync_floor(common, bytes, sink),

@@ -63,7 +63,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("connector-runtime", &["types", "connector-api"]),
     ("connector-file", &["types", "connector-api"]),
     ("connector-http", &["types", "connector-api"]),
-    ("bench", &["types", "wire", "load"]),
+    ("bench", &["types", "wire", "load", "schema-formats"]),
     ("e2e", &["types", "wire"]),
     ("tidy", &[]),
 ];

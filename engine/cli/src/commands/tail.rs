@@ -15,6 +15,8 @@ pub(super) async fn tail(args: &TailArgs, session: Session<'_, '_>) -> Result<()
     // Without a limit the API ends after 100 messages when it does not follow.
     let all = args.no_follow.then_some(u64::from(u32::MAX));
     query.extend(args.limit.or(all).map(|limit| ("limit", limit.to_string())));
+    query.extend((!args.raw).then(|| ("decode", "json".to_owned())));
+    query.extend(args.read_as.as_ref().map(|name| ("as", name.clone())));
     let path = ["stations", &args.station, "messages"];
     let Session {
         client,

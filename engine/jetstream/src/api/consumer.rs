@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_cluster::{Command, StreamCell};
+use millstream_pipeline::Reading;
 use millstream_streams::{
     ApiError, Command as StreamCommand, ConsumerAction, ConsumerConfig, PullRequest,
 };
@@ -80,6 +81,8 @@ async fn create(
             return Err(ApiError::create_filter_mismatch());
         }
     }
+    Reading::of_metadata(|key| config.metadata.get(key).map(String::as_str))
+        .map_err(|error| ApiError::consumer_metadata(&error.to_string()))?;
     let cell = find(shared, stream)?;
     put(shared, &cell, config, wanted.action).await
 }

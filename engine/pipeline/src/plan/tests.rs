@@ -8,15 +8,15 @@ use bytes::Bytes;
 use millstream_function_api::{
     Fault, FaultCode, Function, FunctionMessage, FunctionOutcome, Output,
 };
-use millstream_schema_formats::JsonSchema;
+use millstream_schema_formats::{Format, Schema};
 use millstream_types::{HeaderBlock, HeadersBuilder, Message, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::Plan;
 use crate::{
-    Ended, FunctionStage, OnRejection, PipelineMetrics, Record, Rejection, SchemaStage, Stage,
-    Verdict,
+    Ended, Framing, FunctionStage, OnRejection, PipelineMetrics, Record, Rejection, SchemaOptions,
+    SchemaStage, Stage, SubjectSchemas, Verdict, VersionSchema, Wanted,
 };
 
 /// Decides by a number in the payload's last token, so that a model can predict it.
@@ -176,8 +176,19 @@ proptest! {
 fn schema_stage(on_violation: OnRejection) -> SchemaStage {
     let schema =
         json!({"type": "object", "properties": {"dep_delay": {"type": ["integer", "null"]}}});
-    let schema = JsonSchema::compile(&schema.to_string(), &[]).expect("valid");
-    SchemaStage::new("flight", 2, Arc::new(schema), on_violation)
+    let schema = Schema::compile(Format::Json, &schema.to_string(), &[]).expect("valid");
+    let version = VersionSchema::new("flight", 2, 7, 0, schema);
+    SchemaStage::new(SchemaOptions {
+        default: Some(SubjectSchemas {
+            subject: "flight".to_owned(),
+            versions: vec![Arc::new(version)],
+            wanted: Wanted::Exactly(2),
+        }),
+        rules: Vec::new(),
+        framing: Framing::Auto,
+        on_violation,
+        as_json: true,
+    })
 }
 
 /// Checks that the JSON is there already, and that nobody parses again: the payload says something else by then.
@@ -299,11 +310,10 @@ fn only_the_server_says_what_a_message_was_checked_against() {
         with_headers(r#"{"dep_delay":true}"#, forged()),
         record("no json"),
     ]);
-    assert_eq!(headers_of(&ended[0]), [pair("Ms-Schema", "flight:2")]);
-    assert_eq!(
-        headers_of(&ended[1]),
-        [pair("Trace", "1"), pair("Ms-Schema", "flight:2")]
-    );
+    let mark = [pair("Ms-Schema", "flight:2"), pair("Ms-Schema-Id", "7")];
+    assert_eq!(headers_of(&ended[0]), mark);
+    let [subject, id] = mark;
+    assert_eq!(headers_of(&ended[1]), [pair("Trace", "1"), subject, id]);
     let why = "schema_violation at /dep_delay: expected null or integer, found boolean true";
     assert_eq!(
         headers_of(&ended[2]),
@@ -394,12 +404,17 @@ impl Function for Answers {
 
 #[test]
 fn outcomes_of_functions_become_verdicts() {
-    let stage = FunctionStage::new(Arc::new(Answers), Some(4));
+    let stage = FunctionStage::new(Arc::new(Answers));
     let plan = Plan::new(1, None, vec![Arc::new(stage)], OnRejection::DeadLetter);
     let words = [
         "keep", "replace", "emit", "none", "drop", "retry", "reject", "fault", "header",
     ];
-    let inputs = words.map(|word| with_headers(word, HeadersBuilder::new().with("Trace", "1")));
+    let schema = Schema::compile(Format::Json, "true", &[]).expect("valid");
+    let version = Arc::new(VersionSchema::new("any", 1, 4, 0, schema));
+    let inputs = words.map(|word| Record {
+        schema: Some(Arc::clone(&version)),
+        ..with_headers(word, HeadersBuilder::new().with("Trace", "1"))
+    });
     let ended = plan.run(inputs.into());
     let got: Vec<_> = ended.iter().map(shown).collect();
     let want = [
@@ -418,14 +433,12 @@ fn outcomes_of_functions_become_verdicts() {
         panic!("stored above")
     };
     assert_eq!(new[0].message.subject, "flights.new");
-    assert_eq!(
-        headers_of(&ended[1]),
-        [("A".to_owned(), "1  B: 2".to_owned())]
-    );
-    assert_eq!(
-        headers_of(&ended[2]),
-        [("Trace".to_owned(), "1".to_owned())]
-    );
+    let marked = |name: &str, value: &str| {
+        [(name, value), ("Ms-Schema", "any:1"), ("Ms-Schema-Id", "4")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
+    assert_eq!(headers_of(&ended[1]), marked("A", "1  B: 2"));
+    assert_eq!(headers_of(&ended[2]), marked("Trace", "1"));
     let Ended::Rejected(why) = &ended[6] else {
         panic!("rejected above")
     };
@@ -435,7 +448,7 @@ fn outcomes_of_functions_become_verdicts() {
 #[test]
 fn numbers_outlive_a_swapped_plan() {
     let metrics = PipelineMetrics::default();
-    let stage = || Arc::new(FunctionStage::new(Arc::new(Answers), Some(4))) as Arc<dyn Stage>;
+    let stage = || Arc::new(FunctionStage::new(Arc::new(Answers))) as Arc<dyn Stage>;
     let plan = |version| {
         Plan::new(
             version,

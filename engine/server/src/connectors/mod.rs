@@ -15,12 +15,16 @@ use millstream_connector_file::{FileSink, FileSource};
 use millstream_connector_http::{HttpSink, HttpSource};
 use millstream_connector_runtime::{Backoff, Catalog, Handle, State, Status, run_sink, run_source};
 use millstream_jetstream::JetStream;
+use millstream_pipeline::Reading;
+use millstream_spec::SinkSpec;
 use millstream_streams::Command as StreamCommand;
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 use self::sink::Outlet;
 use self::source::{Gate, Inlet};
+use crate::compile::format_of;
+use crate::shelf::Shelf;
 
 /// Description of the consumers that are sinks' cursors, as the feed makes them.
 const CURSOR: &str = "cursor of a sink";
@@ -34,8 +38,20 @@ struct Wanted {
     config: Config,
     /// Empty for a source.
     station: String,
+    /// In which form a sink wants its records, or why that cannot be read.
+    reading: Result<Option<Reading>, String>,
     /// Number of the stream a sink reads: a station that was made anew needs a new cursor.
     stream: Option<u32>,
+}
+
+/// In which form a sink wants its records.
+///
+/// # Errors
+/// What cannot be read.
+pub(crate) fn reading_of(spec: &SinkSpec) -> Result<Option<Reading>, String> {
+    let format = spec.decode.map(|format| format_of(format).as_str());
+    let reading = Reading::parse(format, spec.read_as.as_deref(), None);
+    reading.map_err(|error| error.to_string())
 }
 
 /// What is there.
@@ -78,6 +94,7 @@ struct Table {
 pub(crate) struct Connectors {
     jetstream: JetStream,
     node: Arc<Node>,
+    shelf: Arc<Shelf>,
     allow_private_addresses: bool,
     offered: Catalog,
     table: Mutex<Table>,
@@ -96,6 +113,7 @@ impl Connectors {
     pub(crate) fn new(
         jetstream: JetStream,
         node: Arc<Node>,
+        shelf: Arc<Shelf>,
         allow_private_addresses: bool,
     ) -> Arc<Self> {
         let offered = Catalog::new(vec![
@@ -108,6 +126,7 @@ impl Connectors {
         Arc::new(Self {
             jetstream,
             node,
+            shelf,
             allow_private_addresses,
             offered,
             table,
@@ -207,6 +226,7 @@ impl Connectors {
                     connector,
                     config,
                     station,
+                    reading: Ok(None),
                     stream: None,
                 };
                 wanted.insert((Kind::Source, name.clone()), source);
@@ -219,6 +239,7 @@ impl Connectors {
                     connector,
                     config,
                     station,
+                    reading: reading_of(&entry.spec),
                     stream: None,
                 };
                 wanted.insert((Kind::Sink, name.clone()), sink);
@@ -260,7 +281,10 @@ impl Connectors {
                 )
             }
             Kind::Sink => {
-                let outlet = Outlet::new(name, &wanted.station, self.jetstream.clone(), node);
+                let (schemas, jetstream) = (Arc::clone(&self.shelf), self.jetstream.clone());
+                let reading = wanted.reading?;
+                let station = &wanted.station;
+                let outlet = Outlet::new(name, station, reading, schemas, jetstream, node);
                 run_sink(connector, wanted.config, environment, Arc::new(outlet))
             }
         };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use millstream_cluster::Node;
 use millstream_connector_api::{BoxFuture, ConnectorError, SinkFeed, SinkRecord};
 use millstream_jetstream::{Feed, FeedError, JetStream, StoredRecord};
+use millstream_pipeline::{Reading, Schemas};
 use tokio::sync::OnceCell;
 
 /// Where one sink's records come from.
@@ -14,6 +15,9 @@ pub(super) struct Outlet {
     node: Arc<Node>,
     station: String,
     cursor: String,
+    /// In which form the destination wants records.
+    reading: Option<Reading>,
+    schemas: Arc<dyn Schemas>,
     /// Opened by the first call, so that what goes wrong shows in the sink's status and is tried again.
     feed: OnceCell<Feed>,
     hand: Mutex<Hand>,
@@ -21,14 +25,21 @@ pub(super) struct Outlet {
 
 #[derive(Default)]
 struct Hand {
-    /// Taken from the feed and more than the caller had room for.
-    waiting: VecDeque<SinkRecord>,
+    /// Taken from the feed and more than the caller had room for; with why, what cannot be had as it is wanted.
+    waiting: VecDeque<(SinkRecord, Option<String>)>,
     /// A dead letter over which the cursor has not moved yet: it is not written twice when only the move is repeated.
     buried: Option<u64>,
 }
 
 impl Outlet {
-    pub(super) fn new(name: &str, station: &str, jetstream: JetStream, node: Arc<Node>) -> Self {
+    pub(super) fn new(
+        name: &str,
+        station: &str,
+        reading: Option<Reading>,
+        schemas: Arc<dyn Schemas>,
+        jetstream: JetStream,
+        node: Arc<Node>,
+    ) -> Self {
         let cursor = format!("sink-{name}");
         let (feed, hand) = (OnceCell::new(), Mutex::default());
         Self {
@@ -36,6 +47,8 @@ impl Outlet {
             node,
             station: station.to_owned(),
             cursor,
+            reading,
+            schemas,
             feed,
             hand,
         }
@@ -47,6 +60,33 @@ impl Outlet {
             .get_or_try_init(|| self.jetstream.feed(&self.station, &self.cursor))
             .await;
         opened.map_err(|error| connector_error(&error))
+    }
+
+    /// The record as the destination wants it, or why it cannot be.
+    fn converted(&self, mut record: SinkRecord) -> (SinkRecord, Option<String>) {
+        let Some(reading) = &self.reading else {
+            return (record, None);
+        };
+        match reading.convert(&*self.schemas, &record.headers, &record.payload) {
+            Ok(None) => (record, None),
+            Ok(Some((headers, payload))) => {
+                (record.headers, record.payload) = (headers, payload);
+                (record, None)
+            }
+            Err(error) => (record, Some(error.to_string())),
+        }
+    }
+
+    /// Records that cannot be had as they are wanted go to the dead letters when it is their turn.
+    async fn bury_unfit(&self) -> Result<(), ConnectorError> {
+        loop {
+            let unfit = self.hand().unfit();
+            let Some((record, reason)) = unfit else {
+                return Ok(());
+            };
+            self.bury(&record, "cannot_convert", &reason).await?;
+            self.hand().waiting.pop_front();
+        }
     }
 
     fn hand(&self) -> MutexGuard<'_, Hand> {
@@ -83,18 +123,30 @@ impl Outlet {
 }
 
 impl Hand {
-    /// As many as fit, at least one when there is one.
+    /// As many as fit, at least one when there is one, up to the next that cannot be had as it is wanted.
     fn take(&mut self, max: usize, max_bytes: usize) -> Vec<SinkRecord> {
         let mut bytes = 0;
         let mut fits = 0;
-        for record in self.waiting.iter().take(max) {
+        for (record, fault) in self.waiting.iter().take(max) {
+            if fault.is_some() {
+                break;
+            }
             bytes += record.weight();
             if fits > 0 && bytes > max_bytes {
                 break;
             }
             fits += 1;
         }
-        self.waiting.drain(..fits).collect()
+        self.waiting
+            .drain(..fits)
+            .map(|(record, _)| record)
+            .collect()
+    }
+
+    /// The next record, when it cannot be had as it is wanted.
+    fn unfit(&self) -> Option<(SinkRecord, String)> {
+        let (record, fault) = self.waiting.front()?;
+        Some((record.clone(), fault.clone()?))
     }
 }
 
@@ -131,6 +183,7 @@ impl SinkFeed for Outlet {
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<Vec<SinkRecord>, ConnectorError>> {
         Box::pin(async move {
+            self.bury_unfit().await?;
             let left = self.hand().take(max, max_bytes);
             if !left.is_empty() {
                 return Ok(left);
@@ -142,7 +195,9 @@ impl SinkFeed for Outlet {
                 .map_err(|error| connector_error(&error))?;
             // No await from here on: what was taken from the feed is given or waits in the hand.
             let mut hand = self.hand();
-            hand.waiting.extend(found.into_iter().map(sink_record));
+            let records = found.into_iter().map(sink_record);
+            hand.waiting
+                .extend(records.map(|record| self.converted(record)));
             Ok(hand.take(max, max_bytes))
         })
     }
@@ -190,14 +245,15 @@ mod tests {
     fn a_batch_holds_its_limits_and_the_rest_comes_next() {
         let mut hand = Hand::default();
         for (seq, size) in [(1, 10), (2, 4), (3, 4), (4, 4), (5, 1)] {
-            hand.waiting.push_back(SinkRecord {
+            let record = SinkRecord {
                 seq,
                 time: Timestamp(0),
                 subject: Bytes::new(),
                 headers: Bytes::new(),
                 payload: Bytes::from(vec![b'x'; size]),
                 deliveries: 1,
-            });
+            };
+            hand.waiting.push_back((record, None));
         }
         let mut seqs = |max, bytes| {
             hand.take(max, bytes)

@@ -1,15 +1,19 @@
 //! `publish` and `tail`.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use millstream_admin::{Failure, FailureCode, MessagesRequest, PublishRequest, Reply};
 use millstream_jetstream::{IngestRecord, Reader, RecordEnd, StoredRecord};
+use millstream_pipeline::Reading;
 use millstream_types::{HeaderBlock, HeadersBuilder, Message, check_subject};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::{Manager, not_found, refused};
+use crate::shelf::Shelf;
 
 /// Messages read from the log at once.
 const PAGE: usize = 256;
@@ -106,6 +110,15 @@ impl Manager {
         } else {
             DEFAULT_LIMIT
         });
+        let reading = Reading::parse(request.decode.as_deref(), request.r#as.as_deref(), None);
+        let reading = reading.map_err(|error| {
+            let hint = "ask for `decode=json`, or for `as=SUBJECT:VERSION`";
+            Failure::new(FailureCode::BadRequest, error.to_string(), hint)
+        })?;
+        let look = Look {
+            reading,
+            schemas: Arc::clone(self.compiler.shelf()),
+        };
         let reader = self.jetstream()?.reader();
         let (lines, receiver) = mpsc::channel(PAGE);
         tokio::spawn(list(
@@ -114,6 +127,7 @@ impl Manager {
             from,
             limit,
             request.follow,
+            look,
             lines,
         ));
         Ok(Reply::Lines(receiver))
@@ -155,6 +169,7 @@ async fn list(
     mut from: u64,
     mut left: u64,
     follow: bool,
+    look: Look,
     lines: mpsc::Sender<Bytes>,
 ) {
     while left > 0 {
@@ -169,7 +184,7 @@ async fn list(
             }
         };
         for record in &found {
-            let line = format!("{}\n", shown(record));
+            let line = format!("{}\n", look.shown(record));
             if lines.send(line.into()).await.is_err() {
                 return;
             }
@@ -185,6 +200,40 @@ async fn list(
                 () = lines.closed() => return,
             }
         }
+    }
+}
+
+/// In which form messages are listed.
+struct Look {
+    reading: Option<Reading>,
+    schemas: Arc<Shelf>,
+}
+
+impl Look {
+    /// A message as it is asked for; where that cannot be, as it is stored, with the reason as `schema_error`.
+    fn shown(&self, record: &StoredRecord) -> Value {
+        let mut value = shown(record);
+        let view = record.view();
+        let converted = self
+            .reading
+            .as_ref()
+            .map(|reading| reading.convert(&*self.schemas, view.headers, view.payload));
+        let Value::Object(members) = &mut value else {
+            return value;
+        };
+        match converted {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some((headers, payload)))) => {
+                members.insert("headers".to_owned(), headers_of(&headers));
+                members.remove("payload");
+                members.remove("payload_base64");
+                put_payload(members, &payload);
+            }
+            Some(Err(error)) => {
+                members.insert("schema_error".to_owned(), error.to_string().into());
+            }
+        }
+        value
     }
 }
 

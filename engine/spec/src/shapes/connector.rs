@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SchemaFormat;
+
 /// A connector's own options, checked by the connector. May hold secrets.
 pub type ConnectorConfig = serde_json::Map<String, serde_json::Value>;
 
@@ -28,7 +30,22 @@ pub struct SinkSpec {
     pub connector: String,
     /// Where the records come from.
     pub station: String,
+    /// In which format records are handed over: `json` whatever is stored, or that of `read_as`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode: Option<SchemaFormat>,
+    /// As which schema records are handed over: `subject` or `subject:version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_as: Option<String>,
     /// The connector's options.
     #[serde(default)]
     pub config: ConnectorConfig,
+}
+
+impl SinkSpec {
+    /// The registry subject that it reads by, without the version.
+    #[must_use]
+    pub fn schema(&self) -> Option<&str> {
+        let text = self.read_as.as_deref()?;
+        Some(text.rsplit_once(':').map_or(text, |(subject, _)| subject))
+    }
 }

@@ -10,11 +10,12 @@ use crate::kind::Kind;
 use crate::node::{Node, Value};
 use millstream_types::nearest;
 
+use super::read_schema::{encode_use, schema_use};
 use super::{
     AddedColumn, Compatibility, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard,
     FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec, SchemaFormat,
-    SchemaReference, SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec,
-    StageSpec, StationSpec, Storage, ValueType,
+    SchemaReference, SchemaSpec, SchemaText, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage,
+    ValueType,
 };
 
 /// Longest station name: its dead letters' stream name must still fit into 255 bytes.
@@ -95,12 +96,7 @@ fn schema(context: &Context<'_>, node: &Node) -> Option<SchemaSpec> {
     ];
     let fields = Fields::open(context, node, "the schema", &keys, &["metadata"])?;
     let name = name(&fields);
-    let words = [
-        ("json", SchemaFormat::Json),
-        ("avro", SchemaFormat::Avro),
-        ("protobuf", SchemaFormat::Protobuf),
-    ];
-    let format = fields.choice("format", &words, &[]);
+    let format = fields.choice("format", &SchemaFormat::WORDS, &[]);
     let words = [
         ("none", Compatibility::None),
         ("backward", Compatibility::Backward),
@@ -253,7 +249,7 @@ fn limits(fields: &Fields<'_, '_>) -> FunctionLimits {
 }
 
 /// Keys of a station.
-const STATION: [&str; 14] = [
+const STATION: [&str; 15] = [
     "kind",
     "name",
     "subjects",
@@ -267,11 +263,11 @@ const STATION: [&str; 14] = [
     "schema",
     "on_rejection",
     "stages",
+    "encode",
     "dead_letters",
 ];
 /// Keys that a later release brings.
-const STATION_LATER: [&str; 7] = [
-    "encode",
+const STATION_LATER: [&str; 6] = [
     "mirror",
     "sources",
     "compact",
@@ -325,6 +321,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         schema,
         on_rejection,
         stages,
+        encode: encode_use(&fields),
         dead_letters: dead_letters(&fields),
     })
 }
@@ -469,35 +466,6 @@ fn dedup(fields: &Fields<'_, '_>) -> DedupSpec {
     }
 }
 
-fn schema_use(fields: &Fields<'_, '_>, on_rejection: OnRejection) -> Option<SchemaUse> {
-    let keys = ["subject", "version", "on_violation"];
-    let schema = Fields::open(
-        fields.context(),
-        fields.node("schema")?,
-        "`schema`",
-        &keys,
-        &["by"],
-    )?;
-    let words = [
-        ("reject", OnRejection::Reject),
-        ("dead_letter", OnRejection::DeadLetter),
-        ("tag", OnRejection::Tag),
-    ];
-    let version = schema.parsed("version", |text| match text.parse::<u32>() {
-        _ if text == "latest" => Ok(SchemaVersion::Latest),
-        Ok(number) if number > 0 => Ok(SchemaVersion::Number(number)),
-        _ => Err(format!(
-            "`{text}` is neither `latest` nor a version number from 1"
-        )),
-    });
-    let on_violation = schema.choice("on_violation", &words, &[]);
-    Some(SchemaUse {
-        subject: schema.required("subject")?,
-        version: version.unwrap_or_default(),
-        on_violation: on_violation.unwrap_or(on_rejection),
-    })
-}
-
 fn stage(context: &Context<'_>, node: &Node) -> Option<StageSpec> {
     let stage = Fields::open(context, node, "the stage", &["function", "sql"], &[])?;
     match (stage.node("function"), stage.node("sql")) {
@@ -548,7 +516,15 @@ fn source(context: &Context<'_>, node: &Node) -> Option<SourceSpec> {
 }
 
 fn sink(context: &Context<'_>, node: &Node) -> Option<SinkSpec> {
-    let keys = ["kind", "name", "connector", "station", "config"];
+    let keys = [
+        "kind",
+        "name",
+        "connector",
+        "station",
+        "decode",
+        "read_as",
+        "config",
+    ];
     let fields = Fields::open(
         context,
         node,
@@ -563,6 +539,8 @@ fn sink(context: &Context<'_>, node: &Node) -> Option<SinkSpec> {
         name: name?,
         connector: connector?,
         station: station?,
+        decode: fields.choice("decode", &SchemaFormat::WORDS, &[]),
+        read_as: fields.raw_text("read_as"),
         config,
     })
 }

@@ -46,6 +46,13 @@ pub enum SchemaFormat {
 }
 
 impl SchemaFormat {
+    /// The words users write.
+    pub(crate) const WORDS: [(&'static str, Self); 3] = [
+        ("json", Self::Json),
+        ("avro", Self::Avro),
+        ("protobuf", Self::Protobuf),
+    ];
+
     /// The word users write.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::SchemaFormat;
 use super::text;
 
 /// A stream and what happens to a message on its way into it.
@@ -40,6 +41,9 @@ pub struct StationSpec {
     /// Applied in this order.
     #[serde(default)]
     pub stages: Vec<StageSpec>,
+    /// What is stored; absent: as the schema says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encode: Option<EncodeUse>,
     /// How long and how much of the rejected is kept.
     #[serde(default)]
     pub dead_letters: DeadLettersSpec,
@@ -174,29 +178,129 @@ pub enum Discard {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaUse {
-    /// The registry subject.
-    pub subject: String,
+    /// The registry subject for whatever no rule takes; without it such messages are violations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Which of its versions.
     pub version: SchemaVersion,
+    /// Which message of a Protobuf schema payloads are, by its full name; absent: the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Other schemas for some of the messages; the first rule that takes a message counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<SchemaRule>,
+    /// Whether payloads begin with a schema's id.
+    #[serde(default, skip_serializing_if = "Framing::is_auto")]
+    pub framing: Framing,
     /// What happens to a message that does not satisfy it. Absent in the file: as `on_rejection`.
     pub on_violation: OnRejection,
 }
 
-/// A version of a schema: `"latest"` or a number from 1 in JSON.
+impl StationSpec {
+    /// All registry subjects that it names, each with where.
+    pub fn schemas(&self) -> impl Iterator<Item = (String, &str)> {
+        let used = self.schema.iter();
+        let own = used.clone().filter_map(|used| used.subject.as_deref());
+        let own = own.map(|subject| ("schema.subject".to_owned(), subject));
+        let rules = used.flat_map(|used| used.rules.iter().enumerate());
+        let rules = rules.map(|(index, rule)| {
+            let path = format!("schema.rules[{index}].subject");
+            (path, rule.subject.as_str())
+        });
+        let encode = self.encode.iter();
+        let encode = encode.filter_map(|encode| encode.subject.as_deref());
+        let encode = encode.map(|subject| ("encode.subject".to_owned(), subject));
+        own.chain(rules).chain(encode)
+    }
+}
+
+/// A schema for some of a station's messages: those on subjects that match `match`, or those whose schema is called `record`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaRule {
+    /// A subject filter.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub subjects: Option<String>,
+    /// The full name of a record or message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// The registry subject.
+    pub subject: String,
+    /// Which of its versions.
+    #[serde(default)]
+    pub version: SchemaVersion,
+    /// Which message of a Protobuf schema payloads are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Whether payloads begin with a schema's id, as Confluent's serializers write it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// As they come.
+    #[default]
+    Auto,
+    /// Never.
+    Bare,
+    /// Always.
+    Prefixed,
+}
+
+impl Framing {
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+}
+
+/// What is stored after the stages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncodeUse {
+    /// The format: with a subject it must be the subject's, without one `json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<SchemaFormat>,
+    /// The registry subject whose schema says how it is laid out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Which of its versions.
+    #[serde(default)]
+    pub version: SchemaVersion,
+}
+
+/// Versions of a schema: `"latest"`, `"compatible"` or a number from 1 in JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "serde_json::Value", try_from = "serde_json::Value")]
 pub enum SchemaVersion {
     /// Whatever is newest; follows the registry.
     #[default]
     Latest,
+    /// Any of them, as the message came.
+    Compatible,
     /// This one.
     Number(u32),
+}
+
+impl std::str::FromStr for SchemaVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse::<u32>()) {
+            ("latest", _) => Ok(Self::Latest),
+            ("compatible", _) => Ok(Self::Compatible),
+            (_, Ok(number)) if number > 0 => Ok(Self::Number(number)),
+            _ => Err(format!(
+                "`{text}` is neither `latest`, `compatible` nor a version number from 1"
+            )),
+        }
+    }
 }
 
 impl From<SchemaVersion> for serde_json::Value {
     fn from(version: SchemaVersion) -> Self {
         match version {
             SchemaVersion::Latest => "latest".into(),
+            SchemaVersion::Compatible => "compatible".into(),
             SchemaVersion::Number(number) => number.into(),
         }
     }
@@ -206,14 +310,16 @@ impl TryFrom<serde_json::Value> for SchemaVersion {
     type Error = &'static str;
 
     fn try_from(value: serde_json::Value) -> Result<Self, Self::Error> {
-        if value == "latest" {
-            return Ok(Self::Latest);
+        match value.as_str() {
+            Some("latest") => return Ok(Self::Latest),
+            Some("compatible") => return Ok(Self::Compatible),
+            _ => {}
         }
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
         number
             .filter(|number| *number > 0)
             .map(Self::Number)
-            .ok_or("neither `latest` nor a version number from 1")
+            .ok_or("neither `latest`, `compatible` nor a version number from 1")
     }
 }
 

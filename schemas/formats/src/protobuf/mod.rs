@@ -25,13 +25,29 @@ impl ProtobufSchema {
     pub fn compile(_text: &str, _references: &[Reference]) -> Result<Self, SchemaError> {
         not_yet!()
     }
+    /// Not yet.
+    pub fn messages(&self) -> Vec<String> {
+        not_yet!()
+    }
+    /// Not yet.
+    pub fn at_index(&self, _path: &[i32]) -> Option<Self> {
+        not_yet!()
+    }
+    /// Not yet.
+    pub fn index_of(&self) -> Vec<i32> {
+        not_yet!()
+    }
+    /// Not yet.
+    pub fn select(&self, _name: &str) -> Option<Self> {
+        not_yet!()
+    }
     pub(crate) fn canonical(&self) -> String {
         not_yet!()
     }
     pub(crate) fn normalized(&self) -> String {
         not_yet!()
     }
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         not_yet!()
     }
     pub(crate) fn check(&self, _payload: &[u8]) -> Result<(), Violation> {
@@ -58,4 +74,13 @@ impl ProtobufSchema {
     pub(crate) fn cannot_read(&self, _writer: &Self) -> Vec<Incompatibility> {
         not_yet!()
     }
+}
+
+/// Not yet.
+pub fn read_message_index(_bytes: &[u8]) -> Result<(Vec<i32>, &[u8]), Violation> {
+    not_yet!()
+}
+/// Not yet.
+pub fn write_message_index(_path: &[i32]) -> Vec<u8> {
+    not_yet!()
 }

@@ -9,17 +9,20 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::documents::Documents;
+use super::references::Index;
 use crate::SchemaError;
-use crate::references::Index;
 
 /// Longest chain allowed. Measured: twice as much times 127 levels of document fits a 2 MiB stack in an unoptimised build.
 const MAX_CHAIN: usize = 32;
 
 /// Refuses a schema with a chain longer than [`MAX_CHAIN`].
-pub(crate) fn check(document: &Value) -> Result<(), SchemaError> {
-    let index = Index::new(document);
+pub(super) fn check(documents: &Documents) -> Result<(), SchemaError> {
+    let index = Index::new(documents);
     let mut known = HashMap::new();
-    check_all(&index, document, String::new(), &mut known)
+    documents
+        .all()
+        .try_for_each(|(name, document)| check_all(&index, document, name.to_owned(), &mut known))
 }
 
 /// Chain lengths by the address of the schema's value, which stays put while the document is borrowed.

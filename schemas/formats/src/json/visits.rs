@@ -9,8 +9,9 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::documents::Documents;
+use super::references::Index;
 use crate::SchemaError;
-use crate::references::Index;
 
 /// Visits of one place that are accepted.
 const MAX_VISITS: usize = 100_000;
@@ -23,15 +24,15 @@ const REVISITS: usize = 3;
 const MAX_LEVELS: usize = 400;
 
 /// Refuses a schema that may visit one place more than [`MAX_VISITS`] times. Its chains must have been checked before.
-pub(crate) fn check(document: &Value) -> Result<(), SchemaError> {
-    let index = Index::new(document);
+pub(super) fn check(documents: &Documents) -> Result<(), SchemaError> {
+    let index = Index::new(documents);
     let mut count = Count {
         index: &index,
         known: HashMap::new(),
         open: HashMap::new(),
         work: 0,
     };
-    match count.visits(document, 0) {
+    match count.visits(documents.root(), 0) {
         Some(_) => Ok(()),
         None => Err(SchemaError::TooWide { limit: MAX_VISITS }),
     }

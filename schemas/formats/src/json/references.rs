@@ -6,20 +6,24 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::documents::Documents;
+
 /// What references can lead to.
-pub(crate) struct Index<'a> {
-    /// The document and every part with an `$id` of its own.
-    resources: Vec<&'a Value>,
+pub(super) struct Index<'a> {
+    /// The documents by the names they are registered under, and every part with an `$id` of its own.
+    resources: Vec<(&'a str, &'a Value)>,
     anchors: HashMap<&'a str, Vec<&'a Value>>,
 }
 
 impl<'a> Index<'a> {
-    pub(crate) fn new(document: &'a Value) -> Self {
+    pub(super) fn new(documents: &'a Documents) -> Self {
         let mut index = Self {
-            resources: vec![document],
+            resources: documents.all().collect(),
             anchors: HashMap::new(),
         };
-        index.collect(document);
+        for (_, document) in documents.all() {
+            index.collect(document);
+        }
         index
     }
 
@@ -33,7 +37,7 @@ impl<'a> Index<'a> {
                         }
                         ("$id" | "id", Value::String(id)) => match id.strip_prefix('#') {
                             Some(anchor) => self.anchors.entry(anchor).or_default().push(value),
-                            None => self.resources.push(value),
+                            None => self.resources.push(("", value)),
                         },
                         _ => self.collect(member),
                     }
@@ -47,15 +51,20 @@ impl<'a> Index<'a> {
     /// Every place that `reference` may mean. Places outside the document are refused later, when it is compiled.
     fn targets(&self, reference: &'a str) -> Vec<&'a Value> {
         let (base, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let last = |uri: &'a str| uri.trim_end_matches('#').rsplit('/').next().unwrap_or(uri);
-        let names = |resource: &&'a Value| {
+        let last = |uri: &'a str| -> &'a str {
+            uri.trim_end_matches('#').rsplit('/').next().unwrap_or(uri)
+        };
+        let names = |(name, resource): &(&'a str, &'a Value)| {
             let id = resource
                 .get("$id")
                 .or_else(|| resource.get("id"))
                 .and_then(Value::as_str);
-            base.is_empty() || id.is_some_and(|id| last(id) == last(base))
+            base.is_empty()
+                || id.is_some_and(|id| last(id) == last(base))
+                || !name.is_empty() && last(name) == last(base)
         };
         let resources = self.resources.iter().copied().filter(names);
+        let resources = resources.map(|(_, resource)| resource);
         match fragment {
             "" => resources.collect(),
             pointer if pointer.starts_with('/') => {
@@ -69,7 +78,7 @@ impl<'a> Index<'a> {
     }
 
     /// The schemas that a keyword applies to the same value.
-    pub(crate) fn next(&self, keyword: &str, inner: &'a Value) -> Vec<&'a Value> {
+    pub(super) fn next(&self, keyword: &str, inner: &'a Value) -> Vec<&'a Value> {
         match (keyword, inner) {
             ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
                 self.targets(reference)
@@ -85,7 +94,7 @@ impl<'a> Index<'a> {
 }
 
 /// `%25` and the like in the fragment of a URI.
-fn unescape(pointer: &str) -> String {
+pub(super) fn unescape(pointer: &str) -> String {
     if !pointer.contains('%') {
         return pointer.to_owned();
     }
