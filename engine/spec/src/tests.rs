@@ -242,6 +242,8 @@ config: { secret: "${NOT_SET}", url: "${" }
             dir/f.yaml:6:68: `discard` cannot be `newest`; one of old, new
             dir/f.yaml:7:9: `subject` of `schema` is missing
             dir/f.yaml:7:11: unknown key `subjct` of `schema`; did you mean `subject`?
+            dir/f.yaml:7:36: `version`: `0` is neither `latest`, `compatible` nor a version number from 1
+            dir/f.yaml:7:53: `on_violation` cannot be `dead-letter`; did you mean `dead_letter`?
             dir/f.yaml:9:5: unknown key `functoin` of the stage; did you mean `function`?
             dir/f.yaml:9:5: the stage does nothing; write `- function: NAME` or `- sql: SELECT …`
             dir/f.yaml:10:25: a stage is either a function or SQL; start a new item with `- sql:`
