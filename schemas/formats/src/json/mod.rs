@@ -9,18 +9,24 @@ use serde_json::Value;
 
 use self::budget::affordable;
 use self::documents::{Documents, Known};
+use self::rules::Program;
 use crate::describe::{describe, shown};
 use crate::{Column, Incompatibility, Policy, Reference, SchemaError, Shape, Violation};
 
 mod budget;
 mod chains;
 mod columns;
+mod compile;
 mod documents;
 mod explain;
+#[cfg(test)]
+mod generated;
 mod limits;
 mod references;
 mod resolve;
+mod rules;
 mod visits;
+mod walk;
 
 pub use columns::columns_of_json_schema;
 pub use limits::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES};
@@ -41,6 +47,7 @@ pub struct JsonSchema {
 struct Inner {
     documents: Arc<Documents>,
     validator: Validator,
+    program: Option<Program>,
 }
 
 impl JsonSchema {
@@ -64,9 +71,11 @@ impl JsonSchema {
             .with_retriever(Known(Arc::clone(&documents)))
             .build(documents.root())
             .map_err(|error| refusal(&error))?;
+        let program = compile::compile(&documents, validator.draft());
         let inner = Inner {
             documents,
             validator,
+            program,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -97,7 +106,18 @@ impl JsonSchema {
     /// # Errors
     /// As [`JsonSchema::check`]; keyword `json` when it is none.
     pub fn check_bytes(&self, payload: &[u8]) -> Result<(), Violation> {
+        if let Some(program) = &self.inner.program
+            && walk::fits(program, payload)
+        {
+            return Ok(());
+        }
         self.check(&parse(payload)?)
+    }
+
+    /// Whether documents that fit are checked without being parsed: the schema says only what a walk over bytes can check.
+    #[must_use]
+    pub fn walks(&self) -> bool {
+        self.inner.program.is_some()
     }
 
     /// As parsed, without white space, members in the order written.

@@ -1,0 +1,590 @@
+//! A check that reads a document once, from its first byte to its last, and builds nothing.
+//!
+//! It only ever says yes: whatever is not surely a JSON text (RFC 8259, as strict as serde_json, 128 levels) that fits the
+//! schema is left to the tree, which decides and explains. Names that repeat change nothing about that: when every one of
+//! their values fits, the last does; when one does not, the tree decides. Only `oneOf` has to know that a branch does not
+//! fit, so objects are looked through for repeated names before.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::rules::{
+    ARRAY, Array, BOOL, Choice, INTEGER, NULL, NUMBER, Node, OBJECT, Object, Program, STRING,
+};
+
+/// Levels that serde_json reads.
+const MAX_DEPTH: usize = 127;
+/// Schemas within one another, so that the stack is bounded.
+const MAX_NESTING: usize = 400;
+/// How often all bytes may be gone back over, so that schemas that look at a value many times stay cheap.
+const AGAIN: usize = 4;
+
+/// Why the walk does not say yes.
+#[derive(Clone, Copy)]
+enum Stop {
+    /// The value breaks a rule, or is followed by something that the rest will find.
+    Broken,
+    /// It is not known.
+    Unsure,
+}
+
+type Walked<T = ()> = Result<T, Stop>;
+
+/// Whether `payload` surely is a document that fits.
+pub(super) fn fits(program: &Program, payload: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(payload) else {
+        return false;
+    };
+    let mut walk = Walk {
+        program,
+        text,
+        bytes: payload,
+        at: 0,
+        depth: 0,
+        nesting: 0,
+        again: payload.len().saturating_mul(AGAIN).saturating_add(4096),
+    };
+    walk.space();
+    if walk.value(program.top).is_err() {
+        return false;
+    }
+    walk.space();
+    walk.at == payload.len()
+}
+
+struct Walk<'a> {
+    program: &'a Program,
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    /// Arrays and objects that are open.
+    depth: usize,
+    /// Schemas that are open.
+    nesting: usize,
+    /// Bytes that may yet be gone back.
+    again: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn peek(&self) -> Walked<u8> {
+        self.bytes.get(self.at).copied().ok_or(Stop::Unsure)
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    fn take(&mut self, byte: u8) -> Walked {
+        if self.peek()? == byte {
+            self.at += 1;
+            return Ok(());
+        }
+        Err(Stop::Unsure)
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Walked {
+        if self.bytes[self.at..].starts_with(word) {
+            self.at += word.len();
+            return Ok(());
+        }
+        Err(Stop::Unsure)
+    }
+
+    /// One value, at whose first byte the walk stands, against one schema; ends behind it.
+    fn value(&mut self, node: u32) -> Walked {
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return Err(Stop::Unsure);
+        }
+        let node = &self.program.nodes[node as usize];
+        let start = self.at;
+        for other in &node.also {
+            self.back(start)?;
+            self.value(*other)?;
+        }
+        for choice in &node.choices {
+            self.back(start)?;
+            self.choice(choice)?;
+        }
+        if !node.plain {
+            self.back(start)?;
+            self.own(node)?;
+        }
+        self.nesting -= 1;
+        Ok(())
+    }
+
+    /// Goes back to look again.
+    fn back(&mut self, start: usize) -> Walked {
+        let cost = self.at - start;
+        self.again = self.again.checked_sub(cost).ok_or(Stop::Unsure)?;
+        self.at = start;
+        Ok(())
+    }
+
+    fn own(&mut self, node: &'a Node) -> Walked {
+        let types = node.types;
+        let allowed = |bit: u8| {
+            if types & bit == 0 {
+                Err(Stop::Broken)
+            } else {
+                Ok(())
+            }
+        };
+        match self.peek()? {
+            b'"' => {
+                allowed(STRING)?;
+                if node.strings.is_none() && node.constants.is_empty() {
+                    return self.skip_string();
+                }
+                let text = self.string()?;
+                let rules = node.strings.as_ref().is_none_or(|rules| rules.allow(&text));
+                let listed = |list: &super::rules::Constants| {
+                    list.words.iter().any(|word| **word == *text.as_bytes())
+                };
+                sure(rules && node.constants.iter().all(listed))
+            }
+            b'{' => {
+                allowed(OBJECT)?;
+                sure(node.constants.is_empty())?;
+                self.enter()?;
+                match &node.object {
+                    Some(object) => self.object(object)?,
+                    None => self.skip_object(false)?,
+                }
+                self.depth -= 1;
+                Ok(())
+            }
+            b'[' => {
+                allowed(ARRAY)?;
+                sure(node.constants.is_empty())?;
+                self.enter()?;
+                match &node.array {
+                    Some(array) => self.array(array)?,
+                    None => self.skip_array(false)?,
+                }
+                self.depth -= 1;
+                Ok(())
+            }
+            b't' => {
+                self.literal(b"true")?;
+                allowed(BOOL)?;
+                scalar(node, &Value::Bool(true))
+            }
+            b'f' => {
+                self.literal(b"false")?;
+                allowed(BOOL)?;
+                scalar(node, &Value::Bool(false))
+            }
+            b'n' => {
+                self.literal(b"null")?;
+                allowed(NULL)?;
+                scalar(node, &Value::Null)
+            }
+            b'-' | b'0'..=b'9' => self.number(node),
+            _ => Err(Stop::Unsure),
+        }
+    }
+
+    fn enter(&mut self) -> Walked {
+        self.at += 1;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Stop::Unsure);
+        }
+        self.space();
+        Ok(())
+    }
+
+    /// `anyOf` and `oneOf`: branches for other types are passed over.
+    fn choice(&mut self, choice: &Choice) -> Walked {
+        let class = match self.peek()? {
+            b'"' => STRING,
+            b'{' => OBJECT,
+            b'[' => ARRAY,
+            b't' | b'f' => BOOL,
+            b'n' => NULL,
+            _ => NUMBER | INTEGER,
+        };
+        let fitting = choice.types.iter().filter(|types| *types & class != 0);
+        let several = fitting.count() > 1;
+        let (start, depth, nesting) = (self.at, self.depth, self.nesting);
+        if choice.one && several && class & (OBJECT | ARRAY) != 0 {
+            self.skip(true)?;
+        }
+        let (mut fit, mut end) = (0, start);
+        for (branch, types) in choice.branches.iter().zip(&choice.types) {
+            if types & class == 0 {
+                continue;
+            }
+            self.back(start)?;
+            (self.depth, self.nesting) = (depth, nesting);
+            match self.value(*branch) {
+                Ok(()) if !choice.one => return Ok(()),
+                Ok(()) => (fit, end) = (fit + 1, self.at),
+                Err(Stop::Broken) => {}
+                Err(Stop::Unsure) => return Err(Stop::Unsure),
+            }
+        }
+        (self.at, self.depth, self.nesting) = (end, depth, nesting);
+        sure(fit == 1)
+    }
+
+    fn object(&mut self, object: &'a Object) -> Walked {
+        let (mut seen, mut count, mut next) = (0, 0, 0);
+        if self.peek()? == b'}' {
+            self.at += 1;
+        } else {
+            loop {
+                count += 1;
+                self.member(object, &mut next, &mut seen)?;
+                self.space();
+                match self.peek()? {
+                    b',' => self.at += 1,
+                    b'}' => {
+                        self.at += 1;
+                        break;
+                    }
+                    _ => return Err(Stop::Unsure),
+                }
+                self.space();
+            }
+        }
+        sure(
+            seen & object.required == object.required
+                && count >= object.least
+                && count <= object.most,
+        )
+    }
+
+    /// A name and its value.
+    fn member(&mut self, object: &'a Object, next: &mut usize, seen: &mut u64) -> Walked {
+        let guess = object.entries.get(*next).filter(|entry| {
+            !entry.quoted.is_empty() && self.bytes[self.at..].starts_with(&entry.quoted)
+        });
+        let (name, entry) = match guess {
+            Some(entry) => {
+                self.at += entry.quoted.len();
+                *next += 1;
+                (Cow::Borrowed(&*entry.name), Some(entry))
+            }
+            None => {
+                let name = self.string()?;
+                let found = object.find(&name);
+                *next = found.map_or(*next, |found| found + 1);
+                (name, found.map(|found| &object.entries[found]))
+            }
+        };
+        self.space();
+        self.take(b':')?;
+        self.space();
+        let mut described = false;
+        if let Some(entry) = entry {
+            *seen |= entry.required;
+            if let Some(node) = entry.node {
+                if object.patterns.is_empty() {
+                    return self.value(node);
+                }
+                described = true;
+                self.stay(node)?;
+            }
+        }
+        if !object.patterns.is_empty() {
+            let name = Value::from(name.as_ref());
+            for (pattern, node) in &object.patterns {
+                if pattern.is_valid(&name) {
+                    described = true;
+                    self.stay(*node)?;
+                }
+            }
+        }
+        match object.additional {
+            Some(node) if !described => self.value(node),
+            _ => self.skip(false),
+        }
+    }
+
+    /// A value that is looked at again.
+    fn stay(&mut self, node: u32) -> Walked {
+        let start = self.at;
+        self.value(node)?;
+        self.back(start)
+    }
+
+    fn array(&mut self, array: &'a Array) -> Walked {
+        let mut count = 0;
+        if self.peek()? == b']' {
+            self.at += 1;
+        } else {
+            loop {
+                let node = array.first.get(count).copied().or(array.rest);
+                count += 1;
+                match node {
+                    Some(node) => self.value(node)?,
+                    None => self.skip(false)?,
+                }
+                self.space();
+                match self.peek()? {
+                    b',' => self.at += 1,
+                    b']' => {
+                        self.at += 1;
+                        break;
+                    }
+                    _ => return Err(Stop::Unsure),
+                }
+                self.space();
+            }
+        }
+        sure(count >= array.least && count <= array.most)
+    }
+
+    fn number(&mut self, node: &'a Node) -> Walked {
+        let start = self.at;
+        let whole = self.digits()?;
+        let text = &self.text[start..self.at];
+        if node.types & (NUMBER | INTEGER) == 0 {
+            return Err(Stop::Broken);
+        }
+        let free = node.numbers.is_none() && node.constants.is_empty();
+        // Short enough for 64 bits, or, as a double, far from infinity.
+        let zero = text == "-0";
+        if free
+            && text.len() < 19
+            && !zero
+            && (whole || node.types & NUMBER != 0 && !text.contains(['e', 'E']))
+        {
+            return Ok(());
+        }
+        let signed = if whole && !zero {
+            text.parse::<i64>().ok()
+        } else {
+            None
+        };
+        let number = match signed {
+            Some(number) => Value::from(number),
+            None => match text.parse::<u64>().ok().filter(|_| whole) {
+                Some(number) => Value::from(number),
+                None => {
+                    let number = text.parse::<f64>().map_err(|_| Stop::Unsure)?;
+                    if !number.is_finite() {
+                        return Err(Stop::Unsure);
+                    }
+                    let exact = number;
+                    let number = Value::from(number);
+                    if node.types & NUMBER == 0 {
+                        let known = self.program.integers.as_ref();
+                        sure(known.map_or(exact.fract() == 0.0, |known| known.is_valid(&number)))?;
+                    }
+                    return allow(node, Some(exact), &number);
+                }
+            },
+        };
+        let exact = signed.filter(|number| number.unsigned_abs() <= 1 << 53);
+        allow(node, exact.map(|number| number as f64), &number)
+    }
+
+    /// Passes over a number; whether it has neither fraction nor exponent.
+    fn digits(&mut self) -> Walked<bool> {
+        let run = |walk: &mut Self| {
+            let start = walk.at;
+            while walk.bytes.get(walk.at).is_some_and(u8::is_ascii_digit) {
+                walk.at += 1;
+            }
+            if walk.at == start {
+                Err(Stop::Unsure)
+            } else {
+                Ok(())
+            }
+        };
+        if self.peek()? == b'-' {
+            self.at += 1;
+        }
+        match self.bytes.get(self.at) {
+            Some(b'0') => self.at += 1,
+            _ => run(self)?,
+        }
+        let mut whole = true;
+        if self.bytes.get(self.at) == Some(&b'.') {
+            whole = false;
+            self.at += 1;
+            run(self)?;
+        }
+        if let Some(b'e' | b'E') = self.bytes.get(self.at) {
+            whole = false;
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.bytes.get(self.at) {
+                self.at += 1;
+            }
+            run(self)?;
+        }
+        // Such as the 1 of 01: what follows is for the caller to find strange.
+        Ok(whole)
+    }
+
+    /// The text of a string, at whose quote the walk stands.
+    fn string(&mut self) -> Walked<Cow<'a, str>> {
+        self.take(b'"')?;
+        let start = self.at;
+        let mut plain = true;
+        loop {
+            self.at = scan(self.bytes, self.at);
+            match self.peek()? {
+                b'"' => break,
+                b'\\' => {
+                    plain = false;
+                    self.at += 2;
+                }
+                _ => return Err(Stop::Unsure),
+            }
+        }
+        let end = self.at;
+        self.at += 1;
+        if plain {
+            return Ok(Cow::Borrowed(&self.text[start..end]));
+        }
+        let whole = &self.text[start - 1..=end];
+        let text = serde_json::from_str::<String>(whole).map_err(|_| Stop::Unsure)?;
+        Ok(Cow::Owned(text))
+    }
+
+    fn skip_string(&mut self) -> Walked {
+        self.string().map(drop)
+    }
+
+    /// Passes over a value of any kind; `distinct` stops where names repeat.
+    fn skip(&mut self, distinct: bool) -> Walked {
+        match self.peek()? {
+            b'"' => self.skip_string(),
+            b'{' => {
+                self.enter()?;
+                self.skip_object(distinct)?;
+                self.depth -= 1;
+                Ok(())
+            }
+            b'[' => {
+                self.enter()?;
+                self.skip_array(distinct)?;
+                self.depth -= 1;
+                Ok(())
+            }
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            b'-' | b'0'..=b'9' => self.skip_number(),
+            _ => Err(Stop::Unsure),
+        }
+    }
+
+    fn skip_number(&mut self) -> Walked {
+        let start = self.at;
+        self.digits()?;
+        let text = &self.text[start..self.at];
+        // Only what may be too large for a double is computed.
+        let large = text.len() > 300 || text.contains(['e', 'E']);
+        if large && !text.parse::<f64>().is_ok_and(f64::is_finite) {
+            return Err(Stop::Unsure);
+        }
+        Ok(())
+    }
+
+    fn skip_object(&mut self, distinct: bool) -> Walked {
+        if self.peek()? == b'}' {
+            self.at += 1;
+            return Ok(());
+        }
+        let mut names = HashSet::new();
+        loop {
+            let name = self.string()?;
+            if distinct && !names.insert(name) {
+                return Err(Stop::Unsure);
+            }
+            self.space();
+            self.take(b':')?;
+            self.space();
+            self.skip(distinct)?;
+            self.space();
+            match self.peek()? {
+                b',' => self.at += 1,
+                b'}' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(Stop::Unsure),
+            }
+            self.space();
+        }
+    }
+
+    fn skip_array(&mut self, distinct: bool) -> Walked {
+        if self.peek()? == b']' {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.skip(distinct)?;
+            self.space();
+            match self.peek()? {
+                b',' => self.at += 1,
+                b']' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(Stop::Unsure),
+            }
+            self.space();
+        }
+    }
+}
+
+fn sure(yes: bool) -> Walked {
+    if yes { Ok(()) } else { Err(Stop::Broken) }
+}
+
+/// Whether a value without parts is among those listed.
+fn scalar(node: &Node, value: &Value) -> Walked {
+    sure(
+        node.constants
+            .iter()
+            .all(|list| list.library.is_valid(value)),
+    )
+}
+
+fn allow(node: &Node, exact: Option<f64>, number: &Value) -> Walked {
+    let rules = node.numbers.as_ref();
+    sure(rules.is_none_or(|rules| rules.allow(exact, number)))?;
+    scalar(node, number)
+}
+
+/// Where the first quote, backslash or control character is, from `at` on.
+fn scan(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES * 0x80;
+    // Eight bytes at a time: a byte's top bit comes out where the byte is one of those looked for. Bytes behind the first
+    // such one may come out wrongly, the first never.
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+        let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
+        let found = zero(word ^ (ONES * u64::from(b'"')))
+            | zero(word ^ (ONES * u64::from(b'\\')))
+            | control;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while let Some(byte) = bytes.get(at) {
+        if *byte < 0x20 || *byte == b'"' || *byte == b'\\' {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests;
