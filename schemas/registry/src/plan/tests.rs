@@ -403,7 +403,7 @@ fn what_is_wrong_has_its_number_and_text() {
 fn what_is_referred_to_stays() {
     let mut desk = Desk::default();
     desk.register("inner", ONE);
-    let outer = json!({ "subject": "outer", "schemaType": "JSON", "schema": "{\"title\":\"outer\"}",
+    let outer = json!({ "subject": "outer", "schemaType": "JSON", "schema": "{\"title\":\"outer\",\"properties\":{\"a\":{\"$ref\":\"inner.json\"}}}",
         "references": [{ "name": "inner.json", "subject": "inner", "version": -1 }] });
     let id = desk.good(Verb::Register, outer.clone())["id"].clone();
     let shown = desk.good(Verb::Version, json!({ "subject": "outer", "version": 1 }));
