@@ -16,6 +16,7 @@ use crate::{Column, Incompatibility, Policy, Reference, SchemaError, Shape, Viol
 mod budget;
 mod chains;
 mod columns;
+mod compat;
 mod compile;
 mod documents;
 mod explain;
@@ -25,6 +26,7 @@ mod limits;
 mod references;
 mod resolve;
 mod rules;
+mod scale;
 mod visits;
 mod walk;
 
@@ -166,8 +168,9 @@ impl JsonSchema {
         panic!("not yet")
     }
 
-    pub(crate) fn cannot_read(&self, _writer: &Self, _policy: Policy) -> Vec<Incompatibility> {
-        Vec::new()
+    /// See [`compat`].
+    pub(crate) fn cannot_read(&self, writer: &Self, policy: Policy) -> Vec<Incompatibility> {
+        compat::compare(&writer.inner.documents, &self.inner.documents, policy)
     }
 
     /// The schema as parsed.
