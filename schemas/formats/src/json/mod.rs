@@ -18,6 +18,7 @@ mod chains;
 mod columns;
 mod compat;
 mod compile;
+mod derive;
 mod documents;
 mod explain;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod references;
 mod resolve;
 mod rules;
 mod scale;
+mod shape;
 mod visits;
 mod walk;
 
@@ -160,12 +162,14 @@ impl JsonSchema {
         Ok(document.to_string().into_bytes())
     }
 
+    /// See [`shape`].
     pub(crate) fn shape(&self) -> Shape {
-        panic!("not yet")
+        shape::shape(&self.inner.documents)
     }
 
-    pub(crate) fn text_of(_shape: &Shape) -> String {
-        panic!("not yet")
+    /// See [`derive`].
+    pub(crate) fn text_of(shape: &Shape) -> String {
+        derive::text(shape)
     }
 
     /// See [`compat`].
