@@ -149,9 +149,9 @@ impl JsonSchema {
     }
 
     pub(crate) fn encode(&self, value: &crate::Value) -> Result<Vec<u8>, Violation> {
-        let document = value.to_json();
-        self.check(&document)?;
-        Ok(document.to_string().into_bytes())
+        let payload = value.to_json().to_string().into_bytes();
+        self.check_bytes(&payload)?;
+        Ok(payload)
     }
 
     pub(crate) fn resolve(&self, writer: &Self, payload: &[u8]) -> Result<Vec<u8>, Violation> {

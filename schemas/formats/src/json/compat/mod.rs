@@ -14,8 +14,9 @@
 //! - a property that is required and has a default may be absent in old documents (readers fill it in);
 //! - a branch that is added to a `oneOf`, or widened in one, may also fit what another branch fits;
 //! - `format`, `contentEncoding` and `contentMediaType` are not compared;
-//! - a property that is added to a closed schema is judged without `patternProperties` of the new one;
+//! - a wider `contains` may find more items than `maxContains` allows;
 //! - `not` around a schema that is compared by any of these;
+//! - another `$schema` may mean other things by the same words (1.0 is no integer in draft 4);
 //! - `unevaluatedProperties` and `unevaluatedItems` are compared alone, without what is evaluated.
 
 mod array;
@@ -242,8 +243,12 @@ impl<'a> Diff<'a> {
     }
 
     fn bounds(&mut self, old: View<'a>, new: View<'a>, keywords: &[(&str, &str)]) {
+        let contains = old.has("contains") && new.has("contains");
         for (keyword, name) in keywords {
-            let number = |view: View<'_>| view.get(keyword).and_then(Value::as_f64);
+            let number = |view: View<'_>| match view.get(keyword) {
+                None if *keyword == "minContains" && contains => Some(1.0),
+                number => number.and_then(Value::as_f64),
+            };
             let most = keyword.starts_with("max");
             self.bound(keyword, name, most, number(old), number(new));
         }

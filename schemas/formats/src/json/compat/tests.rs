@@ -188,6 +188,8 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
         "", "TYPE_NARROWED@contains"),
     (r##"{"type":"array","contains":true,"minContains":1}"##, r##"{"type":"array","contains":true,"minContains":2,"maxContains":5}"##,
         "MAX_CONTAINS_ADDED@maxContains MIN_CONTAINS_INCREASED@minContains", ""),
+    (r##"{"type":"array","contains":{"type":"null"},"minContains":0}"##, r##"{"type":"array","contains":{"type":"null"}}"##,
+        "MIN_CONTAINS_INCREASED@minContains", ""),
     (r##"{"type":"array"}"##, r##"{"type":"array","prefixItems":[{"type":"string"}]}"##,
         "ITEM_ADDED_TO_OPEN_CONTENT_MODEL@items/0", ""),
     (r##"{"type":"array"}"##, r##"{"type":"array","prefixItems":[{}]}"##, "", ""),
