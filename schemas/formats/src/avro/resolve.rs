@@ -2,7 +2,7 @@
 
 use super::cursor::{Cursor, Fault, fault, put_long, put_sized};
 use super::table::{Id, Kind, Record, Table};
-use super::walk::index;
+use super::walk::{check_text, index};
 
 /// Largest result: a default may stand for values that take no bytes.
 const MAX_BYTES: usize = 64 << 20;
@@ -73,7 +73,13 @@ impl Resolving<'_> {
             }
             (Kind::Double, Kind::Double) => out.extend_from_slice(cursor.take(8, "a double")?),
             (Kind::Bytes, Kind::Bytes | Kind::String) => put_sized(out, cursor.sized("bytes")?),
-            (Kind::String, Kind::String | Kind::Bytes) => put_sized(out, cursor.text()?.as_bytes()),
+            (Kind::String, Kind::String | Kind::Bytes) => {
+                let text = cursor.text()?;
+                if let Some(logical) = self.reader.get(to).logical {
+                    check_text(logical, text)?;
+                }
+                put_sized(out, text.as_bytes());
+            }
             (Kind::Fixed(to), Kind::Fixed(from))
                 if to.size == from.size && to.name.reads(&from.name) =>
             {

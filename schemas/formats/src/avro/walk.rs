@@ -114,7 +114,7 @@ fn what_keyword(what: &str) -> &'static str {
     if what == "branch" { "union" } else { "symbol" }
 }
 
-fn check_text(logical: Logical, text: &str) -> Result<(), Fault> {
+pub(super) fn check_text(logical: Logical, text: &str) -> Result<(), Fault> {
     let (good, expected) = match logical {
         Logical::Uuid => (is_uuid(text), "a UUID"),
         Logical::Json => (
