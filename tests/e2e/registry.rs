@@ -198,6 +198,22 @@ async fn station_files_nats_and_http_share_one_registry() {
         get(&server, "/schema-registry/subjects").await,
         json!(["flight", "weather.eu"])
     );
+    // What a station works with is not taken away.
+    let station = "kind: station\nname: flights\nsubjects: [\"flights.>\"]\nschema: { subject: flight, version: 1 }\n";
+    let output = server.apply("station.yaml", station);
+    assert!(output.status.success(), "{}", text(&output));
+    for (path, status) in [
+        ("/subjects/flight", 422),
+        ("/subjects/flight/versions/1", 422),
+        ("/subjects/flight/versions/2", 200),
+    ] {
+        let gone = http().delete(format!("{}{path}", server.http)).send().await;
+        let gone = gone.expect("an answer");
+        assert_eq!(gone.status().as_u16(), status, "{path}");
+        let said: Value = gone.json().await.expect("JSON");
+        let named = said.to_string().contains("station `flights`");
+        assert!(named == (status == 422), "{path}: {said}");
+    }
     // What a schema refers to is not deleted under it.
     let outer = "kind: schema\nname: outer\nreferences: [{ name: flight.json, subject: flight, version: 1 }]\nschema: { $ref: flight.json }\n";
     let output = server.apply("outer.yaml", outer);
