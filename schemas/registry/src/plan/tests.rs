@@ -759,6 +759,30 @@ fn groups_and_formats_and_one_version() {
 }
 
 #[test]
+fn avro_is_written_out_with_what_it_refers_to() {
+    let mut desk = Desk::default();
+    let inner = r#"{"type":"record","name":"C","namespace":"n","fields":[]}"#;
+    desk.good(Verb::Register, json!({ "subject": "c", "schema": inner }));
+    let outer = r#"{"type":"record","name":"n.R","fields":[{"name":"a","type":["null","C"]},{"name":"b","type":{"type":"array","items":"n.C"}}]}"#;
+    let references = json!([{ "name": "n.C", "subject": "c", "version": 1 }]);
+    desk.good(
+        Verb::Register,
+        json!({ "subject": "r", "schema": outer, "references": references }),
+    );
+    let plain = desk.good(Verb::VersionSchema, json!({ "subject": "r", "version": 1 }));
+    assert_eq!(plain.to_string(), outer);
+    let full = json!({ "subject": "r", "version": 1, "format": "resolved" });
+    let full = desk.good(Verb::VersionSchema, full);
+    assert_eq!(full["fields"][0]["type"][1]["name"], "C", "{full}");
+    assert_eq!(full["fields"][1]["type"]["items"], "n.C", "{full}");
+    // It stands alone.
+    desk.good(
+        Verb::Register,
+        json!({ "subject": "alone", "schema": full.to_string() }),
+    );
+}
+
+#[test]
 fn normalised_texts_are_one_schema() {
     let mut desk = Desk::default();
     let text = r#"{"type":"record","name":"R","namespace":"n","doc":"d","fields":[{"type":"int","name":"a"}]}"#;
