@@ -19,7 +19,7 @@ impl Manager {
     /// Answers a request to the registry. What changes is in the log, and in force, when this returns.
     ///
     /// # Errors
-    /// Why it is refused; nothing has changed then, except after [`RegistryError::Timeout`].
+    /// Why it is refused; nothing has changed then.
     pub(crate) async fn schema_registry(&self, request: Request) -> Result<Reply, RegistryError> {
         if !request.verb.is_heavy() {
             let time = Timestamp::now();
