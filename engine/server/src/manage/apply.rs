@@ -81,23 +81,9 @@ impl Manager {
         problems.extend(parsed.check_references(&|kind| names(&old, kind)));
         let mut documents: Vec<&Document> = parsed.documents.iter().collect();
         documents.sort_by_key(|document| document.spec.kind());
-        let mut changes: Vec<Change> = Vec::new();
         let time = Timestamp::now();
-        // A schema may refer to one that stands before it in the files.
-        let mut schemas = old.schemas.clone();
-        for document in &documents {
-            match self.change(&old, &schemas, document, &attached, time) {
-                Ok(change) => {
-                    for change in &change.changes {
-                        if let CatalogChange::Registry { registry } = change {
-                            schemas.apply(registry.clone());
-                        }
-                    }
-                    changes.push(change);
-                }
-                Err(found) => problems.extend(found),
-            }
-        }
+        let (changes, found) = self.changes(&old, &documents, &attached, time);
+        problems.extend(found);
         let command = CatalogCommand {
             time: time.0,
             changes: changes
@@ -135,6 +121,33 @@ impl Manager {
             })
             .collect();
         Ok(json!({ "changes": changes, "problems": [], "dry_run": request.dry_run }))
+    }
+
+    /// What all documents change, and what is wrong with those that cannot.
+    fn changes(
+        &self,
+        old: &Catalog,
+        documents: &[&Document],
+        attached: &Attached,
+        time: Timestamp,
+    ) -> (Vec<Change>, Vec<Problem>) {
+        let (mut changes, mut problems) = (Vec::<Change>::new(), Vec::new());
+        // A schema may refer to one that stands before it in the files.
+        let mut schemas = old.schemas.clone();
+        for document in documents {
+            match self.change(old, &schemas, document, attached, time) {
+                Ok(change) => {
+                    for change in &change.changes {
+                        if let CatalogChange::Registry { registry } = change {
+                            schemas.apply(registry.clone());
+                        }
+                    }
+                    changes.push(change);
+                }
+                Err(found) => problems.extend(found),
+            }
+        }
+        (changes, problems)
     }
 
     fn change(

@@ -4,8 +4,10 @@ mod declared;
 
 use std::sync::Arc;
 
-use millstream_cluster::{CatalogChange, CatalogCommand, Command, Outcome};
-use millstream_schema_registry::{Planned, RegistryChange, RegistryError, Reply, Request, plan};
+use millstream_cluster::{CatalogChange, CatalogCommand, Command, Kind, Outcome, StationEntry};
+use millstream_schema_registry::{
+    DEFAULT_CONTEXT, Planned, RegistryChange, RegistryError, Reply, Request, plan,
+};
 use millstream_types::Timestamp;
 
 pub(crate) use self::declared::declared;
@@ -17,7 +19,7 @@ impl Manager {
     /// Answers a request to the registry. What changes is in the log, and in force, when this returns.
     ///
     /// # Errors
-    /// Why it is refused; nothing has changed then, except after [`RegistryError::Timeout`].
+    /// Why it is refused; nothing has changed then.
     pub(crate) async fn schema_registry(&self, request: Request) -> Result<Reply, RegistryError> {
         if !request.verb.is_heavy() {
             let time = Timestamp::now();
@@ -29,6 +31,7 @@ impl Manager {
         let _one_at_a_time = self.apply.lock().await;
         let time = Timestamp::now();
         let planned = self.work_out(request, time).await?;
+        self.check_deletes(&planned.changes).await?;
         if !planned.changes.is_empty() {
             self.change_schemas(planned.changes, time).await?;
         }
@@ -42,6 +45,46 @@ impl Manager {
         let worked =
             tokio::task::spawn_blocking(move || plan(&schemas, &compiled, millis(time), &request));
         worked
+            .await
+            .unwrap_or_else(|error| Err(RegistryError::Store(format!("checking failed: {error}"))))
+    }
+
+    /// Refuses to take away what a station or sink works with.
+    async fn check_deletes(&self, changes: &[RegistryChange]) -> Result<(), RegistryError> {
+        let deleted = changes.iter().find_map(|change| match change {
+            RegistryChange::DeleteVersions {
+                context, subject, ..
+            } if context == DEFAULT_CONTEXT => Some(subject.clone()),
+            _ => None,
+        });
+        let Some(subject) = deleted else {
+            return Ok(());
+        };
+        let mut catalog = self.node.catalog().clone();
+        let users = catalog.users_of(Kind::Schema, &subject);
+        if users.is_empty() {
+            return Ok(());
+        }
+        for change in changes {
+            catalog.schemas.apply(change.clone());
+        }
+        if !catalog.schemas.contains(&subject) {
+            return Err(in_use(&subject, &users.join(", ")));
+        }
+        let compiler = Arc::clone(&self.compiler);
+        let blobs = self.blobs.clone();
+        let compiled = tokio::task::spawn_blocking(move || {
+            let modules = |name: &str| blobs.get(name);
+            let uses = |entry: &&StationEntry| entry.spec.schemas().any(|(_, own)| own == subject);
+            for entry in catalog.stations.values().filter(uses) {
+                if let Err(problem) = compiler.plan(&catalog, entry, &modules) {
+                    let user = format!("station `{}` ({})", entry.spec.name, problem.message);
+                    return Err(in_use(&subject, &user));
+                }
+            }
+            Ok(())
+        });
+        compiled
             .await
             .unwrap_or_else(|error| Err(RegistryError::Store(format!("checking failed: {error}"))))
     }
@@ -75,6 +118,12 @@ impl Manager {
         }
         Ok(())
     }
+}
+
+fn in_use(subject: &str, users: &str) -> RegistryError {
+    RegistryError::NotPermitted(format!(
+        "Subject {subject} is used by {users}; change or delete those first"
+    ))
 }
 
 /// The registry tells time in milliseconds.
