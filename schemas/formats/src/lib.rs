@@ -11,6 +11,7 @@ mod describe;
 mod error;
 mod format;
 mod incompatibility;
+mod infer;
 mod json;
 mod protobuf;
 mod schema;
@@ -24,6 +25,7 @@ pub use column::{Column, ColumnKind, UnknownKind};
 pub use error::SchemaError;
 pub use format::{Format, UnknownFormat};
 pub use incompatibility::{Incompatibility, Policy};
+pub use infer::{Evidence, Inference, NotJson, Proposal};
 pub use json::{
     JsonSchema, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, columns_of_json_schema,
 };
