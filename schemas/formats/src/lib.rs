@@ -8,6 +8,7 @@
 mod avro;
 mod column;
 mod describe;
+mod diff;
 mod error;
 mod format;
 mod incompatibility;
@@ -22,6 +23,7 @@ mod violation;
 
 pub use avro::AvroSchema;
 pub use column::{Column, ColumnKind, UnknownKind};
+pub use diff::{Difference, DifferenceKind, diff};
 pub use error::SchemaError;
 pub use format::{Format, UnknownFormat};
 pub use incompatibility::{Incompatibility, Policy};

@@ -5,7 +5,7 @@ use serde_json::{Number, Value};
 
 use super::recognise::KINDS;
 use super::rules;
-use super::seen::{Members, Seen};
+use super::seen::{Members, Numbers, Seen, Strings};
 
 /// Places told about; a proposal with more of them is read by nobody.
 const MAX_EVIDENCE: usize = 2_000;
@@ -110,48 +110,47 @@ fn one(seen: &Seen, path: String, of: u64) -> Evidence {
         "object",
         seen.objects.as_ref().map_or(0, |objects| objects.count),
     );
-    let mut values = Vec::new();
-    let mut complete = numbers.is_some() || strings.is_some();
     if let Some(numbers) = numbers {
         let (low, high) = (numbers.lowest, numbers.highest);
         let whole = numbers.integers > 0;
         evidence.least = number(numbers.least, low, whole && numbers.least as f64 <= low);
         evidence.most = number(numbers.most, high, whole && numbers.most as f64 >= high);
-        complete &= numbers.fractions == 0;
-        match &numbers.distinct.0 {
-            Some(known) => values.extend(known.iter().map(|(number, times)| {
-                let number = number_of(*number).map_or(Value::Null, Value::Number);
-                (number, *times)
-            })),
-            None => complete = false,
-        }
     }
     if let Some(strings) = strings {
         evidence.length = Some((strings.shortest, strings.longest));
-        match &strings.distinct.0 {
-            Some(known) => {
-                values.extend(
-                    known
-                        .iter()
-                        .map(|(text, times)| (Value::from(&**text), *times)),
-                );
-            }
-            None => complete = false,
-        }
         let kinds = KINDS.into_iter().zip(strings.kinds);
         evidence.formats = kinds.filter(|(_, times)| *times > 0).collect();
     }
-    evidence.items = seen
-        .arrays
-        .as_ref()
-        .map(|arrays| (arrays.fewest, arrays.most));
-    if complete {
+    let arrays = seen.arrays.as_ref();
+    evidence.items = arrays.map(|arrays| (arrays.fewest, arrays.most));
+    if let Some(mut values) = values(numbers, strings) {
         evidence.distinct = Some(values.len());
         values.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
         values.truncate(MAX_VALUES);
         evidence.values = values;
     }
     evidence
+}
+
+/// All whole numbers and texts with their counts, when they are known.
+fn values(numbers: Option<&Numbers>, strings: Option<&Strings>) -> Option<Vec<(Value, u64)>> {
+    if numbers.is_none() && strings.is_none() {
+        return None;
+    }
+    let mut values = Vec::new();
+    if let Some(numbers) = numbers {
+        let known = numbers.distinct.0.as_ref();
+        let known = known.filter(|_| numbers.fractions == 0)?;
+        values.extend(known.iter().map(|(number, times)| {
+            let number = number_of(*number).map_or(Value::Null, Value::Number);
+            (number, *times)
+        }));
+    }
+    if let Some(strings) = strings {
+        let known = strings.distinct.0.as_ref()?.iter();
+        values.extend(known.map(|(text, times)| (Value::from(&**text), *times)));
+    }
+    Some(values)
 }
 
 fn number(whole: i128, fraction: f64, is_whole: bool) -> Option<Number> {

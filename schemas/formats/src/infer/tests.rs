@@ -202,7 +202,9 @@ fn flights(count: u32) -> Vec<Value> {
 
 #[test]
 fn flights_are_understood() {
-    check(&flights(240), expect![[r#"
+    check(
+        &flights(240),
+        expect![[r#"
         time: {"type":"string","format":"date-time"}
         month: {"type":"integer","minimum":1,"maximum":12}
         carrier: {"type":"string","enum":["AA","B6","UA"]}
@@ -213,12 +215,15 @@ fn flights_are_understood() {
         id: {"type":"integer","minimum":0}
         gate: {"type":"object","properties":{"terminal":{"type":"string","enum":["A","B"]},"legs":{"type":"array","items":{"type":"object","properties":{"to":{"type":"string"}}}}},"required":["terminal","legs"]}
         {"$schema":"https://json-schema.org/draft/2020-12/schema","title":"Flight","type":"object","properties":null,"required":["time","month","carrier","tailnum","delay","distance","hours","id"]}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn little_evidence_makes_few_rules() {
-    check(&flights(2), expect![[r#"
+    check(
+        &flights(2),
+        expect![[r#"
         time: {"type":"string","format":"date-time"}
         month: {"type":"integer"}
         carrier: {"type":"string"}
@@ -229,7 +234,8 @@ fn little_evidence_makes_few_rules() {
         id: {"type":"integer"}
         gate: {"type":"object","properties":{"terminal":{"type":"string"},"legs":{"type":"array","items":{"type":"object","properties":{"to":{"type":"string"}}}}},"required":["terminal","legs"]}
         {"$schema":"https://json-schema.org/draft/2020-12/schema","title":"Flight","type":"object","properties":null,"required":["time","month","carrier","tailnum","delay","distance","hours","id"]}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -245,12 +251,18 @@ fn mixed_types_are_alternatives() {
             {"$schema":"https://json-schema.org/draft/2020-12/schema","title":"Flight","anyOf":[{"type":"array","items":{"type":"number"}},{"type":"object","properties":{"a":{"anyOf":[{"type":"integer"},{"type":"string"},{"type":"null"}]}},"required":["a"]}]}
         "#]],
     );
-    check(&[], expect![[r#"
+    check(
+        &[],
+        expect![[r#"
         {"$schema":"https://json-schema.org/draft/2020-12/schema","title":"Flight"}
-    "#]]);
-    check(&[json!(null)], expect![[r#"
+    "#]],
+    );
+    check(
+        &[json!(null)],
+        expect![[r#"
         {"$schema":"https://json-schema.org/draft/2020-12/schema","title":"Flight","type":"null"}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
