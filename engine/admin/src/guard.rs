@@ -23,7 +23,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_ID: usize = 64;
 
 /// Logs a request with its id, which the answer carries too: changes as information, questions for who debugs.
-pub(crate) async fn note(request: Request, next: Next) -> Response {
+/// `prefix` is where the routes are nested: the path below is all that is seen here.
+pub(crate) async fn note(
+    State(prefix): State<&'static str>,
+    request: Request,
+    next: Next,
+) -> Response {
     let given = request.headers().get(REQUEST_ID);
     let id = given
         .and_then(|id| id.to_str().ok())
@@ -36,9 +41,9 @@ pub(crate) async fn note(request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     let ms = since.elapsed().as_millis();
     if method == Method::GET {
-        debug!(target: "nats", request = %id, status, ms, "{method} /api/v1{path}");
+        debug!(target: "nats", request = %id, status, ms, "{method} {prefix}{path}");
     } else {
-        info!(target: "nats", request = %id, status, ms, "{method} /api/v1{path}");
+        info!(target: "nats", request = %id, status, ms, "{method} {prefix}{path}");
     }
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -24,6 +24,7 @@ use crate::guard;
 use crate::nats::read;
 use crate::openapi;
 use crate::operation::{Management, MessagesRequest, MonitorQuery, Operation, Reply};
+use crate::schema_registry;
 
 /// Largest request body: station files with their components, in base64.
 const MAX_BODY: usize = 128 * 1024 * 1024;
@@ -68,14 +69,31 @@ impl Admin {
         options: Options,
         management: Arc<dyn Management>,
     ) -> Result<Self, StartError> {
-        let bind = |source| StartError::Bind {
-            listen: options.listen,
-            source,
-        };
-        let listener = TcpListener::bind(options.listen).await.map_err(bind)?;
+        let app = routes(management, options.auth);
+        let admin = Self::serve(options.listen, app).await?;
+        info!(target: "nats", "Starting http monitor on {}", admin.address);
+        Ok(admin)
+    }
+
+    /// Binds and serves the schema registry's interface alone, where its clients look for it.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start_registry(
+        options: Options,
+        management: Arc<dyn Management>,
+    ) -> Result<Self, StartError> {
+        let app = schema_registry::own_port(management, options.auth);
+        let admin = Self::serve(options.listen, app).await?;
+        info!(target: "nats", "Starting schema registry on {}", admin.address);
+        Ok(admin)
+    }
+
+    async fn serve(listen: SocketAddr, app: Router) -> Result<Self, StartError> {
+        let bind = |source| StartError::Bind { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let (stop, mut stopped) = watch::channel(false);
-        let app = routes(management, options.auth);
         tokio::spawn(async move {
             let ended = async move {
                 // An error means that the sender is gone: time to stop as well.
@@ -88,7 +106,6 @@ impl Admin {
                 error!(target: "nats", "HTTP listener ended: {error}");
             }
         });
-        info!(target: "nats", "Starting http monitor on {address}");
         Ok(Self {
             address,
             stop: Arc::new(stop),
@@ -124,8 +141,11 @@ fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
         .route("/{kinds}/{name}", get(describe).delete(delete))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(auth.clone(), guard::let_in))
-        .layer(middleware::from_fn_with_state(auth, guard::same_site))
-        .layer(middleware::from_fn(guard::note));
+        .layer(middleware::from_fn_with_state(
+            auth.clone(),
+            guard::same_site,
+        ))
+        .layer(middleware::from_fn_with_state("/api/v1", guard::note));
     Router::new()
         .nest("/api/v1", api)
         .route(
@@ -134,6 +154,7 @@ fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
         )
         .route("/metrics", get(metrics))
         .route("/", get(index))
+        .merge(schema_registry::router(auth))
         .route("/{page}", get(monitor))
         .fallback(nowhere)
         .with_state(management)
@@ -298,7 +319,7 @@ async fn metrics(State(management): Shared) -> Response {
 async fn index() -> Response {
     axum::Json(json!({
         "server": "millstream",
-        "pages": ["/varz", "/connz", "/jsz", "/healthz", "/metrics", "/openapi.json", "/api/v1/status"],
+        "pages": ["/varz", "/connz", "/jsz", "/healthz", "/metrics", "/openapi.json", "/api/v1/status", "/schema-registry"],
     }))
     .into_response()
 }

@@ -9,6 +9,7 @@ mod http;
 mod nats;
 mod openapi;
 mod operation;
+mod schema_registry;
 
 pub use failure::{Failure, FailureCode};
 pub use http::{Admin, Options, StartError};
@@ -17,3 +18,4 @@ pub use operation::{
     ApplyRequest, BoxFuture, FileText, Management, MessagesRequest, MonitorQuery, Operation,
     PublishRequest, Reply,
 };
+pub use schema_registry::{SCHEMA_PREFIX, error_body, reply_body, schema_request};

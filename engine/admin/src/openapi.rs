@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::schema_registry;
+
 /// Method, path, NATS subject, summary, and the request body's schema where there is one.
 const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
     (
@@ -116,12 +118,35 @@ pub(crate) fn document() -> Value {
         let entry = paths.entry((*path).to_owned()).or_insert_with(|| json!({}));
         entry[*method] = operation;
     }
+    registry_paths(&mut paths);
     json!({
         "openapi": "3.1.0",
         "info": { "title": "Millstream management API", "version": env!("CARGO_PKG_VERSION") },
         "paths": paths,
         "components": { "schemas": schemas() },
     })
+}
+
+/// The schema registry's interface, from its own table.
+fn registry_paths(paths: &mut Map<String, Value>) {
+    for route in schema_registry::ROUTES {
+        let path = format!("/schema-registry{}", route.path);
+        let operation = json!({
+            "summary": route.summary,
+            "x-nats-subject": format!("{}{}", schema_registry::SCHEMA_PREFIX, route.verb.word()),
+            "parameters": parameters(route.path),
+            "responses": {
+                "200": { "description": "done" },
+                "default": {
+                    "description": "an error",
+                    "content": { "application/vnd.schemaregistry.v1+json": {
+                        "schema": { "$ref": "#/components/schemas/RegistryError" } } },
+                },
+            },
+        });
+        let entry = paths.entry(path).or_insert_with(|| json!({}));
+        entry[route.method.to_ascii_lowercase()] = operation;
+    }
 }
 
 fn parameters(path: &str) -> Value {
@@ -147,6 +172,11 @@ fn schemas() -> Value {
                 "hint": { "type": "string", "description": "what to do" },
                 "problems": { "type": "array", "items": { "type": "object" } },
             },
+        },
+        "RegistryError": {
+            "type": "object",
+            "required": ["error_code", "message"],
+            "properties": { "error_code": { "type": "integer" }, "message": { "type": "string" } },
         },
         "Apply": {
             "type": "object",

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use millstream_schema_registry::{RegistryError, Reply as SchemaReply, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -151,6 +152,12 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Management: Send + Sync {
     /// Carries an operation out.
     fn call(&self, operation: Operation) -> BoxFuture<'_, Result<Reply, Failure>>;
+
+    /// Answers a request to the schema registry; a change is committed when this returns.
+    fn schema_registry(
+        &self,
+        request: Request,
+    ) -> BoxFuture<'_, Result<SchemaReply, RegistryError>>;
 
     /// A monitoring page of nats-server (`varz`, `connz`, `jsz`, `healthz`); `None` when there is none of that name.
     /// The number is the HTTP status.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millstream_schema_registry::{RegisterError, Registry};
+use millstream_schema_registry::{RegisterError, Registry, RegistryChange};
 use millstream_spec::{FunctionSpec, Kind, SinkSpec, SourceSpec, StageSpec, StationSpec};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -50,11 +50,16 @@ pub struct ConnectorEntry<S> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum CatalogChange {
-    /// Registers a schema version, unless the same text is there.
+    /// Changes the schema registry.
+    Registry {
+        /// What was decided, whole. Not called `change`: that is the tag's name.
+        registry: RegistryChange,
+    },
+    /// Registers a schema version, unless the same text is there. Written by releases before `Registry`, still applied.
     PutSchema {
         /// Registry subject.
         name: String,
-        /// `json` for now.
+        /// Always `json`.
         format: String,
         /// The schema itself.
         text: String,
@@ -154,6 +159,7 @@ impl Catalog {
 
     fn change(&mut self, change: CatalogChange, time: i64) -> Result<(), CatalogError> {
         match change {
+            CatalogChange::Registry { registry } => self.schemas.apply(registry),
             CatalogChange::PutSchema {
                 name,
                 format,
@@ -272,3 +278,6 @@ fn put_connector<S>(
         },
     );
 }
+
+#[cfg(test)]
+mod tests;

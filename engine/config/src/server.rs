@@ -153,6 +153,8 @@ pub struct Millstream {
     pub journal_cache: Option<u64>,
     /// Bytes of streams' indexes that stay in memory though they could be read back.
     pub index_cache: Option<u64>,
+    /// Where the schema registry's interface has a port of its own; none: only on the HTTP port.
+    pub schema_registry: Option<Http>,
 }
 
 /// How to run a server. `Debug` shows no secret.

@@ -13,6 +13,7 @@ mod manage;
 mod metrics;
 mod monitor;
 mod running;
+mod schemas;
 mod serve;
 mod shelf;
 

@@ -37,6 +37,7 @@ pub(crate) struct Running {
     connectors: Option<Arc<Connectors>>,
     manager: Arc<Manager>,
     admin: Option<Admin>,
+    schema_registry: Option<Admin>,
     nats_door: Option<Attachment>,
     /// The store of a server without JetStream lives here and goes with it.
     _scratch: Option<tempfile::TempDir>,
@@ -91,6 +92,7 @@ impl Running {
             jetstream: jetstream.clone(),
             connectors: connectors.clone(),
             compiler,
+            schemas: Arc::default(),
             blobs,
             metrics,
             store,
@@ -105,6 +107,7 @@ impl Running {
             connectors,
             manager,
             admin: None,
+            schema_registry: None,
             nats_door: None,
             _scratch: scratch,
         };
@@ -124,6 +127,14 @@ impl Running {
             };
             self.admin = Some(Admin::start(options, self.management()).await?);
         }
+        if let Some(own) = &config.millstream.schema_registry {
+            let options = millstream_admin::Options {
+                listen: resolve(&own.host, own.port).await?,
+                auth: authenticator(config),
+            };
+            let admin = Admin::start_registry(options, self.management()).await?;
+            self.schema_registry = Some(admin);
+        }
         let door = NatsDoor::start(Arc::clone(&self.manager));
         self.nats_door = Some(self.broker.attach("$MS.API.>", Arc::new(door))?);
         Ok(())
@@ -137,6 +148,11 @@ impl Running {
     /// Where monitoring and management are served.
     pub(crate) fn http_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)
+    }
+
+    /// Where the schema registry has a port of its own.
+    pub(crate) fn schema_registry_address(&self) -> Option<SocketAddr> {
+        self.schema_registry.as_ref().map(Admin::address)
     }
 
     /// The operations of the management API.
@@ -165,7 +181,7 @@ impl Running {
         if let Some(connectors) = &self.connectors {
             connectors.stop_all().await;
         }
-        if let Some(admin) = &self.admin {
+        for admin in [&self.admin, &self.schema_registry].into_iter().flatten() {
             admin.stop();
         }
         self.nats_door = None;
@@ -300,6 +316,12 @@ pub(crate) fn ports(running: &Running) -> serde_json::Value {
         ports.insert(
             "monitoring".to_owned(),
             serde_json::json!([format!("http://{http}")]),
+        );
+    }
+    if let Some(address) = running.schema_registry_address() {
+        ports.insert(
+            "schema_registry".to_owned(),
+            serde_json::json!([format!("http://{address}")]),
         );
     }
     ports.into()

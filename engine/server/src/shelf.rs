@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use millstream_cluster::{Catalog, Node};
 use millstream_pipeline::{Schemas, SubjectSchemas, VersionSchema, Wanted};
 use millstream_schema_formats::Schema;
-use millstream_schema_registry::{Version, VersionView};
+use millstream_schema_registry::{Name, Version, VersionView};
 use millstream_spec::SchemaVersion;
 
 /// Most versions kept; beyond that all are compiled anew when they are asked for.
@@ -103,10 +103,15 @@ fn compile(
 ) -> Result<Arc<VersionSchema>, String> {
     let entry = catalog.schemas.by_id(id);
     let entry = entry.map_err(|error| error.to_string())?;
-    let schema = Schema::compile(entry.format, &entry.text, &[]);
+    let references = catalog
+        .schemas
+        .references(&Name::read(subject), &entry.references);
+    let references = references.map_err(|error| error.to_string())?;
+    let schema = Schema::compile(entry.format, &entry.text, &references);
     let schema = schema.map_err(|error| error.to_string())?;
+    let guid = entry.guid_number();
     Ok(Arc::new(VersionSchema::new(
-        subject, version, id, 0, schema,
+        subject, version, id, guid, schema,
     )))
 }
 

@@ -26,7 +26,7 @@ pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
     AddedColumn, Compatibility, Compression, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec,
     Discard, EncodeUse, Framing, FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy,
-    RetentionSpec, SchemaFormat, SchemaRule, SchemaSpec, SchemaText, SchemaUse, SchemaVersion,
-    SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
+    RetentionSpec, SchemaFormat, SchemaReference, SchemaRule, SchemaSpec, SchemaText, SchemaUse,
+    SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
 };
 pub use variables::variable_names;

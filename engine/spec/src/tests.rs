@@ -242,17 +242,15 @@ config: { secret: "${NOT_SET}", url: "${" }
             dir/f.yaml:6:68: `discard` cannot be `newest`; one of old, new
             dir/f.yaml:7:9: `subject` of `schema` is missing
             dir/f.yaml:7:11: unknown key `subjct` of `schema`; did you mean `subject`?
-            dir/f.yaml:7:36: `version`: `0` is neither `latest` nor a version number from 1
+            dir/f.yaml:7:36: `version`: `0` is neither `latest`, `compatible` nor a version number from 1
             dir/f.yaml:7:53: `on_violation` cannot be `dead-letter`; did you mean `dead_letter`?
             dir/f.yaml:9:5: unknown key `functoin` of the stage; did you mean `function`?
             dir/f.yaml:9:5: the stage does nothing; write `- function: NAME` or `- sql: SELECT …`
             dir/f.yaml:10:25: a stage is either a function or SQL; start a new item with `- sql:`
             dir/f.yaml:11:10: `sql` of the stage is empty
             dir/f.yaml:12:5: the stage must be a mapping, not a list
-            dir/f.yaml:13:1: `encode` of the station is not supported yet; take it out; a later release will bring it
             dir/f.yaml:16:7: `name`: name contains ` `; blanks, dots, `*`, `>`, slashes and control characters are not allowed
             dir/f.yaml:16:7: the schema has no text; give `file: PATH` or `schema: |` with the text
-            dir/f.yaml:17:9: `format: avro` is not supported yet; take it out; a later release will bring it
             dir/f.yaml:19:7: unknown kind `functoin`; did you mean `function`?
             dir/f.yaml:22:7: `kind: flow` is not supported yet; take it out; a later release will bring it
             dir/f.yaml:25:1: `kind` is missing; one of schema, function, station, source, sink
@@ -384,8 +382,8 @@ fn a_schema_may_stand_in_the_file() {
         .map(|document| format!("{:?}\n", document.spec))
         .collect();
     expect![[r#"
-        Schema(SchemaSpec { name: "a", format: Json, text: Inline("{\"type\": \"${object}\"}\n"), compatibility: Backward })
-        Schema(SchemaSpec { name: "b", format: Json, text: Inline("{\n  \"type\": \"object\",\n  \"required\": [\n    \"x\"\n  ],\n  \"minimum\": 1.5\n}"), compatibility: Backward })
+        Schema(SchemaSpec { name: "a", format: Json, text: Inline("{\"type\": \"${object}\"}\n"), compatibility: Backward, references: [] })
+        Schema(SchemaSpec { name: "b", format: Json, text: Inline("{\n  \"type\": \"object\",\n  \"required\": [\n    \"x\"\n  ],\n  \"minimum\": 1.5\n}"), compatibility: Backward, references: [] })
     "#]].assert_eq(&texts.concat());
 }
 

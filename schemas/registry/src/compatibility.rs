@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RegisterError;
 
-/// What a new version must get along with. Kept with the subject; this release stores the word and checks nothing by it.
+/// What a new version must get along with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compatibility {
@@ -38,6 +38,33 @@ impl Compatibility {
         Self::Full,
         Self::FullTransitive,
     ];
+
+    /// Whether readers of the new version must read what was written before.
+    #[must_use]
+    pub fn backward(self) -> bool {
+        matches!(
+            self,
+            Self::Backward | Self::BackwardTransitive | Self::Full | Self::FullTransitive
+        )
+    }
+
+    /// Whether readers of earlier versions must read what will be written.
+    #[must_use]
+    pub fn forward(self) -> bool {
+        matches!(
+            self,
+            Self::Forward | Self::ForwardTransitive | Self::Full | Self::FullTransitive
+        )
+    }
+
+    /// Whether all earlier versions count, not only the newest.
+    #[must_use]
+    pub fn transitive(self) -> bool {
+        matches!(
+            self,
+            Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive
+        )
+    }
 
     /// The word users write.
     #[must_use]

@@ -1,4 +1,4 @@
-//! Why a registry refuses.
+//! Why a registry refuses what the catalog asks of it; the interface's own refusals are in `refusal.rs`.
 
 use millstream_types::{Domain, NameError, Retry};
 use thiserror::Error;
@@ -57,7 +57,7 @@ pub enum RegisterError {
 /// Why a schema is not found or not deleted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RegistryError {
+pub enum MissingError {
     /// No such subject.
     #[error("schema `{subject}` not found{}", hint(nearest.as_deref()))]
     Subject {
@@ -113,7 +113,7 @@ impl RegisterError {
     }
 }
 
-impl RegistryError {
+impl MissingError {
     /// The request's.
     #[must_use]
     pub fn domain(&self) -> Domain {

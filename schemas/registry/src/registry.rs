@@ -1,55 +1,99 @@
-//! The registry's state.
+//! The registry's state, and what the rest of the server asks of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use millstream_types::{check_name, nearest};
 use serde::{Deserialize, Serialize};
 
 use millstream_schema_formats::Format;
 
+use crate::name::{DEFAULT_CONTEXT, Name};
 use crate::schema::{Schema, SubjectView, Version, VersionView};
-use crate::{Compatibility, DecodeError, RegisterError, RegistryError, canonical};
+use crate::settings::{Config, Mode};
+use crate::stored::Stored;
+use crate::{Compatibility, DecodeError, MissingError, RegisterError, canonical};
 
-/// Layout of [`Registry::encode`] and of the serialised state.
-const LAYOUT: u32 = 1;
-
-/// All subjects and schemas. Deterministic: the same commands in the same order give the same state.
+/// All subjects and schemas. Deterministic: the same changes in the same order give the same state.
 ///
-/// Numbers of schemas count up from 1 and belong to the canonical text: the same schema under another subject, or
-/// registered again after a delete, keeps its number. Versions count up from 1 per subject, and start again when a subject
-/// was deleted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Ids of schemas count up from 1 in each context and belong to the content: the same schema under another subject, or
+/// registered again after a delete, keeps its id. Versions count up from 1 per subject; a number is given again only when
+/// its version and all behind it were deleted for good.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct Registry {
-    schemas: BTreeMap<u32, Schema>,
-    subjects: BTreeMap<String, Subject>,
-    /// Number of each canonical text; rebuilt when the state is read.
-    numbers: BTreeMap<String, u32>,
+    pub(crate) contexts: BTreeMap<String, Context>,
+    /// For all contexts.
+    pub(crate) config: Option<Config>,
+    pub(crate) mode: Option<Mode>,
 }
 
-/// The state as it is stored.
-#[derive(Clone, Serialize, Deserialize)]
-struct Stored {
-    layout: u32,
-    schemas: BTreeMap<u32, Schema>,
-    subjects: BTreeMap<String, Subject>,
+/// Subjects that share their ids.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Context {
+    /// Shared, so that a copy of the registry to look at is cheap.
+    pub(crate) schemas: BTreeMap<u32, Arc<Schema>>,
+    pub(crate) subjects: BTreeMap<String, Subject>,
+    pub(crate) config: Option<Config>,
+    pub(crate) mode: Option<Mode>,
+    /// Id of each GUID; rebuilt when the state is read.
+    pub(crate) numbers: BTreeMap<String, u32>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Subject {
-    format: Format,
-    compatibility: Compatibility,
-    /// Number of the schema of each version; never empty.
-    versions: BTreeMap<u32, u32>,
+/// A subject; without versions it only has settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Subject {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) versions: BTreeMap<u32, VersionEntry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<Config>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mode: Option<Mode>,
+}
+
+/// A version of a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VersionEntry {
+    pub(crate) id: u32,
+    /// Hidden, and may be deleted for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) deleted: bool,
+    /// Milliseconds since 1970; 0 where it is not known.
+    #[serde(default)]
+    pub(crate) time: i64,
 }
 
 impl Subject {
-    fn latest(&self) -> (u32, u32) {
-        let (version, id) = self
-            .versions
+    pub(crate) fn is_unset(&self) -> bool {
+        self.config.is_none() && self.mode.is_none()
+    }
+
+    /// Versions that are not hidden, oldest first.
+    pub(crate) fn live(&self) -> impl DoubleEndedIterator<Item = (u32, &VersionEntry)> {
+        self.versions
+            .iter()
+            .filter(|(_, entry)| !entry.deleted)
+            .map(|(version, entry)| (*version, entry))
+    }
+
+    pub(crate) fn latest(&self) -> Option<(u32, u32)> {
+        self.live()
+            .next_back()
+            .map(|(version, entry)| (version, entry.id))
+    }
+
+    /// The number a new version gets.
+    pub(crate) fn next_version(&self) -> u32 {
+        self.versions
             .last_key_value()
-            .expect("invariant: a subject has a version");
-        (*version, *id)
+            .map_or(0, |(version, _)| *version)
+            .saturating_add(1)
+    }
+}
+
+impl Context {
+    pub(crate) fn last_id(&self) -> u32 {
+        self.schemas.last_key_value().map_or(0, |(id, _)| *id)
     }
 }
 
@@ -65,12 +109,25 @@ pub struct Registered {
 }
 
 impl Registry {
-    /// Registers a schema as the subject's next version, unless one of its versions is the same schema already. The level
-    /// of the subject is set in either case; an empty word leaves an existing subject's level as it is.
+    pub(crate) fn context_mut(&mut self, name: &str) -> &mut Context {
+        self.contexts.entry(name.to_owned()).or_default()
+    }
+
+    fn default_context(&self) -> Option<&Context> {
+        self.contexts.get(DEFAULT_CONTEXT)
+    }
+
+    fn subject(&self, subject: &str) -> Option<(&String, &Subject)> {
+        let (name, entry) = self.default_context()?.subjects.get_key_value(subject)?;
+        entry.latest().map(|_| (name, entry))
+    }
+
+    /// Registers a JSON schema as the subject's next version, as releases before the registry's interface did: logs they
+    /// wrote are applied with this. Unless one of its versions is the same schema already. The level of the subject is set in
+    /// either case; an empty word leaves an existing subject's level as it is.
     ///
     /// # Errors
-    /// What is wrong with the name, the format, the text's syntax or the level. Whether the text is a valid schema is
-    /// for `schemas/formats` to say, before this is called.
+    /// What is wrong with the name, the format, the text's syntax or the level.
     pub fn register(
         &mut self,
         subject: &str,
@@ -83,47 +140,52 @@ impl Registry {
             source,
         };
         check_name(subject).map_err(refuse)?;
-        let format: Format = format.parse().map_err(|_| RegisterError::Format {
-            format: format.to_owned(),
-        })?;
+        if format != Format::Json.as_str() {
+            return Err(RegisterError::Format {
+                format: format.to_owned(),
+            });
+        }
         let level: Compatibility = compatibility.parse()?;
         let key = canonical(text).map_err(|error| RegisterError::Text {
             subject: subject.to_owned(),
             reason: error.to_string(),
         })?;
-        let old = self.subjects.get(subject);
-        if let Some(old) = old.filter(|old| old.format != format) {
-            let (has, wants) = (old.format.to_string(), format.to_string());
-            return Err(RegisterError::FormatChange {
-                subject: subject.to_owned(),
-                has,
-                wants,
-            });
-        }
-        let id = self.number(key, format, text)?;
-        let new = Subject {
-            format,
-            compatibility: level,
-            versions: BTreeMap::new(),
+        let schema = Schema::new(Format::Json, text.to_owned(), key, Vec::new(), None, None);
+        let context = self.context_mut(DEFAULT_CONTEXT);
+        let id = match context.numbers.get(&schema.guid) {
+            Some(id) => *id,
+            None => context
+                .last_id()
+                .checked_add(1)
+                .ok_or(RegisterError::Full)?,
         };
-        let entry = self.subjects.entry(subject.to_owned()).or_insert(new);
-        if !compatibility.is_empty() {
-            entry.compatibility = level;
+        context.numbers.entry(schema.guid.clone()).or_insert(id);
+        context
+            .schemas
+            .entry(id)
+            .or_insert_with(|| Arc::new(schema));
+        let entry = context.subjects.entry(subject.to_owned()).or_default();
+        if !compatibility.is_empty() || entry.config.is_none() {
+            let config = entry.config.get_or_insert_default();
+            config.compatibility = Some(level);
         }
-        let same = entry.versions.iter().rev().find(|(_, known)| **known == id);
+        let same = entry.live().rev().find(|(_, known)| known.id == id);
         if let Some((version, _)) = same {
             return Ok(Registered {
                 id,
-                version: *version,
+                version,
                 created: false,
             });
         }
-        let version = entry
-            .versions
-            .last_key_value()
-            .map_or(0, |(version, _)| *version)
-            + 1;
-        entry.versions.insert(version, id);
+        let version = entry.next_version();
+        entry.versions.insert(
+            version,
+            VersionEntry {
+                id,
+                deleted: false,
+                time: 0,
+            },
+        );
         Ok(Registered {
             id,
             version,
@@ -131,141 +193,175 @@ impl Registry {
         })
     }
 
-    /// What [`Registry::register`] would answer, without changing anything.
-    ///
-    /// # Errors
-    /// As `register`.
-    pub fn preview(
-        &self,
-        subject: &str,
-        format: &str,
-        text: &str,
-        compatibility: &str,
-    ) -> Result<Registered, RegisterError> {
-        self.clone().register(subject, format, text, compatibility)
-    }
-
-    fn number(&mut self, key: String, format: Format, text: &str) -> Result<u32, RegisterError> {
-        if let Some(id) = self.numbers.get(&key) {
-            return Ok(*id);
-        }
-        let last = self.last_id();
-        let id = last.checked_add(1).ok_or(RegisterError::Full)?;
-        self.numbers.insert(key, id);
-        self.schemas.insert(
-            id,
-            Schema {
-                format,
-                text: text.to_owned(),
-            },
-        );
-        Ok(id)
-    }
-
-    fn last_id(&self) -> u32 {
-        self.schemas.last_key_value().map_or(0, |(id, _)| *id)
-    }
-
-    /// One version of a subject.
+    /// One version of a subject of the default context.
     ///
     /// # Errors
     /// When there is no such subject, with the nearest name, or no such version.
-    pub fn get(&self, subject: &str, version: Version) -> Result<VersionView<'_>, RegistryError> {
-        let Some((name, entry)) = self.subjects.get_key_value(subject) else {
+    pub fn get(&self, subject: &str, version: Version) -> Result<VersionView<'_>, MissingError> {
+        let found = self.subject(subject);
+        let Some(((name, entry), (latest, _))) = found.and_then(|own| Some((own, own.1.latest()?)))
+        else {
             return Err(self.unknown(subject));
         };
-        let (latest, _) = entry.latest();
         let version = match version {
             Version::Latest => latest,
             Version::Number(number) => number,
         };
-        let id = *entry
-            .versions
-            .get(&version)
-            .ok_or_else(|| RegistryError::Version {
-                subject: subject.to_owned(),
-                version,
-                latest,
-            })?;
-        let schema = &self.schemas[&id];
+        let found = entry.versions.get(&version).filter(|entry| !entry.deleted);
+        let schema = found.and_then(|found| {
+            let schema = self.default_context()?.schemas.get(&found.id)?;
+            Some((found.id, schema))
+        });
+        let (id, schema) = schema.ok_or_else(|| MissingError::Version {
+            subject: subject.to_owned(),
+            version,
+            latest,
+        })?;
         Ok(VersionView {
             subject: name,
             version,
             id,
             format: schema.format,
-            compatibility: entry.compatibility,
+            compatibility: self.level(DEFAULT_CONTEXT, subject),
             text: &schema.text,
+            schema,
         })
     }
 
-    /// The schema with a number, whether or not a subject still has it.
+    /// The schema with a number in the default context, whether or not a subject still has it.
     ///
     /// # Errors
     /// When the number was never given out.
-    pub fn by_id(&self, id: u32) -> Result<&Schema, RegistryError> {
-        self.schemas.get(&id).ok_or_else(|| RegistryError::Id {
+    pub fn by_id(&self, id: u32) -> Result<&Schema, MissingError> {
+        let context = self.default_context();
+        let schema = context.and_then(|context| context.schemas.get(&id));
+        schema.map(Arc::as_ref).ok_or_else(|| MissingError::Id {
             id,
-            last: self.last_id(),
+            last: context.map_or(0, Context::last_id),
         })
     }
 
-    /// Whether there is such a subject.
+    /// Context and id of the schema with a GUID, the default context first.
     #[must_use]
-    pub fn contains(&self, subject: &str) -> bool {
-        self.subjects.contains_key(subject)
+    pub fn by_guid(&self, guid: &str) -> Option<(&str, u32, &Schema)> {
+        let first = self.contexts.get_key_value(DEFAULT_CONTEXT);
+        first
+            .into_iter()
+            .chain(&self.contexts)
+            .find_map(|(name, context)| {
+                let id = *context.numbers.get(guid)?;
+                Some((name.as_str(), id, context.schemas.get(&id)?.as_ref()))
+            })
     }
 
-    /// All versions of a subject, oldest first.
+    /// Whether there is such a subject in the default context.
+    #[must_use]
+    pub fn contains(&self, subject: &str) -> bool {
+        self.subject(subject).is_some()
+    }
+
+    /// All versions of a subject of the default context, oldest first.
     ///
     /// # Errors
     /// When there is no such subject, with the nearest name.
-    pub fn versions(&self, subject: &str) -> Result<Vec<VersionView<'_>>, RegistryError> {
-        let entry = self
-            .subjects
-            .get(subject)
-            .ok_or_else(|| self.unknown(subject))?;
+    pub fn versions(&self, subject: &str) -> Result<Vec<VersionView<'_>>, MissingError> {
+        let (_, entry) = self.subject(subject).ok_or_else(|| self.unknown(subject))?;
         entry
-            .versions
-            .keys()
-            .map(|version| self.get(subject, Version::Number(*version)))
+            .live()
+            .map(|(version, _)| self.get(subject, Version::Number(version)))
             .collect()
     }
 
-    /// All subjects by name.
+    /// All subjects of the default context by name.
     #[must_use]
     pub fn list(&self) -> Vec<SubjectView> {
+        let context = self.default_context();
+        let subjects = context.into_iter().flat_map(|context| &context.subjects);
         let view = |(name, entry): (&String, &Subject)| {
-            let (latest, id) = entry.latest();
-            SubjectView {
+            let (latest, id) = entry.latest()?;
+            let schema = context?.schemas.get(&id)?;
+            Some(SubjectView {
                 name: name.clone(),
-                format: entry.format,
-                compatibility: entry.compatibility,
+                format: schema.format,
+                compatibility: self.level(DEFAULT_CONTEXT, name),
                 latest,
                 id,
-                versions: entry.versions.len(),
-            }
+                versions: entry.live().count(),
+            })
         };
-        self.subjects.iter().map(view).collect()
+        subjects.filter_map(view).collect()
     }
 
-    /// Removes a subject with all its versions, and answers how many those were. Schemas stay known by their numbers, for
-    /// the messages that name them.
+    /// Removes a subject of the default context for good, with its settings, and answers how many versions those were.
+    /// Schemas stay known by their numbers, for the messages that name them.
     ///
     /// # Errors
     /// When there is no such subject, with the nearest name.
-    pub fn delete(&mut self, subject: &str) -> Result<usize, RegistryError> {
-        match self.subjects.remove(subject) {
+    pub fn delete(&mut self, subject: &str) -> Result<usize, MissingError> {
+        let context = self.contexts.get_mut(DEFAULT_CONTEXT);
+        match context.and_then(|context| context.subjects.remove(subject)) {
             Some(entry) => Ok(entry.versions.len()),
             None => Err(self.unknown(subject)),
         }
     }
 
-    fn unknown(&self, subject: &str) -> RegistryError {
-        let nearest = nearest(subject, self.subjects.keys().map(String::as_str));
-        RegistryError::Subject {
+    fn unknown(&self, subject: &str) -> MissingError {
+        let known = self.default_context();
+        let known = known
+            .iter()
+            .flat_map(|context| context.subjects.keys().map(String::as_str));
+        MissingError::Subject {
             subject: subject.to_owned(),
-            nearest: nearest.map(str::to_owned),
+            nearest: nearest(subject, known).map(str::to_owned),
         }
+    }
+
+    /// What is set for a subject itself.
+    #[must_use]
+    pub fn own_config(&self, name: &Name) -> Option<&Config> {
+        let context = self.contexts.get(&name.context)?;
+        context.subjects.get(&name.subject)?.config.as_ref()
+    }
+
+    /// What is set for a subject, with what it leaves to its context and to all.
+    pub(crate) fn effective_config(&self, context: &str, subject: &str) -> Config {
+        let own = self.contexts.get(context);
+        let layers = [
+            own.and_then(|own| own.subjects.get(subject)?.config.as_ref()),
+            own.and_then(|own| own.config.as_ref()),
+            self.default_context().and_then(|own| own.config.as_ref()),
+            self.config.as_ref(),
+        ];
+        let mut config = Config::default();
+        for layer in layers.into_iter().flatten() {
+            config = if config == Config::default() {
+                layer.clone()
+            } else {
+                config.over(layer)
+            };
+        }
+        config
+    }
+
+    pub(crate) fn level(&self, context: &str, subject: &str) -> Compatibility {
+        self.effective_config(context, subject)
+            .compatibility
+            .unwrap_or_default()
+    }
+
+    /// The mode that counts for a subject.
+    pub(crate) fn effective_mode(&self, context: &str, subject: &str) -> Mode {
+        let own = self.contexts.get(context);
+        let layers = [
+            own.and_then(|own| own.subjects.get(subject)?.mode),
+            own.and_then(|own| own.mode),
+            self.default_context().and_then(|own| own.mode),
+            self.mode,
+        ];
+        if layers[1..].contains(&Some(Mode::ReadonlyOverride)) {
+            return Mode::ReadonlyOverride;
+        }
+        layers.into_iter().flatten().next().unwrap_or_default()
     }
 
     /// The state as bytes.
@@ -280,58 +376,6 @@ impl Registry {
     /// When the bytes are damaged or from a newer release.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         serde_json::from_slice::<Stored>(bytes)?.try_into()
-    }
-}
-
-impl From<Registry> for Stored {
-    fn from(registry: Registry) -> Self {
-        Self {
-            layout: LAYOUT,
-            schemas: registry.schemas,
-            subjects: registry.subjects,
-        }
-    }
-}
-
-impl TryFrom<Stored> for Registry {
-    type Error = DecodeError;
-
-    fn try_from(stored: Stored) -> Result<Self, DecodeError> {
-        let Stored {
-            layout,
-            schemas,
-            mut subjects,
-        } = stored;
-        if layout > LAYOUT {
-            return Err(DecodeError::Newer {
-                found: layout,
-                known: LAYOUT,
-            });
-        }
-        subjects.retain(|_, entry| !entry.versions.is_empty());
-        for (subject, entry) in &subjects {
-            let missing = entry
-                .versions
-                .iter()
-                .find(|(_, id)| !schemas.contains_key(id));
-            if let Some((version, id)) = missing {
-                let subject = subject.clone();
-                return Err(DecodeError::Dangling {
-                    subject,
-                    version: *version,
-                    id: *id,
-                });
-            }
-        }
-        let mut numbers = BTreeMap::new();
-        for (id, schema) in &schemas {
-            numbers.entry(canonical(&schema.text)?).or_insert(*id);
-        }
-        Ok(Self {
-            schemas,
-            subjects,
-            numbers,
-        })
     }
 }
 

@@ -159,4 +159,7 @@ pub(super) const MILLSTREAM: &[Key] = &[
     does(&["journal_file_size"]),
     does(&["journal_cache"]),
     does(&["index_cache"]),
+    does(&["schema_registry"]),
 ];
+
+pub(super) const SCHEMA_REGISTRY: &[Key] = &[does(&["listen"])];

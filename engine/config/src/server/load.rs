@@ -7,7 +7,7 @@ use crate::conf::{Data, Entry};
 use crate::flags::Flags;
 use crate::problem::ConfigError;
 
-use super::keys::{JETSTREAM, MILLSTREAM, TOP};
+use super::keys::{JETSTREAM, MILLSTREAM, SCHEMA_REGISTRY, TOP};
 use super::table::{Notes, Table};
 use super::{
     Authorization, Config, Flavor, Http, JetStream, Limits, Logging, Millstream, auth, encryption,
@@ -15,6 +15,8 @@ use super::{
 
 const CLIENT_PORT: u16 = 4222;
 const HTTP_PORT: u16 = 8222;
+/// Where clients of a schema registry look first.
+const SCHEMA_REGISTRY_PORT: u16 = 8081;
 const LOOPBACK: &str = "127.0.0.1";
 const ANY: &str = "0.0.0.0";
 /// nats-server warns above this, as large messages make everyone behind them wait.
@@ -268,6 +270,18 @@ fn millstream(top: &Table<'_>) -> Millstream {
         journal_file_size: block.size("journal_file_size"),
         journal_cache: block.size("journal_cache"),
         index_cache: block.size("index_cache"),
+        schema_registry: schema_registry(&block),
+    })
+}
+
+/// The schema registry's own port. A number alone listens on loopback, as the HTTP port does.
+fn schema_registry(millstream: &Table<'_>) -> Option<Http> {
+    let entry = millstream.entry("schema_registry")?;
+    let block = millstream.block(&entry.value, SCHEMA_REGISTRY, "`schema_registry`")?;
+    let (host, number) = block.address("listen")?;
+    Some(Http {
+        host: host.unwrap_or_else(|| LOOPBACK.to_owned()),
+        port: port(number, SCHEMA_REGISTRY_PORT),
     })
 }
 
@@ -297,5 +311,11 @@ fn remarks(top: &Table<'_>, config: &mut Config) {
         config
             .notes
             .push("monitoring over HTTP can be reached from other machines".to_owned());
+    }
+    let registry = config.millstream.schema_registry.as_ref();
+    if registry.is_some_and(|own| !own.is_loopback()) {
+        config
+            .notes
+            .push("the schema registry can be reached from other machines".to_owned());
     }
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millstream_admin::{ApplyRequest, Failure, FailureCode};
 use millstream_cluster::{Catalog, CatalogChange, CatalogCommand, Command, Kind, Outcome};
-use millstream_schema_formats::JsonSchema;
+use millstream_schema_registry::{Compiled, Registry, RegistryError};
 use millstream_spec::{Document, Problem, SchemaText, SourceFile, Spec, parse};
 use millstream_types::Timestamp;
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{Manager, refused, streams};
 use crate::blobs::digest;
 use crate::compile::CompileProblem;
+use crate::schemas::declared;
 
 /// One line of the answer, and what it takes to make it true.
 struct Change {
@@ -22,7 +23,7 @@ struct Change {
     name: String,
     action: &'static str,
     diff: Vec<String>,
-    change: Option<CatalogChange>,
+    changes: Vec<CatalogChange>,
 }
 
 /// Files sent along, decoded.
@@ -80,19 +81,28 @@ impl Manager {
         problems.extend(parsed.check_references(&|kind| names(&old, kind)));
         let mut documents: Vec<&Document> = parsed.documents.iter().collect();
         documents.sort_by_key(|document| document.spec.kind());
-        let mut changes = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
+        let time = Timestamp::now();
+        // A schema may refer to one that stands before it in the files.
+        let mut schemas = old.schemas.clone();
         for document in &documents {
-            match self.change(&old, document, &attached) {
-                Ok(change) => changes.push(change),
+            match self.change(&old, &schemas, document, &attached, time) {
+                Ok(change) => {
+                    for change in &change.changes {
+                        if let CatalogChange::Registry { registry } = change {
+                            schemas.apply(registry.clone());
+                        }
+                    }
+                    changes.push(change);
+                }
                 Err(found) => problems.extend(found),
             }
         }
-        let time = Timestamp::now();
         let command = CatalogCommand {
             time: time.0,
             changes: changes
                 .iter()
-                .filter_map(|change| change.change.clone())
+                .flat_map(|change| change.changes.iter().cloned())
                 .collect(),
         };
         let mut commands = Vec::new();
@@ -130,12 +140,16 @@ impl Manager {
     fn change(
         &self,
         old: &Catalog,
+        schemas: &Registry,
         document: &Document,
         attached: &Attached,
+        time: Timestamp,
     ) -> Result<Change, Vec<Problem>> {
         let bytes = attached.of(document).map_err(|problem| vec![problem])?;
         match &document.spec {
-            Spec::Schema(spec) => schema_change(old, document, spec, bytes),
+            Spec::Schema(spec) => {
+                schema_change(schemas, &self.schemas, document, spec, bytes, time)
+            }
             Spec::Function(spec) => {
                 let bytes = bytes.unwrap_or_default();
                 let digest = digest(bytes);
@@ -468,10 +482,12 @@ pub(super) fn names(catalog: &Catalog, kind: Kind) -> Vec<String> {
 }
 
 fn schema_change(
-    old: &Catalog,
+    schemas: &Registry,
+    compiled: &Compiled,
     document: &Document,
     spec: &millstream_spec::SchemaSpec,
     bytes: Option<&[u8]>,
+    time: Timestamp,
 ) -> Result<Change, Vec<Problem>> {
     let (path, text) = match &spec.text {
         SchemaText::Inline(text) => ("schema", text.clone()),
@@ -488,53 +504,48 @@ fn schema_change(
         SchemaText::File(file) => format!("`{file}`: "),
         SchemaText::Inline(_) => String::new(),
     };
-    let wrong = |reason: String| vec![document.problem(path, format!("{file}{reason}"))];
-    JsonSchema::compile(&text, &[]).map_err(|error| wrong(error.to_string()))?;
-    let compatibility = serde_json::to_value(spec.compatibility).ok();
-    let compatibility = compatibility
-        .as_ref()
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    let preview = old
-        .schemas
-        .preview(&spec.name, "json", &text, &compatibility)
-        .map_err(|error| wrong(error.to_string()))?;
-    let level = old
-        .schemas
-        .list()
-        .into_iter()
-        .find(|subject| subject.name == spec.name);
-    let same_level = level.as_ref().is_some_and(|subject| {
-        subject
-            .compatibility
-            .to_string()
-            .eq_ignore_ascii_case(&compatibility)
-    });
-    let action = match (level.is_some(), preview.created) {
-        (false, _) => "created",
-        (true, false) if same_level => "unchanged",
-        (true, _) => "changed",
-    };
-    let diff = if action == "changed" {
-        vec![format!("version {}", preview.version)]
+    let declared = declared(schemas, compiled, spec, text, time)
+        .map_err(|error| refused_schema(document, path, &file, &error))?;
+    let diff = if declared.action == "changed" {
+        vec![format!("version {}", declared.version)]
     } else {
         Vec::new()
     };
-    let change = CatalogChange::PutSchema {
-        name: spec.name.clone(),
-        format: "json".to_owned(),
-        text,
-        compatibility,
-    };
-    let change = (action != "unchanged").then_some(change);
+    let changes = declared.changes.into_iter();
     Ok(Change {
         kind: Kind::Schema,
         name: spec.name.clone(),
-        action,
+        action: declared.action,
         diff,
-        change,
+        changes: changes
+            .map(|registry| CatalogChange::Registry { registry })
+            .collect(),
     })
+}
+
+/// A refusal at the place of the text, one problem for each thing that breaks.
+fn refused_schema(
+    document: &Document,
+    path: &str,
+    file: &str,
+    error: &RegistryError,
+) -> Vec<Problem> {
+    match error {
+        RegistryError::InvalidSchema { reason, .. } | RegistryError::TooLarge(reason) => {
+            vec![document.problem(path, format!("{file}{reason}"))]
+        }
+        RegistryError::Incompatible { messages, .. } => messages
+            .iter()
+            .filter(|message| !message.starts_with("{oldSchema"))
+            .map(|message| {
+                let told = format!("{file}not compatible with what is registered: {message}");
+                document.problem(path, told).with_hint(
+                    "change it so that both versions get along, or set another `compatibility`",
+                )
+            })
+            .collect(),
+        other => vec![document.problem(path, format!("{file}{other}"))],
+    }
 }
 
 fn compared(
@@ -551,14 +562,14 @@ fn compared(
             name,
             action: "created",
             diff: Vec::new(),
-            change: Some(change),
+            changes: vec![change],
         },
         Some(before) if before == *after => Change {
             kind,
             name,
             action: "unchanged",
             diff: Vec::new(),
-            change: None,
+            changes: Vec::new(),
         },
         Some(before) => {
             let mut diff = Vec::new();
@@ -568,7 +579,7 @@ fn compared(
                 name,
                 action: "changed",
                 diff,
-                change: Some(change),
+                changes: vec![change],
             }
         }
     }

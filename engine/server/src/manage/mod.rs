@@ -13,12 +13,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_admin::{
-    BoxFuture, Failure, FailureCode, Management, MonitorQuery, Operation, Reply, operation_of,
+    BoxFuture, Failure, FailureCode, Management, MonitorQuery, Operation, Reply, SCHEMA_PREFIX,
+    error_body, operation_of, reply_body, schema_request,
 };
 use millstream_broker::{Broker, Collector, Handler, Origin, Published};
 use millstream_cluster::{Kind, Node};
 use millstream_consensus::Group;
 use millstream_jetstream::JetStream;
+use millstream_schema_registry::{Compiled, RegistryError, Reply as SchemaReply, Request};
 use millstream_streams::ApiError;
 use millstream_types::Timestamp;
 use serde_json::Value;
@@ -39,6 +41,8 @@ pub(crate) struct Manager {
     pub(crate) jetstream: Option<JetStream>,
     pub(crate) connectors: Option<Arc<Connectors>>,
     pub(crate) compiler: Arc<Compiler>,
+    /// Compiled schemas of the registry, for checks.
+    pub(crate) schemas: Arc<Compiled>,
     pub(crate) blobs: Blobs,
     pub(crate) metrics: Metrics,
     pub(crate) store: PathBuf,
@@ -137,6 +141,13 @@ impl Management for Manager {
         Box::pin(self.operate(operation))
     }
 
+    fn schema_registry(
+        &self,
+        request: Request,
+    ) -> BoxFuture<'_, Result<SchemaReply, RegistryError>> {
+        Box::pin(Self::schema_registry(self, request))
+    }
+
     fn monitor(&self, page: &str, query: &MonitorQuery) -> Option<(u16, Value)> {
         monitor::page(self, page, query)
     }
@@ -173,6 +184,16 @@ impl NatsDoor {
         let mut publisher = manager.broker.publisher();
         tokio::spawn(async move {
             while let Some((subject, reply, payload)) = requests.recv().await {
+                if subject.starts_with(SCHEMA_PREFIX) {
+                    let answer = match schema_request(&subject, &payload) {
+                        Ok(request) => manager.schema_registry(request).await,
+                        Err(error) => Err(error),
+                    };
+                    let body = answer.map_or_else(|error| error_body(&error), reply_body);
+                    publisher.send(&reply, None, &[], body.to_string().as_bytes());
+                    publisher.flush();
+                    continue;
+                }
                 let answer = match operation_of(&subject, &payload) {
                     Ok(operation) => manager.operate(bounded(operation)).await,
                     Err(failure) => Err(failure),

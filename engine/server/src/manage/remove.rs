@@ -1,7 +1,7 @@
 //! `delete`: refused while something uses it.
 
 use millstream_admin::{Failure, FailureCode};
-use millstream_cluster::{CatalogChange, CatalogCommand, Command, Kind, Outcome};
+use millstream_cluster::{Catalog, CatalogChange, CatalogCommand, Command, Kind, Outcome};
 use millstream_streams::Command as StreamCommand;
 use millstream_types::Timestamp;
 use serde_json::{Value, json};
@@ -16,7 +16,11 @@ impl Manager {
             let catalog = self.node.catalog();
             (
                 super::apply::names(&catalog, kind),
-                catalog.users_of(kind, name),
+                [
+                    catalog.users_of(kind, name),
+                    referring(&catalog, kind, name),
+                ]
+                .concat(),
             )
         };
         if !known.iter().any(|known| known == name) {
@@ -60,4 +64,15 @@ impl Manager {
         self.connectors()?.sync().await;
         Ok(json!({ "changes": [{ "kind": kind, "name": name, "action": "deleted", "diff": [] }] }))
     }
+}
+
+/// Schemas that refer to a schema, as `schema name:version`.
+fn referring(catalog: &Catalog, kind: Kind, name: &str) -> Vec<String> {
+    if kind != Kind::Schema {
+        return Vec::new();
+    }
+    let versions = catalog.schemas.referring(name).into_iter();
+    versions
+        .map(|version| format!("schema `{version}`"))
+        .collect()
 }

@@ -14,7 +14,8 @@ use super::read_schema::{encode_use, schema_use};
 use super::{
     AddedColumn, Compatibility, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard,
     FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec, SchemaFormat,
-    SchemaSpec, SchemaText, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
+    SchemaReference, SchemaSpec, SchemaText, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage,
+    ValueType,
 };
 
 /// Longest station name: its dead letters' stream name must still fit into 255 bytes.
@@ -84,14 +85,16 @@ fn name(fields: &Fields<'_, '_>) -> Option<String> {
 }
 
 fn schema(context: &Context<'_>, node: &Node) -> Option<SchemaSpec> {
-    let keys = ["kind", "name", "format", "file", "schema", "compatibility"];
-    let fields = Fields::open(
-        context,
-        node,
-        "the schema",
-        &keys,
-        &["references", "metadata"],
-    )?;
+    let keys = [
+        "kind",
+        "name",
+        "format",
+        "file",
+        "schema",
+        "compatibility",
+        "references",
+    ];
+    let fields = Fields::open(context, node, "the schema", &keys, &["metadata"])?;
     let name = name(&fields);
     let format = fields.choice("format", &SchemaFormat::WORDS, &[]);
     let words = [
@@ -105,11 +108,37 @@ fn schema(context: &Context<'_>, node: &Node) -> Option<SchemaSpec> {
     ];
     let compatibility = fields.choice("compatibility", &words, &[]);
     let text = schema_text(&fields);
+    let references = fields.list("references").iter();
+    let references = references.filter_map(|node| schema_reference(context, node));
+    let references = references.collect();
+    let text = text?;
+    let by_name = match &text {
+        SchemaText::File(file) => SchemaFormat::of_file(file),
+        SchemaText::Inline(_) => SchemaFormat::default(),
+    };
     Some(SchemaSpec {
         name: name?,
-        format: format.unwrap_or_default(),
-        text: text?,
+        format: format.unwrap_or(by_name),
+        text,
         compatibility: compatibility.unwrap_or_default(),
+        references,
+    })
+}
+
+fn schema_reference(context: &Context<'_>, node: &Node) -> Option<SchemaReference> {
+    let keys = ["name", "subject", "version"];
+    let fields = Fields::open(context, node, "the reference", &keys, &[])?;
+    let version = fields.parsed("version", |text| match text.parse::<u32>() {
+        _ if text == "latest" => Ok(None),
+        Ok(number) if number > 0 => Ok(Some(number)),
+        _ => Err(format!(
+            "`{text}` is neither `latest` nor a version number from 1"
+        )),
+    });
+    Some(SchemaReference {
+        name: fields.required("name")?,
+        subject: fields.required("subject")?,
+        version: version.flatten(),
     })
 }
 

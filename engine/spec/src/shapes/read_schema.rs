@@ -34,19 +34,22 @@ pub(super) fn schema_use(fields: &Fields<'_, '_>, on_rejection: OnRejection) -> 
         .filter_map(|node| rule(&schema, node))
         .collect();
     let subject = schema.raw_text("subject");
+    // Everything that is wrong is said at once.
+    let version = version(&schema);
+    let message = schema.raw_text("message");
+    let framing = schema.choice("framing", &framings, &[]);
+    let on_violation = schema.choice("on_violation", &words, &[]);
     if subject.is_none() && rules.is_empty() {
         schema.missing("subject");
         return None;
     }
     Some(SchemaUse {
         subject,
-        version: version(&schema),
-        message: schema.raw_text("message"),
+        version,
+        message,
         rules,
-        framing: schema.choice("framing", &framings, &[]).unwrap_or_default(),
-        on_violation: schema
-            .choice("on_violation", &words, &[])
-            .unwrap_or(on_rejection),
+        framing: framing.unwrap_or_default(),
+        on_violation: on_violation.unwrap_or(on_rejection),
     })
 }
 

@@ -14,9 +14,25 @@ pub struct SchemaSpec {
     pub text: SchemaText,
     /// What a new version may change.
     pub compatibility: Compatibility,
+    /// Other subjects' schemas that the text refers to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<SchemaReference>,
 }
 
-/// Schema languages of this release.
+/// Another subject's schema that a schema refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaReference {
+    /// How the text refers to it: the import path in Protobuf, the `$ref` URI in JSON Schema, the full name in Avro.
+    pub name: String,
+    /// The registry subject.
+    pub subject: String,
+    /// Its version; the latest at the time of applying when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+}
+
+/// Schema languages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SchemaFormat {
@@ -36,6 +52,26 @@ impl SchemaFormat {
         ("avro", Self::Avro),
         ("protobuf", Self::Protobuf),
     ];
+
+    /// The word users write.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Avro => "avro",
+            Self::Protobuf => "protobuf",
+        }
+    }
+
+    /// What a file's name says it is written in: `.avsc` is Avro, `.proto` Protobuf, anything else JSON Schema.
+    #[must_use]
+    pub fn of_file(name: &str) -> Self {
+        match name.rsplit_once('.').map(|(_, end)| end) {
+            Some("avsc") => Self::Avro,
+            Some("proto") => Self::Protobuf,
+            _ => Self::Json,
+        }
+    }
 }
 
 /// Where a schema's text is: `{"file": path}` or `{"inline": text}` in JSON.

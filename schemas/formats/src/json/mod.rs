@@ -21,7 +21,7 @@ mod documents;
 mod explain;
 #[cfg(test)]
 mod generated;
-mod limits;
+pub(crate) mod limits;
 mod references;
 mod resolve;
 mod rules;
