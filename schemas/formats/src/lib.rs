@@ -8,9 +8,11 @@
 mod avro;
 mod column;
 mod describe;
+mod diff;
 mod error;
 mod format;
 mod incompatibility;
+mod infer;
 mod json;
 mod protobuf;
 mod schema;
@@ -21,9 +23,11 @@ mod violation;
 
 pub use avro::AvroSchema;
 pub use column::{Column, ColumnKind, UnknownKind};
+pub use diff::{Difference, DifferenceKind, diff};
 pub use error::SchemaError;
 pub use format::{Format, UnknownFormat};
 pub use incompatibility::{Incompatibility, Policy};
+pub use infer::{Evidence, Inference, NotJson, Proposal};
 pub use json::{
     JsonSchema, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, columns_of_json_schema,
 };
