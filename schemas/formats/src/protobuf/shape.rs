@@ -250,7 +250,14 @@ impl Printer {
                 number += 1;
             }
             let typed = self.member(field, &own);
-            let given = own != field.name;
+            let others = record
+                .fields
+                .iter()
+                .filter(|other| other.name != field.name);
+            let clash = others
+                .map(|other| &other.name)
+                .any(|name| *name == camel(&own));
+            let given = own != field.name || clash;
             let settings = if given {
                 format!(" [json_name = {:?}]", field.name)
             } else {
