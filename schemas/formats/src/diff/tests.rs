@@ -237,11 +237,7 @@ fn what_only_json_schema_says() {
 #[test]
 fn schemas_that_contain_themselves_end() {
     let tree = |most: u32| json!({ "properties": { "left": { "$ref": "#" }, "value": { "maximum": most } } });
-    check_keywords(
-        &tree(1),
-        &tree(2),
-        expect!["~ value: maximum 1 -> 2"],
-    );
+    check_keywords(&tree(1), &tree(2), expect!["~ value: maximum 1 -> 2"]);
     let node = || {
         Shape::Record(RecordShape {
             name: "Node".to_owned(),
