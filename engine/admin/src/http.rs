@@ -23,7 +23,7 @@ use crate::failure::{Failure, FailureCode};
 use crate::guard;
 use crate::nats::read;
 use crate::openapi;
-use crate::operation::{Management, MessagesRequest, MonitorQuery, Operation, Reply};
+use crate::operation::{InferRequest, Management, MessagesRequest, MonitorQuery, Operation, Reply};
 use crate::schema_registry;
 
 /// Largest request body: station files with their components, in base64.
@@ -130,6 +130,9 @@ fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
         .route("/journal/verify", post(verify_journal))
         .route("/apply", post(apply))
         .route("/publish", post(publish))
+        .route("/schema-diff", post(schema_diff))
+        .route("/schema-check", post(schema_check))
+        .route("/stations/{name}/infer", get(schema_infer))
         .route("/stations/{name}/messages", get(messages))
         .route("/stations/{name}/dead-letters", get(dead_letters))
         .route(
@@ -205,6 +208,31 @@ async fn publish(State(management): Shared, body: Bytes) -> Response {
     match read(&body) {
         Ok(request) => run(&management, Operation::Publish(request)).await,
         Err(failure) => refuse(&failure),
+    }
+}
+
+async fn schema_diff(State(management): Shared, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(request) => run(&management, Operation::SchemaDiff(request)).await,
+        Err(failure) => refuse(&failure),
+    }
+}
+
+async fn schema_check(State(management): Shared, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(request) => run(&management, Operation::SchemaCheck(request)).await,
+        Err(failure) => refuse(&failure),
+    }
+}
+
+async fn schema_infer(
+    State(management): Shared,
+    Path(station): Path<String>,
+    query: Result<Query<InferRequest>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(request)) => run(&management, Operation::SchemaInfer { station, request }).await,
+        Err(error) => refuse(&bad_query(&error.body_text())),
     }
 }
 

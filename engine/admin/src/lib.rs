@@ -13,9 +13,9 @@ mod schema_registry;
 
 pub use failure::{Failure, FailureCode};
 pub use http::{Admin, Options, StartError};
-pub use nats::{NATS_PREFIX, operation_of};
+pub use nats::{NATS_PREFIX, is_management, operation_of};
 pub use operation::{
-    ApplyRequest, BoxFuture, FileText, Management, MessagesRequest, MonitorQuery, Operation,
-    PublishRequest, Reply,
+    ApplyRequest, BoxFuture, CheckRequest, DiffRequest, FileText, HistoryRange, InferRequest,
+    Management, MessagesRequest, MonitorQuery, Operation, PublishRequest, Reply, SchemaText,
 };
 pub use schema_registry::{SCHEMA_PREFIX, error_body, reply_body, schema_request};

@@ -34,6 +34,12 @@ pub fn operation_of(subject: &str, payload: &[u8]) -> Result<Operation, Failure>
             station: own(station),
             request: read(payload)?,
         }),
+        ["SCHEMA", "INFER", station] => Ok(Operation::SchemaInfer {
+            station: own(station),
+            request: read(payload)?,
+        }),
+        ["SCHEMA", "DIFF"] => Ok(Operation::SchemaDiff(read(payload)?)),
+        ["SCHEMA", "TRY"] => Ok(Operation::SchemaCheck(read(payload)?)),
         ["DEADLETTERS", "LIST", station] => Ok(Operation::DeadLetters {
             station: own(station),
             limit: None,
@@ -56,6 +62,14 @@ pub fn operation_of(subject: &str, payload: &[u8]) -> Result<Operation, Failure>
         }
         _ => Err(unknown(subject)),
     }
+}
+
+/// Whether a request under `$MS.API.SCHEMA.` is one of these, and not one of the registry's.
+#[must_use]
+pub fn is_management(subject: &str) -> bool {
+    let rest = subject.strip_prefix(crate::SCHEMA_PREFIX);
+    let verb = rest.and_then(|rest| rest.split('.').next());
+    verb.is_none_or(|verb| matches!(verb, "INFER" | "DIFF" | "TRY"))
 }
 
 fn unknown(subject: &str) -> Failure {
@@ -81,7 +95,7 @@ pub(crate) fn read<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, F
 
 #[cfg(test)]
 mod tests {
-    use super::operation_of;
+    use super::{is_management, operation_of};
     use crate::operation::Operation;
 
     #[test]
@@ -96,6 +110,19 @@ mod tests {
             Ok(Operation::Resend { id: 7, .. })
         ));
         assert!(of("$MS.API.DEADLETTERS.RESEND.a.x").is_err());
+        assert!(
+            matches!(of("$MS.API.SCHEMA.INFER.flights"), Ok(Operation::SchemaInfer { station, .. }) if station == "flights")
+        );
+        assert!(matches!(
+            of("$MS.API.SCHEMA.DIFF"),
+            Ok(Operation::SchemaDiff(_))
+        ));
+        assert!(matches!(
+            of("$MS.API.SCHEMA.TRY"),
+            Ok(Operation::SchemaCheck(_))
+        ));
+        assert!(is_management("$MS.API.SCHEMA.INFER.REGISTER"));
+        assert!(!is_management("$MS.API.SCHEMA.REGISTER.INFER"));
         assert!(of("$MS.API.FLY").is_err());
         assert!(operation_of("$MS.API.APPLY", b"{\"dry\":1}").is_err());
     }

@@ -56,6 +56,27 @@ const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
         None,
     ),
     (
+        "post",
+        "/api/v1/schema-diff",
+        "SCHEMA.DIFF",
+        "What changed between two schemas, registered ones or texts",
+        Some("SchemaDiff"),
+    ),
+    (
+        "post",
+        "/api/v1/schema-check",
+        "SCHEMA.TRY",
+        "What a schema as the next version of a subject would break: other versions, stations, stored messages; JSON lines, the last has the result",
+        Some("SchemaCheck"),
+    ),
+    (
+        "get",
+        "/api/v1/stations/{name}/infer",
+        "SCHEMA.INFER.<name>",
+        "A schema proposed from stored messages, with the evidence; query `format`, `limit`, `from_seq`; JSON lines, the last has the result",
+        None,
+    ),
+    (
         "get",
         "/api/v1/stations/{name}/messages",
         "MESSAGES.<name>",
@@ -187,6 +208,38 @@ fn schemas() -> Value {
                     "properties": { "name": { "type": "string" }, "text": { "type": "string" } } } },
                 "attachments": { "type": "object", "additionalProperties": { "type": "string", "contentEncoding": "base64" } },
                 "variables": { "type": "object", "additionalProperties": { "type": "string" } },
+            },
+        },
+        "SchemaText": {
+            "type": "object",
+            "description": "either `subject` and perhaps `version`, or `schema` with `format` and `references`",
+            "properties": {
+                "subject": { "type": "string" },
+                "version": { "type": "integer", "minimum": 1 },
+                "schema": { "type": "string" },
+                "format": { "enum": ["json", "avro", "protobuf"] },
+                "references": { "type": "array", "items": { "type": "object" } },
+            },
+        },
+        "SchemaDiff": {
+            "type": "object",
+            "required": ["old", "new"],
+            "properties": {
+                "old": { "$ref": "#/components/schemas/SchemaText" },
+                "new": { "$ref": "#/components/schemas/SchemaText" },
+            },
+        },
+        "SchemaCheck": {
+            "type": "object",
+            "required": ["subject", "schema"],
+            "properties": {
+                "subject": { "type": "string" },
+                "schema": { "type": "string" },
+                "format": { "enum": ["json", "avro", "protobuf"] },
+                "references": { "type": "array", "items": { "type": "object" } },
+                "against_history": { "type": "object", "required": ["station"], "properties": {
+                    "station": { "type": "string" }, "from_seq": { "type": "integer" },
+                    "from_time": { "type": "string", "format": "date-time" }, "limit": { "type": "integer" } } },
             },
         },
         "Publish": {

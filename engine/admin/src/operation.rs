@@ -66,6 +66,74 @@ pub struct MessagesRequest {
     pub r#as: Option<String>,
 }
 
+/// Which messages to propose a schema from.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InferRequest {
+    /// `json`, `avro` or `protobuf`; `json` when absent.
+    pub format: Option<String>,
+    /// Most messages; 10,000 when absent.
+    pub limit: Option<u64>,
+    /// The first sequence; so that the newest are looked at when absent.
+    pub from_seq: Option<u64>,
+}
+
+/// A schema that is registered (`subject`, `version`), or a text (`schema`, `format`, `references`).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SchemaText {
+    /// The registry subject.
+    pub subject: Option<String>,
+    /// Its version; the newest when absent.
+    pub version: Option<u32>,
+    /// The text.
+    pub schema: Option<String>,
+    /// The text's language; `json` when absent.
+    pub format: Option<String>,
+    /// What the text refers to, as objects with `name`, `subject` and `version`.
+    pub references: Vec<Value>,
+}
+
+/// Two schemas to compare.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiffRequest {
+    /// The one before.
+    pub old: SchemaText,
+    /// The one after.
+    pub new: SchemaText,
+}
+
+/// Stored messages that a schema is held against.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistoryRange {
+    /// The station.
+    pub station: String,
+    /// The first sequence.
+    pub from_seq: Option<u64>,
+    /// Only messages stored since then, in RFC 3339.
+    pub from_time: Option<String>,
+    /// Most messages; all when absent.
+    pub limit: Option<u64>,
+}
+
+/// A schema that may become a version of a subject.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckRequest {
+    /// The registry subject; it need not exist.
+    pub subject: String,
+    /// The text.
+    pub schema: String,
+    /// Its language; `json` when absent.
+    pub format: Option<String>,
+    /// What it refers to, as objects with `name`, `subject` and `version`.
+    pub references: Vec<Value>,
+    /// Messages that it is held against.
+    pub against_history: Option<HistoryRange>,
+}
+
 /// Query of a monitoring page.
 pub type MonitorQuery = BTreeMap<String, String>;
 
@@ -130,6 +198,17 @@ pub enum Operation {
         /// The letter's sequence.
         id: u64,
     },
+    /// Proposes a schema from stored messages.
+    SchemaInfer {
+        /// The station.
+        station: String,
+        /// Which messages, which format.
+        request: InferRequest,
+    },
+    /// What changed between two schemas.
+    SchemaDiff(DiffRequest),
+    /// What would happen if a schema became the next version of a subject.
+    SchemaCheck(CheckRequest),
     /// The server in a few numbers.
     Status,
     /// Check every byte of the log.

@@ -15,7 +15,8 @@ const MAX_KEPT: usize = 4096;
 /// See the module.
 pub(crate) struct Shelf {
     node: Arc<Node>,
-    /// By subject and version; the id tells whether the registry still has it like this.
+    /// By subject and version; id and GUID tell whether the registry has it like this. The id alone does not: a dry run
+    /// gives the next id to a schema that never comes.
     known: Mutex<HashMap<(String, u32), Arc<VersionSchema>>>,
 }
 
@@ -81,7 +82,9 @@ impl Shelf {
     ) -> Result<Arc<VersionSchema>, String> {
         let key = (view.subject.to_owned(), view.version);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(version) = known.get(&key).filter(|version| version.id == view.id) {
+        let numbers = (view.id, view.schema.guid_number());
+        let same = |version: &&Arc<VersionSchema>| (version.id, version.guid) == numbers;
+        if let Some(version) = known.get(&key).filter(same) {
             return Ok(Arc::clone(version));
         }
         drop(known);

@@ -6,6 +6,7 @@ mod journal;
 mod letters;
 mod messages;
 mod remove;
+mod schemas;
 mod streams;
 
 use std::path::PathBuf;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_admin::{
-    BoxFuture, Failure, FailureCode, Management, MonitorQuery, Operation, Reply, SCHEMA_PREFIX,
-    error_body, operation_of, reply_body, schema_request,
+    BoxFuture, Failure, FailureCode, Management, MonitorQuery, Operation, Reply, error_body,
+    is_management, operation_of, reply_body, schema_request,
 };
 use millstream_broker::{Broker, Collector, Handler, Origin, Published};
 use millstream_cluster::{Kind, Node};
@@ -84,6 +85,11 @@ impl Manager {
             Operation::DeadLetter { station, id } => self.dead_letter(&station, id)?,
             Operation::Resend { station, id } => self.resend(&station, id).await?,
             Operation::DropLetter { station, id } => self.drop_letter(&station, id).await?,
+            Operation::SchemaInfer { station, request } => {
+                return self.schema_infer(&station, &request);
+            }
+            Operation::SchemaDiff(request) => self.schema_diff(request).await?,
+            Operation::SchemaCheck(request) => return self.schema_check(request).await,
             Operation::Status => self.status(),
             Operation::VerifyJournal => self.verify_journal().await?,
         };
@@ -184,7 +190,7 @@ impl NatsDoor {
         let mut publisher = manager.broker.publisher();
         tokio::spawn(async move {
             while let Some((subject, reply, payload)) = requests.recv().await {
-                if subject.starts_with(SCHEMA_PREFIX) {
+                if !is_management(&subject) {
                     let answer = match schema_request(&subject, &payload) {
                         Ok(request) => manager.schema_registry(request).await,
                         Err(error) => Err(error),
