@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{Manager, refused, streams};
 use crate::blobs::digest;
 use crate::compile::CompileProblem;
-use crate::schemas::declared;
+use crate::schemas::{declared, readers};
 
 /// One line of the answer, and what it takes to make it true.
 struct Change {
@@ -297,6 +297,13 @@ impl Manager {
                 modules.insert(digest(bytes), bytes.to_vec());
             }
         }
+        let schemas = documents
+            .iter()
+            .filter_map(|document| match &document.spec {
+                Spec::Schema(spec) => Some(spec.name.clone()),
+                _ => None,
+            });
+        let schemas: Vec<String> = schemas.collect();
         let compiler = std::sync::Arc::clone(&self.compiler);
         let blobs = self.blobs.clone();
         let catalog = new.clone();
@@ -333,13 +340,21 @@ impl Manager {
             if !broken.is_empty() {
                 return broken;
             }
-            let stations = catalog.stations.values();
-            stations
-                .filter_map(|entry| {
-                    let problem = compiler.plan(&catalog, entry, &bytes).err()?;
-                    Some((Kind::Station, entry.spec.name.clone(), problem))
+            let stations = catalog.stations.values().filter_map(|entry| {
+                let problem = compiler.plan(&catalog, entry, &bytes).err()?;
+                Some((Kind::Station, entry.spec.name.clone(), problem))
+            });
+            let readers = schemas.iter().flat_map(|name| {
+                let broken = readers(&compiler, &catalog, name).into_iter();
+                broken.map(|message| {
+                    (
+                        Kind::Schema,
+                        name.clone(),
+                        CompileProblem::new("name", message),
+                    )
                 })
-                .collect()
+            });
+            stations.chain(readers).collect()
         })
         .await;
         match compiled {

@@ -1,6 +1,7 @@
 //! The schema registry in the server: requests are worked out against the catalog, and what changes is committed to the log.
 
 mod declared;
+mod dependents;
 
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use millstream_schema_registry::{
 use millstream_types::Timestamp;
 
 pub(crate) use self::declared::declared;
+use self::dependents::broken;
+pub(crate) use self::dependents::readers;
 use crate::manage::Manager;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
@@ -30,8 +33,10 @@ impl Manager {
         // What is checked must still hold when it is proposed.
         let _one_at_a_time = self.apply.lock().await;
         let time = Timestamp::now();
+        let force = request.ask.force;
         let planned = self.work_out(request, time).await?;
         self.check_deletes(&planned.changes).await?;
+        self.check_readers(&planned.changes, force).await?;
         if !planned.changes.is_empty() {
             self.change_schemas(planned.changes, time).await?;
         }
@@ -87,6 +92,48 @@ impl Manager {
         compiled
             .await
             .unwrap_or_else(|error| Err(RegistryError::Store(format!("checking failed: {error}"))))
+    }
+
+    /// Refuses a version that somebody who reads the subject could not work with; with `force` it is only logged.
+    async fn check_readers(
+        &self,
+        changes: &[RegistryChange],
+        force: bool,
+    ) -> Result<(), RegistryError> {
+        let registered = changes.iter().find_map(|change| match change {
+            RegistryChange::Register {
+                context, subject, ..
+            } if context == DEFAULT_CONTEXT => Some(subject.clone()),
+            _ => None,
+        });
+        let Some(subject) = registered else {
+            return Ok(());
+        };
+        let mut catalog = self.node.catalog().clone();
+        if catalog.users_of(Kind::Schema, &subject).is_empty() {
+            return Ok(());
+        }
+        for change in changes {
+            catalog.schemas.apply(change.clone());
+        }
+        let compiler = Arc::clone(&self.compiler);
+        let (blobs, name) = (self.blobs.clone(), subject.clone());
+        let broken = tokio::task::spawn_blocking(move || {
+            broken(&compiler, &catalog, &name, &|digest| blobs.get(digest))
+        });
+        let messages = broken
+            .await
+            .map_err(|error| RegistryError::Store(format!("checking failed: {error}")))?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        if force {
+            for message in &messages {
+                tracing::warn!(target: "nats", "a version of schema `{subject}` is registered by force: {message}");
+            }
+            return Ok(());
+        }
+        Err(RegistryError::Dependents { subject, messages })
     }
 
     async fn change_schemas(
