@@ -47,8 +47,11 @@ impl Table {
             Kind::Record(record) => {
                 let mut members = Vec::with_capacity(record.fields.len());
                 for field in &record.fields {
+                    // JSON's own null is a value; the union's null stands for nothing.
+                    let start = cursor.rest;
                     let value = self.value(field.id, cursor)?;
-                    if !(field.optional && value == Value::Null) {
+                    let nothing = value == Value::Null && start.len() - cursor.rest.len() <= 1;
+                    if !(field.optional && nothing) {
                         members.push((field.label.clone(), value));
                     }
                 }

@@ -152,7 +152,13 @@ impl<'a> Encoder<'a> {
             let put = match (member, &field.default) {
                 (Some((_, value)), _) => {
                     used += 1;
-                    self.put(field.id, value, out)
+                    match self.json_branch(field.id) {
+                        Some((number, id)) if field.optional && *value == Value::Null => {
+                            put_long(out, number);
+                            self.put(id, value, out)
+                        }
+                        _ => self.put(field.id, value, out),
+                    }
                 }
                 (None, Some(default)) => self.default(field.id, default, out),
                 (None, None) if self.nullable(field.id) => self.put(field.id, &Value::Null, out),
@@ -170,6 +176,16 @@ impl<'a> Encoder<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The branch of a union that is any JSON: in a member that may be absent, null is JSON's.
+    fn json_branch(&self, id: Id) -> Option<(i64, Id)> {
+        let Kind::Union(branches) = &self.table.get(id).kind else {
+            return None;
+        };
+        let json = |id: &Id| self.table.get(*id).logical == Some(Logical::Json);
+        let number = branches.iter().position(json)?;
+        Some((number.try_into().ok()?, branches[number]))
     }
 
     fn nullable(&self, id: Id) -> bool {

@@ -94,4 +94,6 @@ impl AvroSchema {
 }
 
 #[cfg(test)]
+pub(crate) mod generated;
+#[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! A payload of another version laid out for this one (Avro 1.12, "Schema Resolution"), from bytes to bytes.
 
 use super::cursor::{Cursor, Fault, fault, put_long, put_sized};
-use super::table::{Id, Kind, Record, Table};
+use super::table::{Id, Kind, Logical, Record, Table};
 use super::walk::{check_text, index};
 
 /// Largest result: a default may stand for values that take no bytes.
@@ -37,6 +37,7 @@ impl Resolving<'_> {
     ) -> Result<(), Fault> {
         let (reader, writer) = (&self.reader.get(to).kind, &self.writer.get(from).kind);
         match (reader, writer) {
+            _ if self.ours_differ(to, from) => return self.mismatch(to, from),
             (_, Kind::Union(branches)) => {
                 let branch = branches[index(cursor, branches.len(), "branch")?];
                 return self.value(to, branch, cursor, out);
@@ -219,6 +220,7 @@ impl Resolving<'_> {
             return true;
         };
         match (&self.reader.get(to).kind, &self.writer.get(from).kind) {
+            _ if self.ours_differ(to, from) => false,
             (_, Kind::Union(branches)) => branches.iter().any(|from| self.matches(to, *from, look)),
             (Kind::Union(branches), _) => branches.iter().any(|to| self.matches(*to, from, look)),
             (Kind::Record(to), Kind::Record(from)) => to.name.reads(&from.name),
@@ -231,6 +233,16 @@ impl Resolving<'_> {
             }
             (reader, writer) => promotes(reader, writer),
         }
+    }
+
+    /// Text that is JSON or a number is no text like any other; the specification does not know of it.
+    fn ours_differ(&self, to: Id, from: Id) -> bool {
+        let ours = |logical: Option<Logical>| {
+            logical.filter(|own| matches!(own, Logical::Json | Logical::UInt64))
+        };
+        let (reader, writer) = (self.reader.get(to), self.writer.get(from));
+        let union = |kind: &Kind| matches!(kind, Kind::Union(_));
+        !union(&reader.kind) && !union(&writer.kind) && ours(reader.logical) != ours(writer.logical)
     }
 
     fn mismatch(&self, to: Id, from: Id) -> Result<(), Fault> {

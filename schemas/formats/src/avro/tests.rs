@@ -1,13 +1,11 @@
 //! Against apache-avro where it has the same rules, against the specification where not.
 
-mod generated;
-
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use self::generated::Numbers;
 use super::AvroSchema;
 use super::cursor::put_long;
+use super::generated::Numbers;
 use crate::{Format, Reference, Schema, Value};
 
 fn compiled(schema: &Json) -> AvroSchema {
