@@ -16,6 +16,7 @@ mod jetstream;
 mod pipeline;
 mod pullers;
 mod python;
+mod registry;
 mod schemas;
 mod sealed;
 mod serve;

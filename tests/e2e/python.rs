@@ -9,7 +9,7 @@ use crate::harness::{Server, folder, text};
 const SCRIPT: &str = include_str!("python/client.py");
 
 /// Runs a program; what it printed is the error.
-fn run(command: &mut Command) -> Result<(), String> {
+pub fn run(command: &mut Command) -> Result<(), String> {
     match command.stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(text(&output)),
@@ -17,8 +17,8 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// A Python with the client in a place of its own.
-fn environment(folder: &Path) -> Result<Command, String> {
+/// A Python with a client in a place of its own.
+pub fn environment(folder: &Path, package: &str) -> Result<Command, String> {
     let place = folder.join("venv");
     run(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
     let python = place.join("bin/python");
@@ -28,7 +28,7 @@ fn environment(folder: &Path) -> Result<Command, String> {
         "install",
         "--quiet",
         "--disable-pip-version-check",
-        "nats-py==2.16.0",
+        package,
     ];
     run(Command::new(&python).args(quiet))?;
     Ok(Command::new(python))
@@ -37,7 +37,7 @@ fn environment(folder: &Path) -> Result<Command, String> {
 #[test]
 fn the_python_client_works_unmodified() {
     let folder = folder();
-    let mut python = match environment(folder.path()) {
+    let mut python = match environment(folder.path(), "nats-py==2.16.0") {
         Ok(python) => python,
         Err(why) => {
             eprintln!(

@@ -30,7 +30,7 @@ pub(crate) struct CompileProblem {
 }
 
 impl CompileProblem {
-    fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             path: path.into(),
             message: message.into(),

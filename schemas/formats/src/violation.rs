@@ -45,7 +45,7 @@ impl Violation {
 }
 
 /// One line of at most [`MAX_TEXT`] characters.
-fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     let text = cut(text, MAX_TEXT);
     if text.contains(char::is_control) {
         text.replace(char::is_control, " ")

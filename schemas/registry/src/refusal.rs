@@ -1,7 +1,12 @@
 //! Why a request to the registry is refused, with the numbers and texts of Confluent's interface.
 
+use std::time::Duration;
+
 use millstream_types::{Domain, Retry};
 use thiserror::Error;
+
+/// How long a log that does not take a change is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a request is refused. Nothing has changed then. The texts are what existing clients look for.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -127,11 +132,8 @@ pub enum RegistryError {
     #[error("HTTP 415 Unsupported Media Type")]
     MediaType,
     /// 50001: the log does not take it.
-    #[error("Register operation failed: {0}")]
+    #[error("Registry operation failed: {0}")]
     Store(String),
-    /// 50002: no answer from the log in time.
-    #[error("Operation timed out: {0}")]
-    Timeout(String),
 }
 
 impl RegistryError {
@@ -167,7 +169,6 @@ impl RegistryError {
             Self::NotAcceptable => 406,
             Self::MediaType => 415,
             Self::Store(_) => 50_001,
-            Self::Timeout(_) => 50_002,
         }
     }
 
@@ -182,7 +183,7 @@ impl RegistryError {
     #[must_use]
     pub fn domain(&self) -> Domain {
         match self {
-            Self::Store(_) | Self::Timeout(_) => Domain::Transient,
+            Self::Store(_) => Domain::Transient,
             _ => Domain::Client,
         }
     }
@@ -190,6 +191,9 @@ impl RegistryError {
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn retry(&self) -> Retry {
-        Retry::Never
+        match self {
+            Self::Store(_) => Retry::After(PAUSE),
+            _ => Retry::Never,
+        }
     }
 }

@@ -10,6 +10,7 @@ from confluent_kafka.schema_registry import (
     record_subject_name_strategy,
     topic_record_subject_name_strategy,
 )
+from confluent_kafka.schema_registry.common.schema_registry_client import ConfigCompatibilityLevel
 from confluent_kafka.schema_registry.json_schema import JSONDeserializer, JSONSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -100,9 +101,17 @@ def rules():
     assert client.get_compatibility("rules") == "NONE"
     assert client.register_schema("rules", other)
     refused(422, 42203, "Invalid compatibility level", client.set_compatibility, "rules", "SIDEWAYS")
-    client.set_config("rules", ServerConfig(compatibility="FULL", compatibility_group="major"))
+    client.set_config("rules", ServerConfig(compatibility=ConfigCompatibilityLevel.FULL, compatibility_group="major"))
     config = client.get_config("rules")
     assert config.compatibility_level == "FULL" and config.compatibility_group == "major", config
+    # Modes.
+    assert client.get_global_mode() == "READWRITE"
+    refused(404, 40409, "does not have subject-level mode", client.get_mode, "rules")
+    assert client.update_mode("rules", "READONLY") == "READONLY"
+    refused(422, 42205, "read-only mode", client.register_schema, "rules", Schema('{"type":"object"}', "JSON"))
+    assert client.delete_mode("rules") == "READONLY"
+    refused(422, 42205, "Cannot import", client.update_global_mode, "IMPORT")
+    refused(422, 42204, "Invalid mode", client.update_mode, "rules", "FLYING")
     # Deletes.
     assert client.delete_version("rules", 3) == 3
     assert fresh().get_versions("rules") == [1, 2]

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{Manager, refused, streams};
 use crate::blobs::digest;
 use crate::compile::CompileProblem;
-use crate::schemas::declared;
+use crate::schemas::{declared, readers};
 
 /// One line of the answer, and what it takes to make it true.
 struct Change {
@@ -81,23 +81,9 @@ impl Manager {
         problems.extend(parsed.check_references(&|kind| names(&old, kind)));
         let mut documents: Vec<&Document> = parsed.documents.iter().collect();
         documents.sort_by_key(|document| document.spec.kind());
-        let mut changes: Vec<Change> = Vec::new();
         let time = Timestamp::now();
-        // A schema may refer to one that stands before it in the files.
-        let mut schemas = old.schemas.clone();
-        for document in &documents {
-            match self.change(&old, &schemas, document, &attached, time) {
-                Ok(change) => {
-                    for change in &change.changes {
-                        if let CatalogChange::Registry { registry } = change {
-                            schemas.apply(registry.clone());
-                        }
-                    }
-                    changes.push(change);
-                }
-                Err(found) => problems.extend(found),
-            }
-        }
+        let (changes, found) = self.changes(&old, &documents, &attached, time);
+        problems.extend(found);
         let command = CatalogCommand {
             time: time.0,
             changes: changes
@@ -135,6 +121,33 @@ impl Manager {
             })
             .collect();
         Ok(json!({ "changes": changes, "problems": [], "dry_run": request.dry_run }))
+    }
+
+    /// What all documents change, and what is wrong with those that cannot.
+    fn changes(
+        &self,
+        old: &Catalog,
+        documents: &[&Document],
+        attached: &Attached,
+        time: Timestamp,
+    ) -> (Vec<Change>, Vec<Problem>) {
+        let (mut changes, mut problems) = (Vec::<Change>::new(), Vec::new());
+        // A schema may refer to one that stands before it in the files.
+        let mut schemas = old.schemas.clone();
+        for document in documents {
+            match self.change(old, &schemas, document, attached, time) {
+                Ok(change) => {
+                    for change in &change.changes {
+                        if let CatalogChange::Registry { registry } = change {
+                            schemas.apply(registry.clone());
+                        }
+                    }
+                    changes.push(change);
+                }
+                Err(found) => problems.extend(found),
+            }
+        }
+        (changes, problems)
     }
 
     fn change(
@@ -284,6 +297,13 @@ impl Manager {
                 modules.insert(digest(bytes), bytes.to_vec());
             }
         }
+        let schemas = documents
+            .iter()
+            .filter_map(|document| match &document.spec {
+                Spec::Schema(spec) => Some(spec.name.clone()),
+                _ => None,
+            });
+        let schemas: Vec<String> = schemas.collect();
         let compiler = std::sync::Arc::clone(&self.compiler);
         let blobs = self.blobs.clone();
         let catalog = new.clone();
@@ -320,13 +340,21 @@ impl Manager {
             if !broken.is_empty() {
                 return broken;
             }
-            let stations = catalog.stations.values();
-            stations
-                .filter_map(|entry| {
-                    let problem = compiler.plan(&catalog, entry, &bytes).err()?;
-                    Some((Kind::Station, entry.spec.name.clone(), problem))
+            let stations = catalog.stations.values().filter_map(|entry| {
+                let problem = compiler.plan(&catalog, entry, &bytes).err()?;
+                Some((Kind::Station, entry.spec.name.clone(), problem))
+            });
+            let readers = schemas.iter().flat_map(|name| {
+                let broken = readers(&compiler, &catalog, name).into_iter();
+                broken.map(|message| {
+                    (
+                        Kind::Schema,
+                        name.clone(),
+                        CompileProblem::new("name", message),
+                    )
                 })
-                .collect()
+            });
+            stations.chain(readers).collect()
         })
         .await;
         match compiled {

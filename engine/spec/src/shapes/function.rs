@@ -21,6 +21,9 @@ pub struct FunctionSpec {
     /// Bounds on what a call may use.
     #[serde(default)]
     pub limits: FunctionLimits,
+    /// Which schema it was written for, as `subject:version`: a version that it could not read is not registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<String>,
     /// Columns it adds to a record, in the order written, so that SQL after it can be type-checked.
     #[serde(default)]
     pub adds: Vec<AddedColumn>,

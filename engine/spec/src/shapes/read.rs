@@ -170,7 +170,15 @@ fn schema_text(fields: &Fields<'_, '_>) -> Option<SchemaText> {
 }
 
 fn function(context: &Context<'_>, node: &Node) -> Option<FunctionSpec> {
-    let keys = ["kind", "name", "component", "config", "limits", "adds"];
+    let keys = [
+        "kind",
+        "name",
+        "component",
+        "config",
+        "limits",
+        "reads",
+        "adds",
+    ];
     let later = [
         "version", "world", "state", "secrets", "egress", "canary", "shadow",
     ];
@@ -214,6 +222,7 @@ fn function(context: &Context<'_>, node: &Node) -> Option<FunctionSpec> {
         name: name?,
         component: component?,
         config,
+        reads: fields.raw_text("reads"),
         limits,
         adds,
     })

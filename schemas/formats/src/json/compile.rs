@@ -46,6 +46,8 @@ const BEYOND: [&str; 26] = [
 ];
 /// Most nodes; beyond it a schema is not one of the common ones.
 const MAX_NODES: usize = 10_000;
+/// Deepest way from schema to schema, so that the stack is bounded.
+const MAX_NESTING: usize = 200;
 /// Most schemas given to the library, which keeps a few kilobytes for each.
 const MAX_ASKED: usize = 500;
 /// Names that one object may require, so that a word of bits remembers them.
@@ -61,6 +63,7 @@ pub(super) fn compile(documents: &Documents, draft: Draft) -> Option<Program> {
         nodes: Vec::new(),
         known: HashMap::new(),
         asked: 0,
+        nesting: 0,
     };
     let root = documents.root();
     for (at, (_, document)) in documents.all().enumerate() {
@@ -112,6 +115,8 @@ struct Builder<'a> {
     known: HashMap<*const Value, u32>,
     /// Schemas given to the library.
     asked: usize,
+    /// Schemas that are open.
+    nesting: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -123,6 +128,10 @@ impl<'a> Builder<'a> {
         if self.nodes.len() >= MAX_NODES {
             return None;
         }
+        if self.nesting >= MAX_NESTING {
+            return None;
+        }
+        self.nesting += 1;
         self.nodes.push(Node::any());
         self.known.insert(place.key(), at);
         let node = match place.schema {
@@ -131,6 +140,7 @@ impl<'a> Builder<'a> {
             Value::Object(keywords) => self.keywords(place, keywords)?,
             _ => return None,
         };
+        self.nesting -= 1;
         self.nodes[at as usize] = node;
         Some(at)
     }

@@ -134,6 +134,64 @@ impl Documents {
     }
 }
 
+impl Documents {
+    /// What a `$ref` leads to, also where it is an anchor or the `$id` of a part.
+    pub(super) fn seek(&self, from: usize, reference: &str) -> Option<Place<'_>> {
+        self.follow(from, reference).or_else(|| {
+            let (base, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+            let part = if base.is_empty() {
+                from
+            } else {
+                self.named(base)
+                    .or_else(|| self.named(&self.beside(from, base)?))
+                    .unwrap_or(from)
+            };
+            let document = &self.parts[part].1;
+            let schema = match fragment {
+                "" => named_part(document, base),
+                anchor if !anchor.starts_with('/') => anchored(document, anchor),
+                pointer => named_part(document, base)?.pointer(&unescape(pointer)),
+            };
+            schema.map(|schema| Place { part, schema })
+        })
+    }
+}
+
+/// The first part, at any depth, that `wanted` takes.
+fn first<'a>(value: &'a Value, wanted: &dyn Fn(&Value) -> bool) -> Option<&'a Value> {
+    if wanted(value) {
+        return Some(value);
+    }
+    match value {
+        Value::Object(members) => members.values().find_map(|member| first(member, wanted)),
+        Value::Array(items) => items.iter().find_map(|item| first(item, wanted)),
+        _ => None,
+    }
+}
+
+fn word<'a>(value: &'a Value, keyword: &str) -> Option<&'a str> {
+    value.get(keyword).and_then(Value::as_str)
+}
+
+fn anchored<'a>(document: &'a Value, anchor: &str) -> Option<&'a Value> {
+    first(document, &|value| {
+        let ids = ["$id", "id"].iter().filter_map(|name| word(value, name));
+        word(value, "$anchor") == Some(anchor)
+            || word(value, "$dynamicAnchor") == Some(anchor)
+            || ids
+                .filter_map(|id| id.strip_prefix('#'))
+                .any(|id| id == anchor)
+    })
+}
+
+fn named_part<'a>(document: &'a Value, uri: &str) -> Option<&'a Value> {
+    let last = |uri: &str| uri.rsplit('/').next().map(str::to_owned);
+    first(document, &|value| {
+        let mut ids = ["$id", "id"].iter().filter_map(|name| word(value, name));
+        ids.any(|id| !id.starts_with('#') && last(id) == last(uri))
+    })
+}
+
 /// Answers the validator's questions for other documents from memory.
 pub(super) struct Known(pub(super) Arc<Documents>);
 

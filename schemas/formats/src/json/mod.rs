@@ -16,7 +16,9 @@ use crate::{Column, Incompatibility, Policy, Reference, SchemaError, Shape, Viol
 mod budget;
 mod chains;
 mod columns;
+mod compat;
 mod compile;
+mod derive;
 mod documents;
 mod explain;
 #[cfg(test)]
@@ -25,6 +27,8 @@ pub(crate) mod limits;
 mod references;
 mod resolve;
 mod rules;
+mod scale;
+mod shape;
 mod visits;
 mod walk;
 
@@ -145,9 +149,9 @@ impl JsonSchema {
     }
 
     pub(crate) fn encode(&self, value: &crate::Value) -> Result<Vec<u8>, Violation> {
-        let document = value.to_json();
-        self.check(&document)?;
-        Ok(document.to_string().into_bytes())
+        let payload = value.to_json().to_string().into_bytes();
+        self.check_bytes(&payload)?;
+        Ok(payload)
     }
 
     pub(crate) fn resolve(&self, writer: &Self, payload: &[u8]) -> Result<Vec<u8>, Violation> {
@@ -158,16 +162,19 @@ impl JsonSchema {
         Ok(document.to_string().into_bytes())
     }
 
+    /// See [`shape`].
     pub(crate) fn shape(&self) -> Shape {
-        panic!("not yet")
+        shape::shape(&self.inner.documents)
     }
 
-    pub(crate) fn text_of(_shape: &Shape) -> String {
-        panic!("not yet")
+    /// See [`derive`].
+    pub(crate) fn text_of(shape: &Shape) -> String {
+        derive::text(shape)
     }
 
-    pub(crate) fn cannot_read(&self, _writer: &Self, _policy: Policy) -> Vec<Incompatibility> {
-        Vec::new()
+    /// See [`compat`].
+    pub(crate) fn cannot_read(&self, writer: &Self, policy: Policy) -> Vec<Incompatibility> {
+        compat::compare(&writer.inner.documents, &self.inner.documents, policy)
     }
 
     /// The schema as parsed.

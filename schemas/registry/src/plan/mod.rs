@@ -4,6 +4,7 @@ mod check;
 mod read;
 mod register;
 mod remove;
+mod resolved;
 mod set;
 mod tag;
 

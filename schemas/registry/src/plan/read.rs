@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use millstream_schema_formats::Format;
 use serde_json::{Value, json};
 
-use super::{Found, Planned, context_name, has_prefix, page, with_schema};
+use super::{Found, Planned, context_name, has_prefix, page, resolved, with_schema};
 use crate::RegistryError;
 use crate::name::{DEFAULT_CONTEXT, Name};
 use crate::registry::{Context, Registry, VersionEntry};
@@ -84,9 +84,10 @@ fn identified<'a>(
 }
 
 pub(super) fn by_id(registry: &Registry, ask: &Ask) -> Result<Planned, RegistryError> {
-    let (_, context, _, schema) = identified(registry, ask)?;
+    let (key, context, _, schema) = identified(registry, ask)?;
     let mut out = json!({});
     with_schema(&mut out, schema);
+    out["schema"] = resolved::text(registry, &home(key), schema, &ask.format).into();
     if ask.fetch_max_id {
         out["maxId"] = context.last_id().into();
     }
@@ -94,16 +95,25 @@ pub(super) fn by_id(registry: &Registry, ask: &Ask) -> Result<Planned, RegistryE
 }
 
 pub(super) fn text_of_id(registry: &Registry, ask: &Ask) -> Result<Planned, RegistryError> {
-    let (.., schema) = identified(registry, ask)?;
-    Ok(text(schema))
+    let (key, .., schema) = identified(registry, ask)?;
+    Ok(text(registry, &home(key), schema, ask))
 }
 
-fn text(schema: &Schema) -> Planned {
+/// Where a schema's references are looked up when only its context is known.
+fn home(context: &str) -> Name {
+    Name {
+        context: context.to_owned(),
+        subject: String::new(),
+    }
+}
+
+fn text(registry: &Registry, home: &Name, schema: &Schema, ask: &Ask) -> Planned {
+    let text = resolved::text(registry, home, schema, &ask.format);
     let reply = match schema.format {
-        Format::Protobuf => Reply::Text(schema.text.clone()),
-        Format::Json | Format::Avro => match serde_json::from_str(&schema.text) {
+        Format::Protobuf => Reply::Text(text),
+        Format::Json | Format::Avro => match serde_json::from_str(&text) {
             Ok(value) => Reply::Json(value),
-            Err(_) => Reply::Text(schema.text.clone()),
+            Err(_) => Reply::Text(text),
         },
     };
     Planned {
@@ -150,9 +160,10 @@ pub(super) fn versions_of_id(registry: &Registry, ask: &Ask) -> Result<Planned, 
 
 pub(super) fn by_guid(registry: &Registry, ask: &Ask) -> Result<Planned, RegistryError> {
     let missing = || RegistryError::SchemaNotFound(Some(ask.guid.clone()));
-    let (_, _, schema) = registry.by_guid(&ask.guid).ok_or_else(missing)?;
+    let (key, _, schema) = registry.by_guid(&ask.guid).ok_or_else(missing)?;
     let mut out = json!({});
     with_schema(&mut out, schema);
+    out["schema"] = resolved::text(registry, &home(key), schema, &ask.format).into();
     Ok(Planned::read(out))
 }
 
@@ -228,7 +239,10 @@ pub(super) fn version(
     name: &Name,
     ask: &Ask,
 ) -> Result<Planned, RegistryError> {
-    Ok(Planned::read(asked(registry, name, ask)?.shown(name)))
+    let found = asked(registry, name, ask)?;
+    let mut out = found.shown(name);
+    out["schema"] = resolved::text(registry, name, found.schema, &ask.format).into();
+    Ok(Planned::read(out))
 }
 
 pub(super) fn text_of_version(
@@ -236,7 +250,8 @@ pub(super) fn text_of_version(
     name: &Name,
     ask: &Ask,
 ) -> Result<Planned, RegistryError> {
-    Ok(text(asked(registry, name, ask)?.schema))
+    let found = asked(registry, name, ask)?;
+    Ok(text(registry, name, found.schema, ask))
 }
 
 pub(super) fn referenced_by(
