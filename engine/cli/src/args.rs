@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use millstream_spec::Kind;
 
+mod schema;
+
+pub use schema::{CheckArgs, InferArgs, RegisterArgs, SchemaCommand, SchemaFile, SchemaFormat};
+
 /// How to reach the server and how answers look: flags of every command.
 #[derive(Args, Clone, Debug)]
 pub struct Connection {
@@ -77,6 +81,9 @@ pub enum Command {
     /// Look at rejected messages, send them again or drop them
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// Register, compare, check, propose and delete schemas
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// Measure a server, or this machine: publish, deliver, request, store, read back
     Bench(BenchArgs),
     /// Look after the log on disk

@@ -81,13 +81,39 @@ impl Client {
             .await
     }
 
+    /// A request to the schema registry, below `/schema-registry`.
+    pub(crate) async fn registry(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<Value, CliError> {
+        let request = self.request_below(&["schema-registry"], method, path, query);
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        self.value(request).await
+    }
+
+    /// `POST /api/v1/…` with a JSON body whose answer is JSON lines.
+    pub(crate) async fn post_lines(&self, path: &[&str], body: &Value) -> Result<Lines, CliError> {
+        let request = self.request(Method::POST, path, &[]).json(body);
+        self.lines_of(request).await
+    }
+
     /// `GET /api/v1/…` whose answer is JSON lines that may go on for ever.
     pub(crate) async fn lines(
         &self,
         path: &[&str],
         query: &[(&str, String)],
     ) -> Result<Lines, CliError> {
-        let response = self.send(self.request(Method::GET, path, query)).await?;
+        self.lines_of(self.request(Method::GET, path, query)).await
+    }
+
+    async fn lines_of(&self, request: RequestBuilder) -> Result<Lines, CliError> {
+        let response = self.send(request).await?;
         let response = self.refused(response).await?;
         Ok(Lines {
             server: self.server.clone(),
@@ -130,9 +156,19 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> RequestBuilder {
+        self.request_below(&["api", "v1"], method, path, query)
+    }
+
+    fn request_below(
+        &self,
+        root: &[&str],
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+            segments.pop_if_empty().extend(root).extend(path);
         }
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -178,14 +214,19 @@ impl Client {
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
         let problems = body.get("problems").and_then(Value::as_array).map(Vec::len);
+        // The schema registry says it in its clients' words.
+        let number = body.get("error_code").and_then(Value::as_u64);
         let error = text("error")
+            .or_else(|| number.and_then(|_| text("message")))
             .or_else(|| problems.map(|_| "the files were refused; nothing was applied".to_owned()));
         let status = status.as_u16();
         Err(match error {
             Some(error) => CliError::Server {
                 status,
                 error,
-                hint: text("hint").unwrap_or_default(),
+                hint: text("hint")
+                    .or_else(|| number.and_then(advice))
+                    .unwrap_or_default(),
                 body,
             },
             None => CliError::Unexpected {
@@ -201,6 +242,26 @@ impl Client {
             reason: innermost(error),
         }
     }
+}
+
+/// What to do about an error of the schema registry.
+fn advice(number: u64) -> Option<String> {
+    let advice = match number {
+        40401..=40403 => {
+            "`millstream schema list` lists subjects, `millstream schema versions` their versions"
+        }
+        40404 | 40406 => "`--permanent` deletes it for good",
+        409 | 40901 => {
+            "`millstream schema check` shows what would break; `millstream schema compat` allows more, or less"
+        }
+        42201 => {
+            "mend the file; `--format` says which language it is in, `--reference` what it refers to"
+        }
+        42203 => "use NONE, BACKWARD, FORWARD, FULL, or one of the last three with _TRANSITIVE",
+        42206 => "delete the schemas that refer to it first",
+        _ => return None,
+    };
+    Some(advice.to_owned())
 }
 
 /// Where a server's clients connect that says it listens at `host`, and whose management address is at `here`.

@@ -5,6 +5,7 @@ mod bench;
 mod dead_letters;
 mod journal;
 mod publish;
+mod schema;
 mod tail;
 mod things;
 
@@ -73,6 +74,7 @@ async fn dispatch(command: &Command, session: Session<'_, '_>) -> Result<(), Cli
         Command::Publish(args) => publish::publish(args, session).await,
         Command::Tail(args) => tail::tail(args, session).await,
         Command::Status => things::status(session).await,
+        Command::Schema(command) => schema::schema(command, session).await,
         Command::Bench(args) => bench::bench(args, session).await,
         Command::DeadLetters(command) => dead_letters::dead_letters(command, session).await,
         Command::Journal(command) => journal::journal(command, session).await,

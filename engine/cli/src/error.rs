@@ -98,6 +98,18 @@ pub enum CliError {
         /// Of how many.
         all: u64,
     },
+    /// A schema would break something; each was shown.
+    #[error("the schema would break what there is; nothing was changed")]
+    Breaks,
+    /// A file's ending does not say which language it is in.
+    #[error("`{}` does not say which schema language it is in", .0.display())]
+    Language(PathBuf),
+    /// A word that names no compatibility level.
+    #[error("`{0}` is no compatibility level")]
+    Level(String),
+    /// A version that is no number.
+    #[error("`{0}` names no version")]
+    Version(String),
     /// A measurement failed.
     #[error("the measurement of {case} failed: {source}")]
     Bench {
@@ -154,7 +166,9 @@ impl CliError {
                 status: 400..=499, ..
             }
             | Self::Problems(_)
+            | Self::Breaks
             | Self::Some { .. } => exit::REFUSED,
+            Self::Language(_) | Self::Level(_) | Self::Version(_) => exit::USAGE,
             // Whoever read the answer has seen enough (`millstream tail … | head`).
             Self::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::DONE,
             _ => exit::FAILED,
@@ -173,6 +187,9 @@ impl CliError {
             Self::BrokeOff { .. } => Some("look at the server's log, then try again".to_owned()),
             Self::Server { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
             Self::Bench { source, .. } => measurement_hint(source).map(str::to_owned),
+            Self::Language(_) => Some("say it with `--format json|avro|protobuf`".to_owned()),
+            Self::Level(_) => Some("use NONE, BACKWARD, FORWARD, FULL, or one of the last three with _TRANSITIVE".to_owned()),
+            Self::Version(_) => Some("write SUBJECT, SUBJECT:3 or SUBJECT:latest".to_owned()),
             Self::NotFound { nearest, .. } => nearest.as_ref().map(|name| format!("did you mean `{name}`?")),
             _ => None,
         }

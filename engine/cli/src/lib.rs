@@ -16,8 +16,9 @@ mod yaml;
 mod tests;
 
 pub use args::{
-    ApplyArgs, BenchArgs, BenchCase, Command, Connection, DeadLettersCommand, Format,
-    JournalCommand, PublishArgs, TailArgs, VerifyArgs,
+    ApplyArgs, BenchArgs, BenchCase, CheckArgs, Command, Connection, DeadLettersCommand, Format,
+    InferArgs, JournalCommand, PublishArgs, RegisterArgs, SchemaCommand, SchemaFile, SchemaFormat,
+    TailArgs, VerifyArgs,
 };
 pub use commands::{run, verified};
 pub use console::{Console, System};

@@ -1,5 +1,7 @@
 //! Commands against a small server that answers as the management API does.
 
+mod schema;
+
 use std::io::Cursor;
 use std::sync::{Arc, Mutex};
 
