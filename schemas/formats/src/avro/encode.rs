@@ -2,42 +2,37 @@
 
 use serde_json::Value as Json;
 
-use super::cursor::{Fault, fault, put_long, put_sized};
+use super::cursor::{self, Fault, fault, put_long, put_sized};
 use super::decode::per_second;
+use super::defaults::put_default;
 use super::table::{Id, Kind, Logical, Record, Table, Type};
 use super::walk::is_uuid;
 use crate::{Instant, Unit, Value, text};
 
 /// Values looked at for one payload: trying the branches of unions within unions multiplies.
 const MAX_STEPS: usize = 16_000_000;
-/// Deepest nesting of defaults and values.
-const MAX_DEPTH: usize = 128;
+/// Deepest nesting of defaults and values, with what stands innermost.
+const MAX_DEPTH: usize = cursor::MAX_DEPTH + 1;
 
 pub(super) struct Encoder<'a> {
-    table: &'a Table,
+    pub(super) table: &'a Table,
     steps: usize,
-    depth: usize,
+    pub(super) depth: usize,
 }
 
 impl Table {
     pub(super) fn encode(&self, value: &Value) -> Result<Vec<u8>, Fault> {
         let mut out = Vec::new();
-        Encoder::new(self).put(self.root, value, &mut out)?;
+        Encoder::new(self, MAX_STEPS).put(self.root, value, &mut out)?;
         Ok(out)
-    }
-
-    /// The encoding of a field's default, which is JSON by the specification's own rules: bytes are text of the characters
-    /// 0 to 255.
-    pub(super) fn default(&self, id: Id, json: &Json, out: &mut Vec<u8>) -> Result<(), Fault> {
-        Encoder::new(self).default(id, json, out)
     }
 }
 
 impl<'a> Encoder<'a> {
-    fn new(table: &'a Table) -> Self {
+    pub(super) fn new(table: &'a Table, steps: usize) -> Self {
         Self {
             table,
-            steps: MAX_STEPS,
+            steps,
             depth: 0,
         }
     }
@@ -56,7 +51,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    fn put(&mut self, id: Id, value: &Value, out: &mut Vec<u8>) -> Result<(), Fault> {
+    /// Goes one level down.
+    pub(super) fn enter(&mut self) -> Result<(), Fault> {
         self.count()?;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -66,8 +62,22 @@ impl<'a> Encoder<'a> {
                 "deeper nesting",
             );
         }
-        self.put_kind(id, value, out)?;
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self) {
         self.depth -= 1;
+    }
+
+    pub(super) fn put(&mut self, id: Id, value: &Value, out: &mut Vec<u8>) -> Result<(), Fault> {
+        // A union is no level of its own: its branch is.
+        if let Kind::Union(branches) = &self.table.get(id).kind {
+            self.count()?;
+            return self.union(branches, value, out);
+        }
+        self.enter()?;
+        self.put_kind(id, value, out)?;
+        self.leave();
         Ok(())
     }
 
@@ -129,7 +139,6 @@ impl<'a> Encoder<'a> {
                 }
                 out.push(0);
             }
-            (Kind::Union(branches), _) => self.union(branches, value, out)?,
             (Kind::Record(record), Value::Object(members)) => self.record(record, members, out)?,
             (_, value) => return fault("type", table.word(id), shown(value)),
         }
@@ -149,7 +158,7 @@ impl<'a> Encoder<'a> {
                 .get(place)
                 .filter(|(name, _)| *name == field.label)
                 .or_else(|| members.iter().find(|(name, _)| *name == field.label));
-            let put = match (member, &field.default) {
+            let put = match (member, &field.bytes) {
                 (Some((_, value)), _) => {
                     used += 1;
                     match self.json_branch(field.id) {
@@ -160,7 +169,7 @@ impl<'a> Encoder<'a> {
                         _ => self.put(field.id, value, out),
                     }
                 }
-                (None, Some(default)) => self.default(field.id, default, out),
+                (None, Some(default)) => put_default(default, out),
                 (None, None) if self.nullable(field.id) => self.put(field.id, &Value::Null, out),
                 (None, None) => fault("required", "a value", "nothing"),
             };
@@ -266,103 +275,6 @@ impl<'a> Encoder<'a> {
         put_long(out, number.try_into().unwrap_or(i64::MAX));
         out.extend_from_slice(&bytes);
         Ok(())
-    }
-
-    fn default(&mut self, id: Id, json: &Json, out: &mut Vec<u8>) -> Result<(), Fault> {
-        self.count()?;
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return fault(
-                "depth",
-                format!("at most {MAX_DEPTH} levels"),
-                "deeper nesting",
-            );
-        }
-        let table = self.table;
-        match (&table.get(id).kind, json) {
-            (Kind::Union(branches), _) => {
-                // Mostly the first branch; since 1.12 any.
-                let depth = self.depth;
-                let fits = branches.iter().enumerate().find_map(|(number, id)| {
-                    let mut tried = Vec::new();
-                    let fits = self.default(*id, json, &mut tried).is_ok();
-                    self.depth = depth;
-                    fits.then_some((number, tried))
-                });
-                let Some((number, bytes)) = fits else {
-                    return fault(
-                        "default",
-                        "a default of one of the branches",
-                        json.to_string(),
-                    );
-                };
-                put_long(out, number.try_into().unwrap_or(i64::MAX));
-                out.extend_from_slice(&bytes);
-            }
-            (Kind::Bytes, Json::String(text)) => put_sized(out, &latin(text)?),
-            (Kind::Fixed(fixed), Json::String(text)) => {
-                let bytes = latin(text)?;
-                if bytes.len() != fixed.size {
-                    return fault(
-                        "length",
-                        format!("{} bytes", fixed.size),
-                        format!("{} bytes", bytes.len()),
-                    );
-                }
-                out.extend_from_slice(&bytes);
-            }
-            (Kind::Int | Kind::Long, Json::Number(number)) if number.as_i64().is_some() => {
-                let long = number.as_i64().unwrap_or_default();
-                if matches!(table.get(id).kind, Kind::Int) && i32::try_from(long).is_err() {
-                    return fault("range", "an int of 32 bits", long.to_string());
-                }
-                put_long(out, long);
-            }
-            (Kind::String, Json::String(text)) => put_sized(out, text.as_bytes()),
-            (Kind::Record(record), Json::Object(members)) => {
-                for field in &record.fields {
-                    let json = members.get(&field.name).or(field.default.as_ref());
-                    let Some(json) = json else {
-                        return fault("default", format!("a value of `{}`", field.name), "nothing");
-                    };
-                    self.default(field.id, json, out)
-                        .map_err(|fault| fault.within(&field.name))?;
-                }
-            }
-            (Kind::Array(items), Json::Array(list)) => {
-                if !list.is_empty() {
-                    put_long(out, list.len().try_into().unwrap_or(i64::MAX));
-                    list.iter()
-                        .try_for_each(|item| self.default(*items, item, out))?;
-                }
-                out.push(0);
-            }
-            (Kind::Map(values), Json::Object(members)) => {
-                if !members.is_empty() {
-                    put_long(out, members.len().try_into().unwrap_or(i64::MAX));
-                    for (key, value) in members {
-                        put_sized(out, key.as_bytes());
-                        self.default(*values, value, out)?;
-                    }
-                }
-                out.push(0);
-            }
-            (Kind::Null | Kind::Boolean | Kind::Float | Kind::Double | Kind::Enum(_), json) => {
-                self.put_kind(id, &json.clone().into(), out)?;
-            }
-            (_, json) => return fault("default", table.word(id), json.to_string()),
-        }
-        self.depth -= 1;
-        Ok(())
-    }
-}
-
-/// Bytes of a default: each character is one.
-fn latin(text: &str) -> Result<Vec<u8>, Fault> {
-    let each = text.chars().map(|c| u8::try_from(u32::from(c)));
-    match each.collect::<Result<Vec<u8>, _>>() {
-        Ok(bytes) => Ok(bytes),
-        Err(_) => fault("default", "text of the characters 0 to 255", text),
     }
 }
 

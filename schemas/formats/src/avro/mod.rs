@@ -2,8 +2,10 @@
 
 mod canonical;
 mod compatibility;
+mod compile;
 mod cursor;
 mod decode;
+mod defaults;
 mod encode;
 mod resolve;
 mod shape;

@@ -1,11 +1,10 @@
 //! A payload of another version laid out for this one (Avro 1.12, "Schema Resolution"), from bytes to bytes.
 
 use super::cursor::{Cursor, Fault, fault, put_long, put_sized};
+use super::defaults::put_default;
 use super::table::{Id, Kind, Logical, Record, Table};
 use super::walk::{check_text, index};
 
-/// Largest result: a default may stand for values that take no bytes.
-const MAX_BYTES: usize = 64 << 20;
 /// Deepest look into two schemas to find the branch that fits.
 const MAX_LOOK: usize = 16;
 
@@ -169,17 +168,10 @@ impl Resolving<'_> {
             }
         }
         for (field, bytes) in to.fields.iter().zip(found) {
-            if out.len() > MAX_BYTES {
-                return fault(
-                    "length",
-                    format!("at most {MAX_BYTES} bytes"),
-                    "more, by defaults",
-                );
-            }
-            match (bytes, &field.default) {
+            match (bytes, &field.bytes) {
                 (Some(bytes), _) => out.extend_from_slice(&bytes),
                 (None, Some(default)) => {
-                    let put = self.reader.default(field.id, default, out);
+                    let put = put_default(default, out);
                     put.map_err(|fault| fault.within(&field.name))?;
                 }
                 (None, None) => {

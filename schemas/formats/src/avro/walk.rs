@@ -45,9 +45,7 @@ impl Table {
             Kind::Enum(symbols) => drop(index(cursor, symbols.symbols.len(), "symbol")?),
             Kind::Union(branches) => {
                 let branch = index(cursor, branches.len(), "branch")?;
-                cursor.enter()?;
                 self.skip(branches[branch], cursor)?;
-                cursor.leave();
             }
             Kind::Record(record) => {
                 cursor.enter()?;
