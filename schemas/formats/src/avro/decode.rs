@@ -8,6 +8,8 @@ use crate::{Instant, Unit, Value};
 /// What the text forms can say (RFC 3339): the years 0 to 9999, and times within a day. Values outside stay numbers.
 const DAYS: std::ops::Range<i32> = -719_528..2_932_897;
 const SECONDS: std::ops::Range<i64> = DAYS.start as i64 * 86_400..DAYS.end as i64 * 86_400;
+/// Longest decimal that is read as one: its text has up to 10,000 digits, and writing more would take long.
+pub(super) const MAX_DECIMAL: usize = 4_096;
 /// Nanoseconds.
 const DAY: i64 = 86_400_000_000_000;
 
@@ -47,7 +49,7 @@ impl Table {
                 if value == Value::Null || self.plain(branches) {
                     value
                 } else {
-                    Value::Object(vec![(self.word(branch), value)])
+                    Value::Object(vec![(self.word(branch).to_owned(), value)])
                 }
             }
             Kind::Record(record) => {
@@ -90,7 +92,7 @@ impl Table {
     }
 
     /// What a branch is called in Avro's JSON encoding.
-    pub(super) fn word(&self, id: Id) -> String {
+    pub(super) fn word(&self, id: Id) -> &str {
         match &self.get(id).kind {
             Kind::Null => "null",
             Kind::Boolean => "boolean",
@@ -107,7 +109,6 @@ impl Table {
             Kind::Enum(symbols) => &symbols.name.full,
             Kind::Fixed(fixed) => &fixed.name.full,
         }
-        .to_owned()
     }
 }
 
@@ -179,10 +180,12 @@ pub(super) fn instant(number: i64, unit: Unit) -> Instant {
 
 fn from_bytes(bytes: &[u8], logical: Option<Logical>) -> Value {
     match logical {
-        Some(Logical::Decimal { scale, .. }) if !bytes.is_empty() => Value::Decimal {
-            unscaled: bytes.to_vec(),
-            scale,
-        },
+        Some(Logical::Decimal { scale, .. }) if (1..=MAX_DECIMAL).contains(&bytes.len()) => {
+            Value::Decimal {
+                unscaled: bytes.to_vec(),
+                scale,
+            }
+        }
         Some(Logical::Uuid) => Value::String(uuid_text(bytes)),
         Some(Logical::Duration) => {
             let part = |at: usize| {

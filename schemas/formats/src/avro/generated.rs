@@ -196,7 +196,7 @@ impl Numbers {
                 if value == Value::Null || table.plain(branches) {
                     value
                 } else {
-                    Value::Object(vec![(table.word(branches[number]), value)])
+                    Value::Object(vec![(table.word(branches[number]).to_owned(), value)])
                 }
             }
             (Kind::Record(record), _) => {

@@ -2,6 +2,7 @@
 
 use super::cursor::{Cursor, Fault, fault, put_long, put_sized};
 use super::defaults::put_default;
+use super::scalars::listed;
 use super::table::{Id, Kind, Logical, Record, Table};
 use super::walk::{check_text, index};
 
@@ -91,8 +92,8 @@ impl Resolving<'_> {
                 let known = |word: &String| to.symbols.iter().position(|symbol| symbol == word);
                 let Some(number) = known(word).or_else(|| to.default.as_ref().and_then(known))
                 else {
-                    let symbols = to.symbols.join("`, `");
-                    return fault("symbol", format!("one of `{symbols}`"), format!("`{word}`"));
+                    let symbols = listed(to.symbols.iter().map(String::as_str));
+                    return fault("symbol", format!("one of {symbols}"), format!("`{word}`"));
                 };
                 put_long(out, number.try_into().unwrap_or(i64::MAX));
             }
