@@ -78,7 +78,7 @@ async fn answer(State(asked): State<Asked>, method: Method, uri: Uri, body: Byte
         ("POST", "/subjects/flight/versions") if text.contains("worse") => refuse(
             409,
             409,
-            "Schema being registered is incompatible with an earlier schema",
+            "Schema being registered is incompatible, details: [{errorType:'A'}, {oldSchema: '{}'}, {compatibility: 'FULL'}]",
         ),
         ("POST", "/subjects/flight/versions") if text.contains("newer") => {
             fine(json!({ "id": 9, "version": 3 }))
@@ -161,7 +161,7 @@ async fn registering() {
         POST /schema-registry/subjects/flight/versions?normalize=false {"schema":"newer","schemaType":"AVRO","references":[]}
     "#]]).await;
     check(&avro, "worse", expect![[r#"
-        error: Schema being registered is incompatible with an earlier schema
+        error: Schema being registered is incompatible, details: [{errorType:'A'}, {compatibility: 'FULL'}]
         hint: `millstream schema check` shows what would break; `millstream schema compat` allows more, or less
         = 4
         GET /schema-registry/subjects/flight/versions?deleted=true
@@ -491,6 +491,10 @@ async fn deleting() {
         "#]],
     )
     .await;
+}
+
+#[tokio::test]
+async fn levels() {
     check(
         &["compat", "flight"],
         "",
