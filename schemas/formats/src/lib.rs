@@ -7,6 +7,8 @@
 
 mod avro;
 mod column;
+#[cfg(test)]
+mod convert_tests;
 mod describe;
 mod diff;
 mod error;

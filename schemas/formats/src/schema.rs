@@ -133,6 +133,17 @@ impl Schema {
         }
     }
 
+    /// A payload of any schema, laid out for this one: by the rules of resolution where they lead there, else by its value.
+    ///
+    /// # Errors
+    /// As [`Schema::resolve`].
+    pub fn carry(&self, writer: &Self, payload: &[u8]) -> Result<Vec<u8>, Violation> {
+        self.resolve(writer, payload).or_else(|why| {
+            let value = writer.decode(payload)?;
+            self.encode(&value).map_err(|_| why)
+        })
+    }
+
     /// The columns it describes.
     ///
     /// # Errors

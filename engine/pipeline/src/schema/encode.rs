@@ -53,7 +53,10 @@ impl EncodeStage {
             (Encoding::Version(target), came) => {
                 match came.zip(encoded) {
                     Some((came, body)) => {
-                        let resolved = target.schema.resolve(&came.schema, &body);
+                        let resolved = match came.subject == target.subject {
+                            true => target.schema.resolve(&came.schema, &body),
+                            false => target.schema.carry(&came.schema, &body),
+                        };
                         let resolved = resolved.map_err(|violation| self.refused(&violation))?;
                         set(record, resolved.into());
                     }

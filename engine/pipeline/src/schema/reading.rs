@@ -231,7 +231,10 @@ impl Reading {
                 wanted.schema.encode(&value).map_err(wrong)?.into()
             }
             (false, false) => {
-                let resolved = wanted.schema.resolve(&stored.schema, payload);
+                let resolved = match stored.subject == wanted.subject {
+                    true => wanted.schema.resolve(&stored.schema, payload),
+                    false => wanted.schema.carry(&stored.schema, payload),
+                };
                 resolved.map_err(wrong)?.into()
             }
         };

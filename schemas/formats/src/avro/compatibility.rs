@@ -1,16 +1,26 @@
 //! Which schemas can read what others wrote: the rules of Apache Avro's `SchemaCompatibility`, with its words and places.
+//!
+//! A place is one in the reader's schema; within a union it is the number of the writer's branch that finds no place, as in
+//! Java. Other than Java, what is wrong below a writer's union that the reader has not is told with its whole place, and a
+//! field that is missing is missing also where its enum has a default: that default is for symbols.
 
 use std::collections::HashSet;
 
+use super::reads::Reads;
 use super::resolve::promotes;
-use super::table::{Id, Kind, Record, Table};
+use super::scalars::listed;
+use super::table::{Enum, Field, Id, Kind, Name, Record, Table};
 use crate::Incompatibility;
+
+/// Most incompatibilities that are told.
+const MAX_FOUND: usize = 1_000;
 
 impl Table {
     pub(super) fn cannot_read(&self, writer: &Self) -> Vec<Incompatibility> {
         let mut compare = Compare {
             reader: self,
             writer,
+            reads: Reads::new(self, writer),
             seen: HashSet::new(),
             found: Vec::new(),
         };
@@ -22,18 +32,21 @@ impl Table {
 struct Compare<'a> {
     reader: &'a Table,
     writer: &'a Table,
-    /// Pairs of types that were compared or are being compared: a pair within itself adds nothing.
+    reads: Reads<'a>,
+    /// Pairs of types that were compared or are being compared: again they would say nothing new.
     seen: HashSet<(Id, Id)>,
     found: Vec<Incompatibility>,
 }
 
 impl<'a> Compare<'a> {
     fn note(&mut self, kind: &str, path: &str, message: String) {
-        self.found.push(Incompatibility {
-            kind: kind.to_owned(),
-            path: if path.is_empty() { "/" } else { path }.to_owned(),
-            message,
-        });
+        if self.found.len() < MAX_FOUND {
+            self.found.push(Incompatibility {
+                kind: kind.to_owned(),
+                path: if path.is_empty() { "/" } else { path }.to_owned(),
+                message,
+            });
+        }
     }
 
     fn types(&mut self, to: Id, from: Id, path: &str) {
@@ -42,19 +55,19 @@ impl<'a> Compare<'a> {
         }
         let (reader, writer) = (&self.reader.get(to).kind, &self.writer.get(from).kind);
         match (reader, writer) {
-            (_, Kind::Union(branches)) => {
+            (Kind::Union(_), Kind::Union(branches)) => {
                 for (index, branch) in branches.iter().enumerate() {
-                    let place = format!("{path}/{index}");
-                    if matches!(reader, Kind::Union(_)) {
-                        self.branch(to, *branch, &place);
-                    } else {
-                        self.types(to, *branch, &place);
-                    }
+                    self.branch(to, *branch, &format!("{path}/{index}"));
+                }
+            }
+            (_, Kind::Union(branches)) => {
+                for branch in branches {
+                    self.types(to, *branch, path);
                 }
             }
             (Kind::Union(_), _) => self.branch(to, from, path),
             (Kind::Array(to), Kind::Array(from)) => {
-                self.types(*to, *from, &format!("{path}/items"))
+                self.types(*to, *from, &format!("{path}/items"));
             }
             (Kind::Map(to), Kind::Map(from)) => self.types(*to, *from, &format!("{path}/values")),
             (Kind::Record(to), Kind::Record(from)) => {
@@ -63,25 +76,7 @@ impl<'a> Compare<'a> {
             }
             (Kind::Enum(to), Kind::Enum(from)) => {
                 self.names(&to.name, &from.name, path);
-                let unknown = |symbol: &&String| !to.symbols.contains(symbol);
-                let missing: Vec<&str> = from
-                    .symbols
-                    .iter()
-                    .filter(unknown)
-                    .map(String::as_str)
-                    .collect();
-                let covered = to
-                    .default
-                    .as_ref()
-                    .is_some_and(|word| to.symbols.contains(word));
-                if !missing.is_empty() && !covered {
-                    let message = format!(
-                        "the reader's enum `{}` has no default and lacks the writer's symbols `{}`",
-                        to.name.full,
-                        missing.join("`, `")
-                    );
-                    self.note("MISSING_ENUM_SYMBOLS", &format!("{path}/symbols"), message);
-                }
+                self.symbols(to, from, path);
             }
             (Kind::Fixed(to), Kind::Fixed(from)) => {
                 self.names(&to.name, &from.name, path);
@@ -105,7 +100,7 @@ impl<'a> Compare<'a> {
         }
     }
 
-    fn names(&mut self, to: &super::table::Name, from: &super::table::Name, path: &str) {
+    fn names(&mut self, to: &Name, from: &Name, path: &str) {
         if !to.reads(from) {
             let message = format!(
                 "the reader expects the name `{}` and the writer has `{}`",
@@ -115,17 +110,24 @@ impl<'a> Compare<'a> {
         }
     }
 
+    fn symbols(&mut self, to: &Enum, from: &Enum, path: &str) {
+        let missing = missing(to, from);
+        if !missing.is_empty() {
+            let message = format!(
+                "the reader's enum `{}` has no default and lacks the writer's symbols {}",
+                to.name.full,
+                listed(missing.into_iter())
+            );
+            self.note("MISSING_ENUM_SYMBOLS", &format!("{path}/symbols"), message);
+        }
+    }
+
     fn records(&mut self, to: &'a Record, from: &'a Record, path: &str) {
         for (index, field) in to.fields.iter().enumerate() {
             let place = format!("{path}/fields/{index}");
-            let named = |name: &str| from.fields.iter().find(|other| other.name == name);
-            let other =
-                named(&field.name).or_else(|| field.aliases.iter().find_map(|alias| named(alias)));
-            match other {
+            match written(field, from) {
                 Some(other) => self.types(field.id, other.id, &format!("{place}/type")),
                 None if field.default.is_some() => {}
-                // A reader's enum has a default of its own (Java: `readerField.schema().getType() == ENUM`).
-                None if self.defaults(field.id) => {}
                 None => {
                     let message = format!(
                         "field `{}` of the reader's record `{}` has no default and is missing in the writer's schema",
@@ -137,26 +139,9 @@ impl<'a> Compare<'a> {
         }
     }
 
-    fn defaults(&self, id: Id) -> bool {
-        matches!(&self.reader.get(id).kind, Kind::Enum(symbols) if symbols.default.is_some())
-    }
-
     /// Whether some branch of the reader's union reads the writer's type.
     fn branch(&mut self, to: Id, from: Id, path: &str) {
-        let Kind::Union(branches) = &self.reader.get(to).kind else {
-            return;
-        };
-        let reads = branches.iter().any(|branch| {
-            let mut inner = Compare {
-                reader: self.reader,
-                writer: self.writer,
-                seen: self.seen.clone(),
-                found: Vec::new(),
-            };
-            inner.types(*branch, from, "");
-            inner.found.is_empty()
-        });
-        if !reads {
+        if !self.reads.reads(to, from) {
             let message = format!(
                 "the reader's union lacks the writer's type `{}`",
                 self.writer.word(from)
@@ -164,4 +149,20 @@ impl<'a> Compare<'a> {
             self.note("MISSING_UNION_BRANCH", path, message);
         }
     }
+}
+
+/// The writer's symbols that the reader has no place for.
+pub(super) fn missing<'a>(to: &Enum, from: &'a Enum) -> Vec<&'a str> {
+    if to.default.is_some() {
+        return Vec::new();
+    }
+    let known: HashSet<&String> = to.symbols.iter().collect();
+    let unknown = from.symbols.iter().filter(|symbol| !known.contains(symbol));
+    unknown.map(String::as_str).collect()
+}
+
+/// The writer's field that a reader's field is: of its name, else of one of its aliases.
+pub(super) fn written<'a>(field: &Field, from: &'a Record) -> Option<&'a Field> {
+    let named = |name: &str| from.fields.iter().find(|other| other.name == name);
+    named(&field.name).or_else(|| field.aliases.iter().find_map(|alias| named(alias)))
 }

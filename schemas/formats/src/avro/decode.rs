@@ -3,7 +3,15 @@
 use super::cursor::{Cursor, Fault, fault};
 use super::table::{Id, Kind, Logical, Table, Type};
 use super::walk::{each, index};
-use crate::{Instant, Unit, Value, text};
+use crate::{Instant, Unit, Value};
+
+/// What the text forms can say (RFC 3339): the years 0 to 9999, and times within a day. Values outside stay numbers.
+const DAYS: std::ops::Range<i32> = -719_528..2_932_897;
+const SECONDS: std::ops::Range<i64> = DAYS.start as i64 * 86_400..DAYS.end as i64 * 86_400;
+/// Longest decimal that is read as one: its text has up to 10,000 digits, and writing more would take long.
+pub(super) const MAX_DECIMAL: usize = 4_096;
+/// Nanoseconds.
+const DAY: i64 = 86_400_000_000_000;
 
 impl Table {
     pub(super) fn decode(&self, payload: &[u8]) -> Result<Value, Fault> {
@@ -41,14 +49,17 @@ impl Table {
                 if value == Value::Null || self.plain(branches) {
                     value
                 } else {
-                    Value::Object(vec![(self.word(branch), value)])
+                    Value::Object(vec![(self.word(branch).to_owned(), value)])
                 }
             }
             Kind::Record(record) => {
                 let mut members = Vec::with_capacity(record.fields.len());
                 for field in &record.fields {
+                    // JSON's own null is a value; the union's null stands for nothing.
+                    let start = cursor.rest;
                     let value = self.value(field.id, cursor)?;
-                    if !(field.optional && value == Value::Null) {
+                    let nothing = value == Value::Null && start.len() - cursor.rest.len() <= 1;
+                    if !(field.optional && nothing) {
                         members.push((field.label.clone(), value));
                     }
                 }
@@ -81,7 +92,7 @@ impl Table {
     }
 
     /// What a branch is called in Avro's JSON encoding.
-    pub(super) fn word(&self, id: Id) -> String {
+    pub(super) fn word(&self, id: Id) -> &str {
         match &self.get(id).kind {
             Kind::Null => "null",
             Kind::Boolean => "boolean",
@@ -98,7 +109,6 @@ impl Table {
             Kind::Enum(symbols) => &symbols.name.full,
             Kind::Fixed(fixed) => &fixed.name.full,
         }
-        .to_owned()
     }
 }
 
@@ -123,14 +133,14 @@ fn last_of_each(members: Vec<(String, Value)>) -> Vec<(String, Value)> {
 
 fn from_int(number: i32, logical: Option<Logical>) -> Value {
     match logical {
-        Some(Logical::Date) if text::date(number).is_some() => Value::Date(number),
+        Some(Logical::Date) if DAYS.contains(&number) => Value::Date(number),
         Some(Logical::Time(unit)) => from_time(number.into(), unit),
         _ => Value::Int(number.into()),
     }
 }
 
 fn from_long(number: i64, logical: Option<Logical>) -> Value {
-    let sayable = |at: &Instant| text::local_timestamp(*at).is_some();
+    let sayable = |at: &Instant| SECONDS.contains(&at.seconds);
     match logical {
         Some(Logical::Time(unit)) => from_time(number, unit),
         Some(Logical::Timestamp(unit)) => Some(instant(number, unit))
@@ -146,7 +156,7 @@ fn from_long(number: i64, logical: Option<Logical>) -> Value {
 fn from_time(number: i64, unit: Unit) -> Value {
     let nanos = number.checked_mul(1_000_000_000 / per_second(unit));
     match nanos {
-        Some(nanos) if text::time(nanos).is_some() => Value::Time(nanos),
+        Some(nanos) if (0..DAY).contains(&nanos) => Value::Time(nanos),
         _ => Value::Int(number),
     }
 }
@@ -170,10 +180,12 @@ pub(super) fn instant(number: i64, unit: Unit) -> Instant {
 
 fn from_bytes(bytes: &[u8], logical: Option<Logical>) -> Value {
     match logical {
-        Some(Logical::Decimal { scale, .. }) if !bytes.is_empty() => Value::Decimal {
-            unscaled: bytes.to_vec(),
-            scale,
-        },
+        Some(Logical::Decimal { scale, .. }) if (1..=MAX_DECIMAL).contains(&bytes.len()) => {
+            Value::Decimal {
+                unscaled: bytes.to_vec(),
+                scale,
+            }
+        }
         Some(Logical::Uuid) => Value::String(uuid_text(bytes)),
         Some(Logical::Duration) => {
             let part = |at: usize| {
@@ -212,5 +224,22 @@ fn from_text(text: &str, logical: Option<Logical>) -> Result<Value, Fault> {
             Err(_) => fault("format", "a whole number without a sign", text),
         },
         _ => Ok(Value::String(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DAY, DAYS, SECONDS};
+    use crate::{Instant, text};
+
+    #[test]
+    fn ranges_are_those_of_the_text_forms() {
+        let said = |seconds| text::timestamp(Instant { seconds, nanos: 0 }).is_some();
+        assert!(said(SECONDS.start) && !said(SECONDS.start - 1));
+        assert!(said(SECONDS.end - 1) && !said(SECONDS.end));
+        let said = |days| text::date(days).is_some();
+        assert!(said(DAYS.start) && !said(DAYS.start - 1));
+        assert!(said(DAYS.end - 1) && !said(DAYS.end));
+        assert!(text::time(DAY - 1).is_some() && text::time(DAY).is_none());
     }
 }

@@ -1,43 +1,36 @@
 //! From a [`Value`] to the binary encoding.
 
-use serde_json::Value as Json;
-
-use super::cursor::{Fault, fault, put_long, put_sized};
-use super::decode::per_second;
-use super::table::{Id, Kind, Logical, Record, Table, Type};
-use super::walk::is_uuid;
-use crate::{Instant, Unit, Value, text};
+use super::cursor::{self, Fault, fault, put_long, put_sized};
+use super::defaults::put_default;
+use super::scalars::{listed, shown, to_bytes, to_double, to_float, to_long, to_text};
+use super::table::{Id, Kind, Record, Table, Type};
+use crate::Value;
+use crate::describe::cut;
 
 /// Values looked at for one payload: trying the branches of unions within unions multiplies.
 const MAX_STEPS: usize = 16_000_000;
-/// Deepest nesting of defaults and values.
-const MAX_DEPTH: usize = 128;
+/// Deepest nesting of defaults and values, with what stands innermost.
+const MAX_DEPTH: usize = cursor::MAX_DEPTH + 1;
 
 pub(super) struct Encoder<'a> {
-    table: &'a Table,
+    pub(super) table: &'a Table,
     steps: usize,
-    depth: usize,
+    pub(super) depth: usize,
 }
 
 impl Table {
     pub(super) fn encode(&self, value: &Value) -> Result<Vec<u8>, Fault> {
         let mut out = Vec::new();
-        Encoder::new(self).put(self.root, value, &mut out)?;
+        Encoder::new(self, MAX_STEPS).put(self.root, value, &mut out)?;
         Ok(out)
-    }
-
-    /// The encoding of a field's default, which is JSON by the specification's own rules: bytes are text of the characters
-    /// 0 to 255.
-    pub(super) fn default(&self, id: Id, json: &Json, out: &mut Vec<u8>) -> Result<(), Fault> {
-        Encoder::new(self).default(id, json, out)
     }
 }
 
 impl<'a> Encoder<'a> {
-    fn new(table: &'a Table) -> Self {
+    pub(super) fn new(table: &'a Table, steps: usize) -> Self {
         Self {
             table,
-            steps: MAX_STEPS,
+            steps,
             depth: 0,
         }
     }
@@ -56,18 +49,33 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    fn put(&mut self, id: Id, value: &Value, out: &mut Vec<u8>) -> Result<(), Fault> {
+    /// Goes one level down.
+    pub(super) fn enter(&mut self) -> Result<(), Fault> {
         self.count()?;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return fault(
                 "depth",
-                format!("at most {MAX_DEPTH} levels"),
+                format!("at most {} levels", cursor::MAX_DEPTH),
                 "deeper nesting",
             );
         }
-        self.put_kind(id, value, out)?;
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self) {
         self.depth -= 1;
+    }
+
+    pub(super) fn put(&mut self, id: Id, value: &Value, out: &mut Vec<u8>) -> Result<(), Fault> {
+        // A union is no level of its own: its branch is.
+        if let Kind::Union(branches) = &self.table.get(id).kind {
+            self.count()?;
+            return self.union(branches, value, out);
+        }
+        self.enter()?;
+        self.put_kind(id, value, out)?;
+        self.leave();
         Ok(())
     }
 
@@ -103,8 +111,9 @@ impl<'a> Encoder<'a> {
             (Kind::Enum(symbols), Value::String(word)) => {
                 let found = symbols.symbols.iter().position(|symbol| symbol == word);
                 let Some(number) = found else {
-                    let known = symbols.symbols.join("`, `");
-                    return fault("symbol", format!("one of `{known}`"), format!("`{word}`"));
+                    let known = listed(symbols.symbols.iter().map(String::as_str));
+                    let word = format!("`{}`", cut(word, 64));
+                    return fault("symbol", format!("one of {known}"), word);
                 };
                 put_long(out, number.try_into().unwrap_or(i64::MAX));
             }
@@ -129,7 +138,6 @@ impl<'a> Encoder<'a> {
                 }
                 out.push(0);
             }
-            (Kind::Union(branches), _) => self.union(branches, value, out)?,
             (Kind::Record(record), Value::Object(members)) => self.record(record, members, out)?,
             (_, value) => return fault("type", table.word(id), shown(value)),
         }
@@ -149,12 +157,18 @@ impl<'a> Encoder<'a> {
                 .get(place)
                 .filter(|(name, _)| *name == field.label)
                 .or_else(|| members.iter().find(|(name, _)| *name == field.label));
-            let put = match (member, &field.default) {
+            let put = match (member, &field.bytes) {
                 (Some((_, value)), _) => {
                     used += 1;
-                    self.put(field.id, value, out)
+                    match self.json_branch(field.id) {
+                        Some((number, id)) if field.optional && *value == Value::Null => {
+                            put_long(out, number);
+                            self.put(id, value, out)
+                        }
+                        _ => self.put(field.id, value, out),
+                    }
                 }
-                (None, Some(default)) => self.default(field.id, default, out),
+                (None, Some(default)) => put_default(default, out),
                 (None, None) if self.nullable(field.id) => self.put(field.id, &Value::Null, out),
                 (None, None) => fault("required", "a value", "nothing"),
             };
@@ -170,6 +184,16 @@ impl<'a> Encoder<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The branch of a union that is any JSON: in a member that may be absent, null is JSON's.
+    fn json_branch(&self, id: Id) -> Option<(i64, Id)> {
+        let Kind::Union(branches) = &self.table.get(id).kind else {
+            return None;
+        };
+        let json = |id: &Id| self.table.get(*id).logical == Some(Logical::Json);
+        let number = branches.iter().position(json)?;
+        Some((number.try_into().ok()?, branches[number]))
     }
 
     fn nullable(&self, id: Id) -> bool {
@@ -207,7 +231,7 @@ impl<'a> Encoder<'a> {
         }
         if let Value::Object(members) = value
             && let [(word, inner)] = members.as_slice()
-            && let Some(number) = branches.iter().position(|id| table.word(*id) == *word)
+            && let Some(number) = branches.iter().position(|id| table.word(*id) == word)
         {
             branch_of(number, out);
             let put = self.put(branches[number], inner, out);
@@ -226,9 +250,7 @@ impl<'a> Encoder<'a> {
             self.depth = depth;
             if taken {
                 if found.is_some() {
-                    let words: Vec<String> =
-                        branches.iter().map(|id| self.table.word(*id)).collect();
-                    let expected = format!("an object that names one of `{}`", words.join("`, `"));
+                    let expected = format!("an object that names one of {}", self.words(branches));
                     return fault(
                         "union",
                         expected,
@@ -240,354 +262,14 @@ impl<'a> Encoder<'a> {
         }
         self.count()?;
         let Some((number, bytes)) = found else {
-            let words: Vec<String> = branches.iter().map(|id| self.table.word(*id)).collect();
-            return fault(
-                "union",
-                format!("one of `{}`", words.join("`, `")),
-                shown(value),
-            );
+            let expected = format!("one of {}", self.words(branches));
+            return fault("union", expected, shown(value));
         };
         put_long(out, number.try_into().unwrap_or(i64::MAX));
         out.extend_from_slice(&bytes);
         Ok(())
     }
-
-    fn default(&mut self, id: Id, json: &Json, out: &mut Vec<u8>) -> Result<(), Fault> {
-        self.count()?;
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return fault(
-                "depth",
-                format!("at most {MAX_DEPTH} levels"),
-                "deeper nesting",
-            );
-        }
-        let table = self.table;
-        match (&table.get(id).kind, json) {
-            (Kind::Union(branches), _) => {
-                // Mostly the first branch; since 1.12 any.
-                let depth = self.depth;
-                let fits = branches.iter().enumerate().find_map(|(number, id)| {
-                    let mut tried = Vec::new();
-                    let fits = self.default(*id, json, &mut tried).is_ok();
-                    self.depth = depth;
-                    fits.then_some((number, tried))
-                });
-                let Some((number, bytes)) = fits else {
-                    return fault(
-                        "default",
-                        "a default of one of the branches",
-                        json.to_string(),
-                    );
-                };
-                put_long(out, number.try_into().unwrap_or(i64::MAX));
-                out.extend_from_slice(&bytes);
-            }
-            (Kind::Bytes, Json::String(text)) => put_sized(out, &latin(text)?),
-            (Kind::Fixed(fixed), Json::String(text)) => {
-                let bytes = latin(text)?;
-                if bytes.len() != fixed.size {
-                    return fault(
-                        "length",
-                        format!("{} bytes", fixed.size),
-                        format!("{} bytes", bytes.len()),
-                    );
-                }
-                out.extend_from_slice(&bytes);
-            }
-            (Kind::Int | Kind::Long, Json::Number(number)) if number.as_i64().is_some() => {
-                let long = number.as_i64().unwrap_or_default();
-                if matches!(table.get(id).kind, Kind::Int) && i32::try_from(long).is_err() {
-                    return fault("range", "an int of 32 bits", long.to_string());
-                }
-                put_long(out, long);
-            }
-            (Kind::String, Json::String(text)) => put_sized(out, text.as_bytes()),
-            (Kind::Record(record), Json::Object(members)) => {
-                for field in &record.fields {
-                    let json = members.get(&field.name).or(field.default.as_ref());
-                    let Some(json) = json else {
-                        return fault("default", format!("a value of `{}`", field.name), "nothing");
-                    };
-                    self.default(field.id, json, out)
-                        .map_err(|fault| fault.within(&field.name))?;
-                }
-            }
-            (Kind::Array(items), Json::Array(list)) => {
-                if !list.is_empty() {
-                    put_long(out, list.len().try_into().unwrap_or(i64::MAX));
-                    list.iter()
-                        .try_for_each(|item| self.default(*items, item, out))?;
-                }
-                out.push(0);
-            }
-            (Kind::Map(values), Json::Object(members)) => {
-                if !members.is_empty() {
-                    put_long(out, members.len().try_into().unwrap_or(i64::MAX));
-                    for (key, value) in members {
-                        put_sized(out, key.as_bytes());
-                        self.default(*values, value, out)?;
-                    }
-                }
-                out.push(0);
-            }
-            (Kind::Null | Kind::Boolean | Kind::Float | Kind::Double | Kind::Enum(_), json) => {
-                self.put_kind(id, &json.clone().into(), out)?;
-            }
-            (_, json) => return fault("default", table.word(id), json.to_string()),
-        }
-        self.depth -= 1;
-        Ok(())
-    }
-}
-
-/// Bytes of a default: each character is one.
-fn latin(text: &str) -> Result<Vec<u8>, Fault> {
-    let each = text.chars().map(|c| u8::try_from(u32::from(c)));
-    match each.collect::<Result<Vec<u8>, _>>() {
-        Ok(bytes) => Ok(bytes),
-        Err(_) => fault("default", "text of the characters 0 to 255", text),
-    }
-}
-
-/// A value in a few words.
-fn shown(value: &Value) -> String {
-    let text = value.to_json().to_string();
-    let short: String = text.chars().take(64).collect();
-    if short.len() < text.len() {
-        short + "…"
-    } else {
-        short
-    }
-}
-
-fn to_long(value: &Value, logical: Option<Logical>, what: &str) -> Result<i64, Fault> {
-    let by_text = |text: &str| match logical {
-        Some(Logical::Date) => text::parse_date(text).map(i64::from),
-        Some(Logical::Time(unit)) => text::parse_time(text).and_then(|nanos| whole(nanos, unit)),
-        Some(Logical::Timestamp(unit)) => {
-            text::parse_timestamp(text).and_then(|at| from_instant(at, unit))
-        }
-        Some(Logical::LocalTimestamp(unit)) => {
-            text::parse_local_timestamp(text).and_then(|at| from_instant(at, unit))
-        }
-        _ => text.parse().ok(),
-    };
-    let found = match (value, logical) {
-        (Value::Int(number), _) => Some(*number),
-        (Value::Float(number), _) => exact(f64::from(*number)),
-        (Value::Double(number), _) => exact(*number),
-        (Value::String(text), _) => by_text(text),
-        (Value::Date(days), Some(Logical::Date) | None) => Some(i64::from(*days)),
-        (Value::Time(nanos), Some(Logical::Time(unit))) => whole(*nanos, unit),
-        (Value::Timestamp(at), Some(Logical::Timestamp(unit)))
-        | (Value::LocalTimestamp(at), Some(Logical::LocalTimestamp(unit))) => {
-            from_instant(*at, unit)
-        }
-        _ => None,
-    };
-    let expected = match logical {
-        Some(Logical::Date) => "a date such as `2026-11-23`",
-        Some(Logical::Time(_)) => {
-            "a time such as `13:05:09.25`, in the schema's unit without a rest"
-        }
-        Some(Logical::Timestamp(_)) => {
-            "a time such as `2026-11-23T13:05:09Z`, in the schema's unit without a rest"
-        }
-        Some(Logical::LocalTimestamp(_)) => {
-            "a time such as `2026-11-23T13:05:09`, in the schema's unit without a rest"
-        }
-        _ => what,
-    };
-    found.map_or_else(|| fault("type", expected, shown(value)), Ok)
-}
-
-/// A whole number of an integer's range.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "checked to be whole and in range"
-)]
-fn exact(number: f64) -> Option<i64> {
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    (number.fract() == 0.0 && (-LIMIT..LIMIT).contains(&number)).then_some(number as i64)
-}
-
-fn whole(nanos: i64, unit: Unit) -> Option<i64> {
-    let step = 1_000_000_000 / per_second(unit);
-    (nanos % step == 0).then_some(nanos / step)
-}
-
-fn from_instant(at: Instant, unit: Unit) -> Option<i64> {
-    let rest = whole(at.nanos.into(), unit)?;
-    at.seconds.checked_mul(per_second(unit))?.checked_add(rest)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "compared afterwards")]
-fn to_float(value: &Value) -> Result<f32, Fault> {
-    if let Value::Float(number) = value {
-        return Ok(*number);
-    }
-    let double = to_double(value, "float")?;
-    let float = double as f32;
-    // JSON has no single precision: its text is read as the nearest, but what is too large would become infinite.
-    if float.is_infinite() && double.is_finite() {
-        return fault("range", "a float of 32 bits", shown(value));
-    }
-    Ok(float)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "compared afterwards")]
-fn to_double(value: &Value, what: &str) -> Result<f64, Fault> {
-    let found = match value {
-        Value::Double(number) => Some(*number),
-        Value::Float(number) => Some(f64::from(*number)),
-        Value::Int(number) => Some(*number as f64).filter(|double| exact(*double) == Some(*number)),
-        Value::UInt(number) => Some(*number as f64).filter(|double| *double as u64 == *number),
-        Value::String(text) => text::parse_double(text),
-        _ => None,
-    };
-    found.map_or_else(|| fault("type", what, shown(value)), Ok)
-}
-
-fn to_bytes(
-    value: &Value,
-    logical: Option<Logical>,
-    size: Option<usize>,
-) -> Result<Vec<u8>, Fault> {
-    match logical {
-        Some(Logical::Decimal { precision, scale }) => to_decimal(value, precision, scale, size),
-        Some(Logical::Uuid) => match value {
-            Value::String(text) if is_uuid(text) => {
-                let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
-                let pairs = digits
-                    .chunks(2)
-                    .filter_map(|pair| std::str::from_utf8(pair).ok());
-                Ok(pairs
-                    .filter_map(|pair| u8::from_str_radix(pair, 16).ok())
-                    .collect())
-            }
-            Value::Bytes(bytes) => Ok(bytes.clone()),
-            other => fault("format", "a UUID", shown(other)),
-        },
-        Some(Logical::Duration) => {
-            let parts = match value {
-                Value::Period {
-                    months,
-                    days,
-                    millis,
-                } => Some((*months, *days, *millis)),
-                Value::String(text) => text::parse_period(text),
-                _ => None,
-            };
-            let Some((months, days, millis)) = parts else {
-                return fault("format", "a duration such as `P1M2DT3.5S`", shown(value));
-            };
-            Ok([months, days, millis]
-                .iter()
-                .flat_map(|part| part.to_le_bytes())
-                .collect())
-        }
-        _ => match value {
-            Value::Bytes(bytes) => Ok(bytes.clone()),
-            Value::String(text) => match text::parse_base64(text) {
-                Some(bytes) => Ok(bytes),
-                None => fault("format", "bytes as base64 text", shown(value)),
-            },
-            other => fault("type", "bytes", shown(other)),
-        },
-    }
-}
-
-fn to_decimal(
-    value: &Value,
-    precision: u32,
-    scale: u32,
-    size: Option<usize>,
-) -> Result<Vec<u8>, Fault> {
-    use num_bigint::BigInt;
-    let wrong = || {
-        let expected =
-            format!("a decimal of at most {precision} digits, {scale} of them behind the point");
-        fault("format", expected, shown(value))
-    };
-    let parts = match value {
-        Value::Decimal { unscaled, scale } => Some((unscaled.clone(), *scale)),
-        Value::String(text) => text::parse_decimal(text),
-        Value::Int(number) => text::parse_decimal(&number.to_string()),
-        Value::UInt(number) => text::parse_decimal(&number.to_string()),
-        Value::Double(number) => text::parse_decimal(&text::double(*number)),
-        _ => None,
-    };
-    let Some((unscaled, has)) = parts else {
-        return wrong();
-    };
-    let same = matches!(value, Value::Decimal { .. }) && has == scale;
-    if same && size.is_none_or(|size| size == unscaled.len()) {
-        return Ok(unscaled);
-    }
-    let mut number = BigInt::from_signed_bytes_be(&unscaled);
-    let ten = BigInt::from(10);
-    if has > precision.saturating_add(scale).saturating_add(10_000) {
-        return wrong();
-    }
-    for _ in has..scale {
-        number *= &ten;
-    }
-    for _ in scale..has {
-        if &number % &ten != BigInt::ZERO {
-            return wrong();
-        }
-        number /= &ten;
-    }
-    let digits = number.to_string();
-    if digits.trim_start_matches('-').len() > precision as usize {
-        return wrong();
-    }
-    let bytes = number.to_signed_bytes_be();
-    match size {
-        None => Ok(bytes),
-        Some(size) if bytes.len() <= size => {
-            let sign = if digits.starts_with('-') { 0xff } else { 0 };
-            let mut wide = vec![sign; size - bytes.len()];
-            wide.extend_from_slice(&bytes);
-            Ok(wide)
-        }
-        Some(_) => wrong(),
-    }
-}
-
-fn to_text(value: &Value, logical: Option<Logical>) -> Result<String, Fault> {
-    match (logical, value) {
-        (Some(Logical::Json), value) => Ok(value.to_json().to_string()),
-        (Some(Logical::Uuid), Value::String(text)) if is_uuid(text) => Ok(text.clone()),
-        (Some(Logical::Uuid), value) => fault("format", "a UUID", shown(value)),
-        (Some(Logical::UInt64), value) => {
-            let number = match value {
-                Value::Int(number) => u64::try_from(*number).ok(),
-                Value::UInt(number) => Some(*number),
-                Value::String(text) => text.parse().ok(),
-                _ => None,
-            };
-            number.map_or_else(
-                || fault("range", "a whole number without a sign", shown(value)),
-                |number| Ok(number.to_string()),
-            )
-        }
-        (_, Value::String(text)) => Ok(text.clone()),
-        // Times and decimals have a text of their own; a number or a list does not become text by itself.
-        (
-            _,
-            Value::Decimal { .. }
-            | Value::Date(_)
-            | Value::Time(_)
-            | Value::Timestamp(_)
-            | Value::LocalTimestamp(_)
-            | Value::Period { .. }
-            | Value::Bytes(_),
-        ) => match value.to_json() {
-            Json::String(text) => Ok(text),
-            other => fault("type", "string", other.to_string()),
-        },
-        (_, other) => fault("type", "string", shown(other)),
+    fn words(&self, branches: &[Id]) -> String {
+        listed(branches.iter().map(|id| self.table.word(*id)))
     }
 }

@@ -2,10 +2,14 @@
 
 mod canonical;
 mod compatibility;
+mod compile;
 mod cursor;
 mod decode;
+mod defaults;
 mod encode;
+mod reads;
 mod resolve;
+mod scalars;
 mod shape;
 mod table;
 mod walk;
@@ -93,5 +97,7 @@ impl AvroSchema {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod generated;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! A payload of another version laid out for this one (Avro 1.12, "Schema Resolution"), from bytes to bytes.
 
 use super::cursor::{Cursor, Fault, fault, put_long, put_sized};
-use super::table::{Id, Kind, Record, Table};
+use super::defaults::put_default;
+use super::scalars::listed;
+use super::table::{Id, Kind, Logical, Record, Table};
 use super::walk::{check_text, index};
 
-/// Largest result: a default may stand for values that take no bytes.
-const MAX_BYTES: usize = 64 << 20;
 /// Deepest look into two schemas to find the branch that fits.
 const MAX_LOOK: usize = 16;
 
@@ -37,6 +37,7 @@ impl Resolving<'_> {
     ) -> Result<(), Fault> {
         let (reader, writer) = (&self.reader.get(to).kind, &self.writer.get(from).kind);
         match (reader, writer) {
+            _ if self.ours_differ(to, from) => return self.mismatch(to, from),
             (_, Kind::Union(branches)) => {
                 let branch = branches[index(cursor, branches.len(), "branch")?];
                 return self.value(to, branch, cursor, out);
@@ -91,8 +92,8 @@ impl Resolving<'_> {
                 let known = |word: &String| to.symbols.iter().position(|symbol| symbol == word);
                 let Some(number) = known(word).or_else(|| to.default.as_ref().and_then(known))
                 else {
-                    let symbols = to.symbols.join("`, `");
-                    return fault("symbol", format!("one of `{symbols}`"), format!("`{word}`"));
+                    let symbols = listed(to.symbols.iter().map(String::as_str));
+                    return fault("symbol", format!("one of {symbols}"), format!("`{word}`"));
                 };
                 put_long(out, number.try_into().unwrap_or(i64::MAX));
             }
@@ -168,17 +169,10 @@ impl Resolving<'_> {
             }
         }
         for (field, bytes) in to.fields.iter().zip(found) {
-            if out.len() > MAX_BYTES {
-                return fault(
-                    "length",
-                    format!("at most {MAX_BYTES} bytes"),
-                    "more, by defaults",
-                );
-            }
-            match (bytes, &field.default) {
+            match (bytes, &field.bytes) {
                 (Some(bytes), _) => out.extend_from_slice(&bytes),
                 (None, Some(default)) => {
-                    let put = self.reader.default(field.id, default, out);
+                    let put = put_default(default, out);
                     put.map_err(|fault| fault.within(&field.name))?;
                 }
                 (None, None) => {
@@ -219,6 +213,7 @@ impl Resolving<'_> {
             return true;
         };
         match (&self.reader.get(to).kind, &self.writer.get(from).kind) {
+            _ if self.ours_differ(to, from) => false,
             (_, Kind::Union(branches)) => branches.iter().any(|from| self.matches(to, *from, look)),
             (Kind::Union(branches), _) => branches.iter().any(|to| self.matches(*to, from, look)),
             (Kind::Record(to), Kind::Record(from)) => to.name.reads(&from.name),
@@ -231,6 +226,16 @@ impl Resolving<'_> {
             }
             (reader, writer) => promotes(reader, writer),
         }
+    }
+
+    /// Text that is JSON or a number is no text like any other; the specification does not know of it.
+    fn ours_differ(&self, to: Id, from: Id) -> bool {
+        let ours = |logical: Option<Logical>| {
+            logical.filter(|own| matches!(own, Logical::Json | Logical::UInt64))
+        };
+        let (reader, writer) = (self.reader.get(to), self.writer.get(from));
+        let union = |kind: &Kind| matches!(kind, Kind::Union(_));
+        !union(&reader.kind) && !union(&writer.kind) && ours(reader.logical) != ours(writer.logical)
     }
 
     fn mismatch(&self, to: Id, from: Id) -> Result<(), Fault> {

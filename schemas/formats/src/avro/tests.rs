@@ -1,13 +1,15 @@
 //! Against apache-avro where it has the same rules, against the specification where not.
 
-mod generated;
+mod speed;
 
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use self::generated::Numbers;
 use super::AvroSchema;
 use super::cursor::put_long;
+use super::generated::Numbers;
 use crate::{Format, Reference, Schema, Value};
 
 fn compiled(schema: &Json) -> AvroSchema {
@@ -23,9 +25,11 @@ fn peer_reads(
     schema: &apache_avro::Schema,
     payload: &[u8],
 ) -> Option<(apache_avro::types::Value, usize)> {
-    apache_avro::util::max_allocation_bytes(1 << 20);
+    // Room for more values without bytes than we take, so that this bound of its own never decides.
+    apache_avro::util::max_allocation_bytes(256 << 20);
     let mut rest = payload;
-    let value = apache_avro::from_avro_datum(schema, &mut rest, None).ok()?;
+    let reader = GenericDatumReader::builder(schema).build().ok()?;
+    let value = reader.read_value(&mut rest).ok()?;
     Some((value, rest.len()))
 }
 
@@ -74,7 +78,8 @@ proptest! {
         prop_assert_eq!(&schema.decode(&payload).expect("checked"), &value);
         let (read, left) = peer_reads(&peer, &payload).expect("the library reads it");
         prop_assert_eq!(left, 0);
-        let written = apache_avro::to_avro_datum(&peer, read).expect("the library writes it");
+        let writer = GenericDatumWriter::builder(&peer).build().expect("resolves");
+        let written = writer.write_value_to_vec(read).expect("the library writes it");
         // The library's maps have no order; JSON objects are compared without.
         let back = schema.decode(&written).expect("we read it");
         prop_assert_eq!(back.to_json(), value.to_json());
@@ -227,7 +232,7 @@ fn each_rule_of_compatibility_holds_in_its_direction() {
         (fixed("G", 4), fixed("F", 4), "NAME_MISMATCH /name"),
         (json!(["null", "int"]), json!("int"), ""),
         (json!(["null", "long"]), json!(["null", "int"]), ""),
-        (json!("int"), json!(["null", "int"]), "TYPE_MISMATCH /0"),
+        (json!("int"), json!(["null", "int"]), "TYPE_MISMATCH /"),
         (
             json!(["int", "string"]),
             json!(["int", "boolean"]),
@@ -453,4 +458,187 @@ fn prefixes_of_logical_types_are_told_in_json() {
         Value::String("1.005".to_owned()),
     )]));
     assert!(rounded.is_err());
+}
+
+#[test]
+fn defaults_that_hold_themselves_end() {
+    for text in [
+        r#"{"type":"record","name":"A","fields":[{"name":"a","type":"A","default":{}}]}"#,
+        r#"{"type":"record","name":"A","fields":[{"name":"a","type":["null","A"],"default":{}}]}"#,
+        r#"{"type":"record","name":"A","fields":[{"name":"a","type":["A","null"],"default":{}},{"name":"b","type":["A","null"],"default":{}}]}"#,
+        r#"{"type":"record","name":"A","fields":[{"name":"b","type":{"type":"record","name":"B","fields":[{"name":"a","type":"A","default":{}}]},"default":{}}]}"#,
+    ] {
+        if let Ok(schema) = AvroSchema::compile(text, &[]) {
+            assert!(schema.encode(&json!({}).into()).is_err(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn faults_of_a_schema_are_told_with_their_place() {
+    let field = |of: Json| json!({ "type": "record", "name": "R", "fields": [of] });
+    for (schema, path, words) in [
+        (
+            field(json!({ "name": "a", "type": "nothing" })),
+            "/fields/0/type",
+            "`nothing`",
+        ),
+        (
+            field(json!({ "name": "a-b", "type": "int" })),
+            "/fields/0",
+            "`a-b` is not a name",
+        ),
+        (
+            field(json!({ "name": "a", "type": "int", "default": "x" })),
+            "/fields/0/default",
+            "default of `a`",
+        ),
+        (
+            field(
+                json!({ "name": "a", "type": { "type": "array", "items": "int" }, "default": [1, null] }),
+            ),
+            "/fields/0/default/1",
+            "expected int, found null",
+        ),
+        (
+            field(json!({ "name": "a", "type": ["int", ["null"]] })),
+            "/fields/0/type/1",
+            "directly in a union",
+        ),
+        (
+            field(json!({ "name": "a", "type": ["int", "int"] })),
+            "/fields/0/type/1",
+            "two branches of one type",
+        ),
+        (
+            json!({ "type": "enum", "name": "E", "symbols": ["A", "A"] }),
+            "/symbols/1",
+            "`A` is there twice",
+        ),
+        (
+            json!({ "type": "enum", "name": "E", "symbols": ["A"], "default": "B" }),
+            "/default",
+            "`B`",
+        ),
+        (
+            json!({ "type": "bytes", "logicalType": "decimal", "precision": 4_000_000_000_u32 }),
+            "",
+            "at most 10000 digits",
+        ),
+        (
+            field(json!({ "name": "a", "type": { "type": "record", "name": "R", "fields": [] } })),
+            "/fields/0/type",
+            "described twice",
+        ),
+        (
+            field(json!({ "name": "a", "type": "R", "default": {} })),
+            "/fields/0/default",
+            "at most 128 levels",
+        ),
+    ] {
+        let why = AvroSchema::compile(&schema.to_string(), &[]).expect_err("not valid");
+        let crate::SchemaError::Invalid { path: at, reason } = &why else {
+            panic!("{why}");
+        };
+        assert!(
+            at.starts_with(path) && (at == path || path.ends_with("default")),
+            "{at}: {why}"
+        );
+        assert!(reason.contains(words), "{why}");
+    }
+}
+
+#[test]
+fn large_decimals_and_values_cost_little() {
+    let schema =
+        compiled(&json!({ "type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2 }));
+    let mut payload = Vec::new();
+    super::cursor::put_sized(&mut payload, &vec![0x55; 1 << 20]);
+    let value = schema.decode(&payload).expect("any length is valid");
+    assert!(
+        matches!(value, Value::Bytes(_)),
+        "its digits are never written"
+    );
+    assert_eq!(schema.encode(&value).expect("as it was"), payload);
+    let text = value.to_json().into();
+    assert_eq!(schema.encode(&text).expect("as it was"), payload);
+    // Branches are tried, and what does not fit is told in few words each time.
+    let union = compiled(
+        &json!({ "type": "array", "items": ["int", "boolean", { "type": "array", "items": "int" }] }),
+    );
+    let many = Value::List(vec![Value::List(vec![Value::Int(1); 1000]); 1000]);
+    assert!(union.encode(&many).is_ok());
+    let nested = (0..60).fold(Value::String("x".repeat(1000)), |inner, _| {
+        Value::List(vec![inner; 2].split_off(1))
+    });
+    assert!(union.encode(&nested).is_err());
+}
+
+#[test]
+fn long_chains_are_read_as_they_were_written() {
+    let list = json!({ "type": "record", "name": "L", "fields": [{ "name": "v", "type": "int" }, { "name": "next", "type": ["null", "L"] }] });
+    let schema = compiled(&list);
+    let of = |length: usize| {
+        let link = |next, _| {
+            Value::Object(vec![
+                ("v".to_owned(), Value::Int(1)),
+                ("next".to_owned(), next),
+            ])
+        };
+        (0..length).fold(Value::Null, link)
+    };
+    let payload = schema.encode(&of(128)).expect("128 levels");
+    assert_eq!(schema.decode(&payload), Ok(of(128)));
+    assert_eq!(
+        schema.encode(&of(129)).expect_err("too deep").keyword,
+        "depth"
+    );
+    let mut deeper = vec![2, 2];
+    deeper.extend_from_slice(&payload);
+    assert_eq!(
+        schema.check(&deeper).expect_err("too deep").keyword,
+        "depth"
+    );
+}
+
+#[test]
+fn entangled_unions_are_compared_in_bounded_time() {
+    // Each record holds a union of all of them: paths through them are without number.
+    let names: Vec<String> = (0..40).map(|n| format!("R{n}")).collect();
+    let of = |last: &str| {
+        let mut branches: Vec<Json> = Vec::new();
+        for name in &names {
+            let first = json!({ "name": "v", "type": if name == "R39" { last } else { "int" } });
+            branches.push(json!({ "type": "record", "name": name, "fields": [first, { "name": "all", "type": "int" }] }));
+        }
+        let holder = json!({ "name": "one", "type": branches });
+        json!({ "type": "record", "name": "Holder", "fields": [holder] })
+    };
+    // The first record holds the union, the others are described in it and hold it as well.
+    let knot = |last: &str| {
+        let inner: Vec<Json> = names[1..].iter().map(|name| {
+            let v = if name == "R39" { last } else { "int" };
+            json!({ "type": "record", "name": name, "fields": [{ "name": "v", "type": v }, { "name": "all", "type": ["null", "R0"] }] })
+        }).collect();
+        let mut branches = vec![json!("null"), json!("R0")];
+        branches.extend(inner);
+        json!({ "type": "record", "name": "R0", "fields": [{ "name": "all", "type": branches }, { "name": "again", "type": names.iter().map(|name| json!(name)).collect::<Vec<_>>() }] })
+    };
+    for make in [&of as &dyn Fn(&str) -> Json, &knot] {
+        assert_eq!(against(&make("int"), &make("int")), "");
+        assert_eq!(against(&make("long"), &make("int")), "");
+        assert!(against(&make("int"), &make("long")).contains("MISSING_UNION_BRANCH"));
+    }
+}
+
+#[test]
+fn an_enums_default_is_for_symbols_and_not_for_fields() {
+    let symbols = json!({ "type": "enum", "name": "E", "symbols": ["A"], "default": "A" });
+    let reader = record(&json!([{ "name": "e", "type": symbols }]));
+    let writer = record(&json!([]));
+    assert_eq!(
+        against(&reader, &writer),
+        "READER_FIELD_MISSING_DEFAULT_VALUE /fields/0"
+    );
+    assert!(compiled(&reader).resolve(&compiled(&writer), &[]).is_err());
 }

@@ -30,7 +30,13 @@ impl Table {
                 other => return fault("type", "0 or 1 for a boolean", format!("{other:?}")),
             },
             Kind::Int => drop(cursor.int()?),
-            Kind::Long => drop(cursor.long()?),
+            Kind::Long => {
+                let long = cursor.long()?;
+                if *logical == Some(Logical::UInt32) && u32::try_from(long).is_err() {
+                    let expected = "a whole number of 32 bits without a sign";
+                    return fault("range", expected, long.to_string());
+                }
+            }
             Kind::Float => drop(cursor.take(4, "a float")?),
             Kind::Double => drop(cursor.take(8, "a double")?),
             Kind::Bytes => drop(cursor.sized("bytes")?),
@@ -45,9 +51,7 @@ impl Table {
             Kind::Enum(symbols) => drop(index(cursor, symbols.symbols.len(), "symbol")?),
             Kind::Union(branches) => {
                 let branch = index(cursor, branches.len(), "branch")?;
-                cursor.enter()?;
                 self.skip(branches[branch], cursor)?;
-                cursor.leave();
             }
             Kind::Record(record) => {
                 cursor.enter()?;

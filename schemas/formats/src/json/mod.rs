@@ -24,6 +24,7 @@ mod explain;
 #[cfg(test)]
 mod generated;
 pub(crate) mod limits;
+mod nulls;
 mod references;
 mod resolve;
 mod rules;
@@ -149,7 +150,9 @@ impl JsonSchema {
     }
 
     pub(crate) fn encode(&self, value: &crate::Value) -> Result<Vec<u8>, Violation> {
-        let payload = value.to_json().to_string().into_bytes();
+        let mut document = value.to_json();
+        nulls::fill(&self.inner.documents, &mut document);
+        let payload = document.to_string().into_bytes();
         self.check_bytes(&payload)?;
         Ok(payload)
     }

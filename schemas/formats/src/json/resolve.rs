@@ -80,7 +80,7 @@ fn object(
 }
 
 /// The schema behind references.
-fn followed<'a>(
+pub(super) fn followed<'a>(
     documents: &'a Documents,
     mut place: Place<'a>,
 ) -> Option<(Place<'a>, &'a Map<String, Value>)> {

@@ -77,9 +77,7 @@ fn parse(name: &str, text: &str) -> Result<File, SchemaError> {
         });
     }
     // Serializers may register the compiled file instead of its text.
-    if let Ok(bytes) = STANDARD.decode(text.trim())
-        && !bytes.is_empty()
-    {
+    if let Some(bytes) = serialized(text) {
         let mut file = File::decode_file_descriptor_proto(bytes.as_slice())
             .map_err(|error| invalid(error.to_string()))?
             .file_descriptor_proto()
@@ -89,6 +87,12 @@ fn parse(name: &str, text: &str) -> Result<File, SchemaError> {
     }
     nesting(text)?;
     File::from_source(name, text).map_err(|error| refusal(&error))
+}
+
+/// The bytes of a compiled file in base64.
+pub(super) fn serialized(text: &str) -> Option<Vec<u8>> {
+    let bytes = STANDARD.decode(text.trim()).ok();
+    bytes.filter(|bytes| !bytes.is_empty())
 }
 
 /// The parser descends with the text.

@@ -109,7 +109,9 @@ fn takes_null(field: &FieldDescriptor) -> bool {
             let own = message.full_name() == "google.protobuf.Value";
             !field.is_list()
                 && !field.is_map()
-                && (own || wrapped(&message, JSON).is_some() || wrapped(&message, VALUE).is_some())
+                && (own
+                    || wrapped(&message, JSON).is_some()
+                    || wrapped(&message, VALUE).is_some_and(|only| only.supports_presence()))
         }
         Kind::Enum(symbols) => symbols.full_name() == "google.protobuf.NullValue",
         _ => false,

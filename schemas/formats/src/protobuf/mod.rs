@@ -133,6 +133,12 @@ impl ProtobufSchema {
         STANDARD.encode(self.inner.file.encode_to_vec())
     }
 
+    /// Whether a text is a compiled file in base64, as [`ProtobufSchema::descriptor_base64`] writes it.
+    #[must_use]
+    pub fn is_serialized(text: &str) -> bool {
+        compile::serialized(text).is_some()
+    }
+
     /// Full name of the message that payloads are.
     #[must_use]
     pub fn name(&self) -> String {

@@ -1,6 +1,6 @@
 //! New versions, and whether there is one already.
 
-use millstream_schema_formats::{Format, Schema as CompiledSchema};
+use millstream_schema_formats::{Format, ProtobufSchema, Schema as CompiledSchema};
 use serde_json::{Value, json};
 
 use super::check::incompatibilities;
@@ -114,10 +114,13 @@ impl Candidate {
         };
         let texts = registry.references(name, &references)?;
         let schema = compiled.schema(format, &text, &texts)?;
-        let text = if self.normalize {
-            schema.normalized()
-        } else {
-            text
+        let text = match &schema {
+            _ if self.normalize => schema.normalized(),
+            // Serializers register the compiled file; people want to read it.
+            CompiledSchema::Protobuf(_) if ProtobufSchema::is_serialized(&text) => {
+                schema.canonical()
+            }
+            _ => text,
         };
         // JSON texts are compared as releases before this one did: ids they gave must be found again.
         let key = match format {

@@ -1,8 +1,9 @@
-//! `format=resolved`: an Avro schema with the types it refers to written out where they are used first.
+//! `format=resolved`: an Avro schema with the types it refers to written out where they are used first; `format=serialized`: a
+//! Protobuf schema as its compiled file in base64.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millstream_schema_formats::Format;
+use millstream_schema_formats::{Format, ProtobufSchema};
 use serde_json::Value;
 
 use crate::name::Name;
@@ -14,6 +15,9 @@ const MAX_DEPTH: usize = 256;
 
 /// A schema's text as `format` wants it. What a format does not know stays the text.
 pub(super) fn text(registry: &Registry, home: &Name, schema: &Schema, format: &str) -> String {
+    if schema.format == Format::Protobuf && format.eq_ignore_ascii_case("serialized") {
+        return serialized(registry, home, schema).unwrap_or_else(|| schema.text.clone());
+    }
     let wanted = schema.format == Format::Avro && format.eq_ignore_ascii_case("resolved");
     if !wanted || schema.references.is_empty() {
         return schema.text.clone();
@@ -35,6 +39,12 @@ pub(super) fn text(registry: &Registry, home: &Name, schema: &Schema, format: &s
     };
     writer.walk(&mut value, "", 0);
     value.to_string()
+}
+
+fn serialized(registry: &Registry, home: &Name, schema: &Schema) -> Option<String> {
+    let references = registry.references(home, &schema.references).ok()?;
+    let compiled = ProtobufSchema::compile(&schema.text, &references).ok()?;
+    Some(compiled.descriptor_base64())
 }
 
 /// The full name of a definition and its namespace.

@@ -2,21 +2,22 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::avro::table::{Id, Kind, Logical, Table};
+use super::AvroSchema;
+use super::table::{Id, Kind, Logical, Table};
 use crate::{Instant, Unit, Value};
 
 /// Numbers that follow from a seed (splitmix64).
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     state: u64,
     names: usize,
 }
 
 impl Numbers {
-    pub(super) fn new(state: u64) -> Self {
+    pub(crate) fn new(state: u64) -> Self {
         Self { state, names: 0 }
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +25,7 @@ impl Numbers {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() % limit as u64).unwrap_or(0)
     }
 
@@ -52,7 +53,7 @@ impl Numbers {
         (0..len).map(|_| self.next() as u8).collect()
     }
 
-    pub(super) fn schema(&mut self, depth: usize) -> Json {
+    pub(crate) fn schema(&mut self, depth: usize) -> Json {
         let leaf = depth == 0;
         match self.below(if leaf { 22 } else { 28 }) {
             0 => json!("null"),
@@ -100,7 +101,7 @@ impl Numbers {
         }
     }
 
-    pub(super) fn record(&mut self, depth: usize) -> Json {
+    pub(crate) fn record(&mut self, depth: usize) -> Json {
         let name = self.name();
         let mut fields: Vec<Json> = (0..self.below(5))
             .map(|index| json!({ "name": format!("f{index}"), "type": self.schema(depth) }))
@@ -195,7 +196,7 @@ impl Numbers {
                 if value == Value::Null || table.plain(branches) {
                     value
                 } else {
-                    Value::Object(vec![(table.word(branches[number]), value)])
+                    Value::Object(vec![(table.word(branches[number]).to_owned(), value)])
                 }
             }
             (Kind::Record(record), _) => {
@@ -208,6 +209,12 @@ impl Numbers {
                 )
             }
         }
+    }
+
+    /// A value of a schema.
+    pub(crate) fn any_of(&mut self, schema: &AvroSchema) -> Value {
+        let table = &schema.inner.table;
+        self.value(table, table.root, 4)
     }
 
     fn instant(&mut self, unit: Unit) -> Instant {
