@@ -14,6 +14,7 @@ mod erase;
 mod harness;
 mod jetstream;
 mod pipeline;
+mod proposals;
 mod pullers;
 mod python;
 mod registry;
