@@ -3,7 +3,7 @@
 use super::cursor::{self, Fault, fault, put_long, put_sized};
 use super::defaults::put_default;
 use super::scalars::{listed, shown, to_bytes, to_double, to_float, to_long, to_text};
-use super::table::{Id, Kind, Record, Table, Type};
+use super::table::{Id, Kind, Logical, Record, Table, Type};
 use crate::Value;
 use crate::describe::cut;
 

@@ -1,7 +1,5 @@
 //! Against apache-avro where it has the same rules, against the specification where not.
 
-mod speed;
-
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
