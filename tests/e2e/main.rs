@@ -18,6 +18,7 @@ mod proposals;
 mod pullers;
 mod python;
 mod registry;
+mod schema_examples;
 mod schemas;
 mod sealed;
 mod serve;
