@@ -10,11 +10,10 @@ use crate::harness::{Server, folder, root, text};
 
 const YAML: &str = "kind: schema\nname: flight\nformat: json\nfile: flight.json\n---\n\
     kind: station\nname: raw\nsubjects: [\"raw.>\"]\n---\n\
-    kind: station\nname: late\nsubjects: [\"late.>\"]\nschema: { subject: flight, version: latest, on_violation: reject }\n\
-    stages:\n  - sql: SELECT carrier, dep_delay FROM message WHERE dep_delay > 15\n";
+    kind: station\nname: late\nsubjects: [\"late.>\"]\nschema: { subject: flight, version: latest, on_violation: reject }\n";
 const FLIGHT: &str = r#"{"title":"Flight","type":"object","properties":{"carrier":{"type":"string"},"dep_delay":{"type":["integer","null"]}},"required":["carrier"]}"#;
 
-/// A server with one station that takes anything and one with a schema and SQL, and how many flights are stored in the first.
+/// A server with one station that takes anything and one with a schema, and how many flights are stored in the first.
 async fn start(place: &std::path::Path) -> (Server, u64) {
     let server = Server::start(place);
     fs::write(place.join("flight.json"), FLIGHT).expect("schema file");
@@ -148,17 +147,8 @@ async fn what_a_change_breaks_is_known_before() {
         text(&message)
     );
 
-    // SQL that reads a column that is gone.
-    write(
-        &server,
-        "gone.json",
-        r#"{"title":"Flight","type":"object","properties":{"carrier":{"type":"string"}},"required":["carrier"]}"#,
-    );
-    let shown = refused(&server.cli(&["schema", "register", "flight", "gone.json", "--dry-run"]));
-    assert!(
-        shown.contains("station `late` would no longer work: stages[0].sql"),
-        "{shown}"
-    );
+    let gone = r#"{"title":"Flight","type":"object","properties":{"carrier":{"type":"string"}},"required":["carrier"]}"#;
+    write(&server, "gone.json", gone);
     let versions = server.json(&["schema", "versions", "flight"]);
     assert_eq!(versions["items"].as_array().map(Vec::len), Some(1));
     let shown = text(&server.cli(&["schema", "diff", "flight:1", "gone.json"]));
@@ -197,4 +187,43 @@ async fn a_schema_that_was_tried_leaves_nothing_behind() {
     assert_eq!(done["version"], 2);
     let stored = server.cli(&["publish", "late.f", r#"{"carrier":"UA","dep_delay":20}"#]);
     assert!(stored.status.success(), "{}", text(&stored));
+}
+
+/// A station that takes one message of a schema, and SQL that reads a column: both are named when what they need is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn stations_that_would_no_longer_work_are_named() {
+    let place = folder();
+    let server = Server::start(place.path());
+    let message = |name: &str| {
+        format!(
+            "syntax = \"proto3\"; package air; message Other {{}} message {name} {{ int32 delay = 1; }}"
+        )
+    };
+    write(&server, "gate.proto", &message("Gate"));
+    let yaml = "kind: schema\nname: gate\nformat: protobuf\nfile: gate.proto\n---\n\
+        kind: station\nname: gates\nsubjects: [\"gates.>\"]\nschema: { subject: gate, message: air.Gate }\n";
+    let applied = server.apply("gates.yaml", yaml);
+    assert!(applied.status.success(), "{}", text(&applied));
+    write(&server, "door.proto", &message("Door"));
+    let shown = refused(&server.cli(&["schema", "register", "gate", "door.proto", "--dry-run"]));
+    assert!(
+        shown.contains("station `gates` would no longer work: schema"),
+        "{shown}"
+    );
+    if !cfg!(feature = "sql") {
+        return;
+    }
+    fs::write(place.path().join("flight.json"), FLIGHT).expect("schema file");
+    let yaml = "kind: schema\nname: flight\nformat: json\nfile: flight.json\n---\n\
+        kind: station\nname: late\nsubjects: [\"late.>\"]\nschema: { subject: flight }\n\
+        stages:\n  - sql: SELECT carrier, dep_delay FROM message WHERE dep_delay > 15\n";
+    let applied = server.apply("late.yaml", yaml);
+    assert!(applied.status.success(), "{}", text(&applied));
+    let gone = r#"{"title":"Flight","type":"object","properties":{"carrier":{"type":"string"}},"required":["carrier"]}"#;
+    write(&server, "gone.json", gone);
+    let shown = refused(&server.cli(&["schema", "check", "flight", "gone.json"]));
+    assert!(
+        shown.contains("station `late` would no longer work: stages[0].sql"),
+        "{shown}"
+    );
 }
