@@ -80,7 +80,7 @@ impl Acker {
         why: &Rejection,
         kept: Option<(&str, u64)>,
     ) {
-        let mut answer = json!({ "stream": stream, "seq": 0, "error": rejection_error(why) });
+        let mut answer = rejection(stream, why);
         if let (Some((letters, seq)), Some(answer)) = (kept, answer.as_object_mut()) {
             answer.insert(
                 "dead_letter".to_owned(),
@@ -134,8 +134,32 @@ pub(crate) fn rejection_error(why: &Rejection) -> serde_json::Value {
         "code": 422,
         "err_code": number,
         "description": format!("rejected by {}{path}: {} ({})", why.stage, why.reason, why.code),
-        "stage": why.stage,
-        "reason": why.reason,
-        "path": why.path,
     })
+}
+
+/// The answer to the publisher of a rejected record. What JetStream's errors have no member for stands beside the error:
+/// clients make an error of theirs from all its members, and the Python one fails on those it does not know.
+fn rejection(stream: &str, why: &Rejection) -> serde_json::Value {
+    json!({
+        "stream": stream,
+        "seq": 0,
+        "error": rejection_error(why),
+        "rejection": { "stage": why.stage, "reason": why.reason, "path": why.path },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rejection;
+    use millstream_pipeline::Rejection;
+
+    #[test]
+    fn errors_have_the_members_that_clients_know() {
+        let why = Rejection::new("schema:flight", "range", "too much").at("/delay");
+        let answer = rejection("flights", &why);
+        let members = answer["error"].as_object().expect("an object").keys();
+        let members: Vec<&str> = members.map(String::as_str).collect();
+        assert_eq!(members, ["code", "err_code", "description"]);
+        assert_eq!(answer["rejection"]["path"], "/delay");
+    }
 }

@@ -81,11 +81,31 @@ pub fn diff(old: &Schema, new: &Schema) -> Vec<Difference> {
             format!("format {}", new.format()),
         );
     }
-    shapes(&old.shape(), &new.shape(), &mut found);
+    let (mut before, mut after) = (old.shape(), new.shape());
     if let (Schema::Json(old), Schema::Json(new)) = (old, new) {
+        // Bounds are told as they are written.
+        widen(&mut before);
+        widen(&mut after);
+        shapes(&before, &after, &mut found);
         keywords::compare(old.document(), new.document(), &mut found);
+    } else {
+        shapes(&before, &after, &mut found);
     }
     found.all
+}
+
+/// Whole numbers of all ranges become one: JSON Schema has no others, shapes read them from bounds.
+fn widen(shape: &mut Shape) {
+    match shape {
+        Shape::Int32 | Shape::UInt32 | Shape::UInt64 => *shape = Shape::Int64,
+        Shape::List(inner) | Shape::Map(inner) => widen(inner),
+        Shape::Union(branches) => branches.iter_mut().for_each(widen),
+        Shape::Record(record) => {
+            let fields = record.fields.iter_mut();
+            fields.for_each(|field| widen(&mut field.shape));
+        }
+        _ => {}
+    }
 }
 
 #[derive(Debug, Default)]

@@ -116,7 +116,8 @@ async fn put(
     let query = [("normalize", normalize.to_string())];
     let answer = client
         .registry(Method::POST, &path, &query, Some(body))
-        .await?;
+        .await
+        .map_err(shortened)?;
     let answer = match number(&answer, "version") {
         Some(_) => answer,
         None => {
@@ -132,6 +133,30 @@ async fn put(
         version,
         is_new: !before.contains(&version),
     })
+}
+
+/// A refusal without the text of the older version, which the registry puts into its sentence.
+fn shortened(error: CliError) -> CliError {
+    match error {
+        CliError::Server {
+            status: 409,
+            error,
+            hint,
+            body,
+        } => {
+            let cut = error
+                .split_once(", {oldSchema: '")
+                .and_then(|(before, rest)| Some((before, rest.rsplit_once("'}, ")?.1)))
+                .map(|(before, after)| format!("{before}, {after}"));
+            CliError::Server {
+                status: 409,
+                error: cut.unwrap_or(error),
+                hint,
+                body,
+            }
+        }
+        other => other,
+    }
 }
 
 /// Shows what a registration led to.

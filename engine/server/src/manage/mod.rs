@@ -174,6 +174,8 @@ const QUEUE: usize = 1024;
 /// Messages and bytes in one answer over NATS; who wants more asks again from the next sequence.
 const MAX_ITEMS: u64 = 1000;
 const MAX_ANSWER: usize = 512 * 1024;
+/// Requests over NATS that look through stations' messages at once.
+const MAX_SCANS: usize = 2;
 
 /// An operation as one answer can carry it: without following, and with an end.
 fn bounded(mut operation: Operation) -> Operation {
@@ -184,10 +186,64 @@ fn bounded(mut operation: Operation) -> Operation {
     operation
 }
 
+/// Whether it looks through a station's messages.
+fn looks_through(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::SchemaInfer { .. } | Operation::SchemaCheck(_)
+    )
+}
+
+fn busy() -> Value {
+    Failure::new(
+        FailureCode::Unavailable,
+        format!("{MAX_SCANS} requests look through messages already"),
+        "try again when they are done",
+    )
+    .body()
+}
+
+/// The answer as one value.
+async fn answered(
+    manager: &Manager,
+    subject: &str,
+    reply: &[u8],
+    operation: Result<Operation, Failure>,
+) -> Value {
+    let answer = match operation {
+        Ok(operation) => manager.operate(operation).await,
+        Err(failure) => Err(failure),
+    };
+    // A request's reply subject is its own.
+    let request = String::from_utf8_lossy(reply);
+    let code = answer
+        .as_ref()
+        .err()
+        .map_or(0, |failure| failure.code.number());
+    tracing::debug!(target: "nats", %request, code, "{subject}");
+    match answer {
+        Ok(Reply::Value(value)) => value,
+        Ok(Reply::Lines(mut lines)) => {
+            // A request has one answer: the lines that are there, as a list, and as many as fit.
+            let (mut items, mut bytes) = (Vec::new(), 0);
+            while let Some(line) = lines.recv().await {
+                bytes += line.len();
+                if bytes > MAX_ANSWER && !items.is_empty() {
+                    break;
+                }
+                items.extend(serde_json::from_slice::<Value>(&line).ok());
+            }
+            serde_json::json!({ "items": items })
+        }
+        Err(failure) => failure.body(),
+    }
+}
+
 impl NatsDoor {
     pub(crate) fn start(manager: Arc<Manager>) -> Self {
         let (queue, mut requests) = tokio::sync::mpsc::channel::<(String, Bytes, Bytes)>(QUEUE);
         let mut publisher = manager.broker.publisher();
+        let turns = Arc::new(tokio::sync::Semaphore::new(MAX_SCANS));
         tokio::spawn(async move {
             while let Some((subject, reply, payload)) = requests.recv().await {
                 if !is_management(&subject) {
@@ -200,33 +256,25 @@ impl NatsDoor {
                     publisher.flush();
                     continue;
                 }
-                let answer = match operation_of(&subject, &payload) {
-                    Ok(operation) => manager.operate(bounded(operation)).await,
-                    Err(failure) => Err(failure),
-                };
-                // A request's reply subject is its own.
-                let request = String::from_utf8_lossy(&reply);
-                let code = answer
-                    .as_ref()
-                    .err()
-                    .map_or(0, |failure| failure.code.number());
-                tracing::debug!(target: "nats", %request, code, "{subject}");
-                let body = match answer {
-                    Ok(Reply::Value(value)) => value,
-                    Ok(Reply::Lines(mut lines)) => {
-                        // A request has one answer: the lines that are there, as a list, and as many as fit.
-                        let (mut items, mut bytes) = (Vec::new(), 0);
-                        while let Some(line) = lines.recv().await {
-                            bytes += line.len();
-                            if bytes > MAX_ANSWER && !items.is_empty() {
-                                break;
-                            }
-                            items.extend(serde_json::from_slice::<Value>(&line).ok());
-                        }
-                        serde_json::json!({ "items": items })
-                    }
-                    Err(failure) => failure.body(),
-                };
+                let operation = operation_of(&subject, &payload).map(bounded);
+                if operation.as_ref().is_ok_and(looks_through) {
+                    // Requests behind it need not wait for it.
+                    let Ok(turn) = Arc::clone(&turns).try_acquire_owned() else {
+                        publisher.send(&reply, None, &[], busy().to_string().as_bytes());
+                        publisher.flush();
+                        continue;
+                    };
+                    let (manager, mut publisher) =
+                        (Arc::clone(&manager), manager.broker.publisher());
+                    tokio::spawn(async move {
+                        let body = answered(&manager, &subject, &reply, operation).await;
+                        publisher.send(&reply, None, &[], body.to_string().as_bytes());
+                        publisher.flush();
+                        drop(turn);
+                    });
+                    continue;
+                }
+                let body = answered(&manager, &subject, &reply, operation).await;
                 publisher.send(&reply, None, &[], body.to_string().as_bytes());
                 publisher.flush();
             }

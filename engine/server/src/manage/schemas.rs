@@ -118,7 +118,8 @@ impl Manager {
 
     pub(super) async fn schema_check(&self, request: CheckRequest) -> Result<Reply, Failure> {
         let text = SchemaText {
-            subject: None,
+            // References are looked for beside it.
+            subject: Some(request.subject.clone()),
             version: None,
             schema: Some(request.schema.clone()),
             format: request.format.clone(),

@@ -3,8 +3,8 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
-use super::{Found, keywords, shapes};
-use crate::{EnumShape, FieldShape, RecordShape, Shape, Unit};
+use super::{Found, diff, keywords, shapes};
+use crate::{EnumShape, FieldShape, Format, RecordShape, Schema, Shape, Unit};
 
 fn field(name: &str, shape: Shape) -> FieldShape {
     FieldShape {
@@ -246,4 +246,79 @@ fn schemas_that_contain_themselves_end() {
         })
     };
     check(&node(), &node(), expect![[r#""#]]);
+}
+
+fn check_texts(format: (Format, Format), old: &str, new: &str, expected: Expect) {
+    let compiled = |format, text: &str| Schema::compile(format, text, &[]).expect("a schema");
+    let (old, new) = (compiled(format.0, old), compiled(format.1, new));
+    let lines: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
+    expected.assert_eq(&lines.join("\n"));
+    assert_eq!(diff(&old, &old), []);
+    assert_eq!(diff(&new, &new), []);
+}
+
+#[test]
+fn json_schemas() {
+    let old = r#"{"title":"Flight","type":"object","properties":{"delay":{"type":"integer","maximum":99},"carrier":{"enum":["UA","AA"]},"tail":{"type":"string"}},"required":["delay"]}"#;
+    let new = r##"{"title":"Flight","type":"object","properties":{"delay":{"type":["integer","null"],"maximum":9},"carrier":{"enum":["UA"]},"gate":{"$ref":"#/$defs/g"}},"$defs":{"g":{"type":"string","pattern":"^[A-Z]"}}}"##;
+    check_texts(
+        (Format::Json, Format::Json),
+        old,
+        new,
+        expect![[r#"
+        ~ delay: int64 -> int64 or null
+        ~ delay: required -> optional
+        - carrier: symbol AA
+        - tail: string, optional
+        + gate: string, optional
+        ~ delay: maximum 99 -> 9"#]],
+    );
+}
+
+#[test]
+fn avro_schemas() {
+    let old = r#"{"type":"record","name":"Flight","fields":[{"name":"delay","type":"int"},{"name":"tail","type":"string","doc":"mark"},{"name":"legs","type":{"type":"array","items":{"type":"record","name":"Leg","fields":[{"name":"to","type":"string"}]}}}]}"#;
+    let new = r#"{"type":"record","name":"Flight","fields":[{"name":"delay","type":"long"},{"name":"reason","type":["null","string"],"default":null},{"name":"legs","type":{"type":"array","items":{"type":"record","name":"Leg","fields":[{"name":"to","type":"string"},{"name":"at","type":{"type":"long","logicalType":"timestamp-micros"}}]}}}]}"#;
+    check_texts(
+        (Format::Avro, Format::Avro),
+        old,
+        new,
+        expect![[r#"
+        ~ delay: int32 -> int64
+        - tail: string
+        + legs[].at: timestamp in µs
+        + reason: string or null (default null)"#]],
+    );
+}
+
+#[test]
+fn protobuf_schemas() {
+    let old = "syntax = \"proto3\"; message Flight { int32 delay = 1; string tail = 2; enum Kind { A = 0; B = 1; } Kind kind = 3; }";
+    let new = "syntax = \"proto3\"; message Flight { int64 delay = 1; optional string reason = 4; enum Kind { A = 0; C = 2; } Kind kind = 3; map<string, int32> gates = 5; }";
+    check_texts(
+        (Format::Protobuf, Format::Protobuf),
+        old,
+        new,
+        expect![[r#"
+            ~ delay: int32 -> int64
+            - tail: string
+            - kind: symbol B
+            + kind: symbol C
+            + reason: string, optional
+            + gates: map of int32"#]],
+    );
+}
+
+#[test]
+fn schemas_of_two_formats() {
+    let old = r#"{"type":"record","name":"Flight","fields":[{"name":"delay","type":"int"},{"name":"tail","type":"string"}]}"#;
+    let new = "syntax = \"proto3\"; message Flight { int32 delay = 1; optional string tail = 2; }";
+    check_texts(
+        (Format::Avro, Format::Protobuf),
+        old,
+        new,
+        expect![[r#"
+        ~ format avro -> format protobuf
+        ~ tail: required -> optional"#]],
+    );
 }

@@ -42,8 +42,9 @@ pub(super) fn kind(strings: &Strings) -> Option<usize> {
     (0..KINDS.len()).find(|kind| strings.kinds[*kind] == strings.count)
 }
 
-/// What numbers are between: from zero when [`ENOUGH`] were seen and none was negative; from and to when every whole number
-/// between the least and the most occurred, and both of them often, as in months and minutes.
+/// What numbers are between: from zero when [`ENOUGH`] were seen and none was negative; from and to when they begin at zero or
+/// one, every whole number up to the most occurred, and both ends often, as in months and minutes. Ranges that begin
+/// elsewhere say more about which messages were looked at: days from the 20th to the 31st are the end of a month.
 pub(super) fn range(numbers: &Numbers) -> (Option<i128>, Option<i128>) {
     let count = numbers.integers + numbers.fractions;
     if count < ENOUGH {
@@ -53,9 +54,10 @@ pub(super) fn range(numbers: &Numbers) -> (Option<i128>, Option<i128>) {
         && let Some(values) = &numbers.distinct.0
         && (MIN_RANGE..=MAX_DISTINCT).contains(&values.len())
     {
+        let starts = matches!(numbers.least, 0 | 1);
         let span = numbers.most - numbers.least + 1;
         let often = |value: &i128| values.get(value).is_some_and(|times| *times >= OFTEN_BOUND);
-        if span == values.len() as i128 && often(&numbers.least) && often(&numbers.most) {
+        if starts && span == values.len() as i128 && often(&numbers.least) && often(&numbers.most) {
             return (Some(numbers.least), Some(numbers.most));
         }
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Inference, MAX_PLACES, Proposal};
-use crate::{JsonSchema, Shape};
+use crate::{Format, JsonSchema, Schema, Shape};
 
 fn text() -> impl Strategy<Value = Value> {
     let words = vec![
@@ -314,4 +314,19 @@ fn evidence_is_told_by_path() {
         {"path":"/gate/legs","seen":120,"of":120,"nulls":0,"types":[["array",120]],"items":[2,2]}
         {"path":"/gate/legs/[]","seen":240,"of":240,"nulls":0,"types":[["object",240]]}
         {"path":"/gate/legs/[]/to","seen":120,"of":240,"nulls":0,"types":[["string",120]],"length":[3,3],"distinct":1,"values":[["SFO",120]]}"#]].assert_eq(&lines.join("\n"));
+}
+
+/// A proposal can be written in every format, and the schema that comes of it takes what was seen.
+#[test]
+fn every_format_takes_what_was_seen() {
+    let documents = flights(240);
+    let proposal = observed(&documents).proposal("flight");
+    for format in Format::ALL {
+        let text = Schema::text_of(format, &proposal.shape);
+        let schema = Schema::compile(format, &text, &[]).expect("a schema");
+        for document in &documents {
+            let encoded = schema.encode(&document.clone().into());
+            assert!(encoded.is_ok(), "{format}: {encoded:?} {document}\n{text}");
+        }
+    }
 }

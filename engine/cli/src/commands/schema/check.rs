@@ -109,7 +109,9 @@ fn in_words(result: &Value, console: &mut Console<'_>) -> Result<(), CliError> {
         "not compatible"
     };
     console.line(&format!("{verdict}, as version {version} of `{subject}`"))?;
-    for message in list("messages").iter().filter_map(Value::as_str) {
+    // The text of the older version is one of them; `schema diff` shows it better.
+    let messages = list("messages").iter().filter_map(Value::as_str);
+    for message in messages.filter(|message| !message.starts_with("{oldSchema:")) {
         console.line(&format!("  {}", one_line(message)))?;
     }
     match field(fields, "users") {
