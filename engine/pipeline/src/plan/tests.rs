@@ -15,8 +15,8 @@ use serde_json::json;
 
 use super::Plan;
 use crate::{
-    Ended, Framing, FunctionStage, OnRejection, PipelineMetrics, Record, Rejection, SchemaOptions,
-    SchemaStage, Stage, SubjectSchemas, Verdict, VersionSchema, Wanted,
+    Ended, Framing, FunctionStage, OnRejection, PipelineMetrics, Record, Rejection, RuleFor,
+    SchemaOptions, SchemaRule, SchemaStage, Stage, SubjectSchemas, Verdict, VersionSchema, Wanted,
 };
 
 /// Decides by a number in the payload's last token, so that a model can predict it.
@@ -189,6 +189,47 @@ fn schema_stage(on_violation: OnRejection) -> SchemaStage {
         on_violation,
         as_json: true,
     })
+}
+
+#[test]
+fn a_rejection_names_the_schema_that_the_rules_chose() {
+    let only = |subject: &str, kind: &str| {
+        let text = json!({ "type": kind }).to_string();
+        let schema = Schema::compile(Format::Json, &text, &[]).expect("valid");
+        SubjectSchemas {
+            subject: subject.to_owned(),
+            versions: vec![Arc::new(VersionSchema::new(subject, 1, 7, 0, schema))],
+            wanted: Wanted::Compatible,
+        }
+    };
+    let rule = |filter: &str, schemas| SchemaRule {
+        messages: RuleFor::Subject(filter.to_owned()),
+        schemas,
+    };
+    let stage = SchemaStage::new(SchemaOptions {
+        default: None,
+        rules: vec![
+            rule("gates.>", only("gate", "string")),
+            rule("flights.>", only("flight", "object")),
+        ],
+        framing: Framing::Auto,
+        on_violation: OnRejection::Reject,
+        as_json: false,
+    });
+    let plan = Plan::new(1, Some(stage), Vec::new(), OnRejection::Reject);
+    let mut nobodys = record("1");
+    nobodys.message.subject = Bytes::from_static(b"seats.1");
+    let mut gates = record("1");
+    gates.message.subject = Bytes::from_static(b"gates.1");
+    let ended = plan.run(vec![record("1"), record("{"), gates, nobodys]);
+    let got: Vec<_> = ended.iter().map(shown).collect();
+    let want = [
+        "rejected schema:flight schema_violation",
+        "rejected schema:flight bad_json",
+        "rejected schema:gate schema_violation",
+        "rejected schema:gate no_schema",
+    ];
+    assert_eq!(got, want);
 }
 
 /// Checks that the JSON is there already, and that nobody parses again: the payload says something else by then.

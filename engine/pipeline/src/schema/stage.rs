@@ -127,14 +127,19 @@ impl SchemaStage {
         if headers::mentions_schema(&record.message.headers) {
             record.message.headers = headers::without_schema(&record.message.headers);
         }
-        match claim {
+        let result = match claim {
             Some(claim) => self.claimed(record, schemas, &claim),
             None if self.options.framing == Framing::Prefixed => Err(self.reject(
                 "schema_unknown",
                 "payload does not begin with a schema id (a zero byte and four bytes of id), and no header names one",
             )),
             None => self.unclaimed(record, schemas),
-        }
+        };
+        // The label names one subject; where rules chose another, that is what the publisher must look at.
+        result.map_err(|why| {
+            let stage = format!("schema:{}", schemas.subject);
+            Rejection { stage, ..why }.bounded()
+        })
     }
 
     /// A message that says what it is.
