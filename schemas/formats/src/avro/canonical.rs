@@ -69,16 +69,13 @@ fn of_object(members: &Map<String, Json>, space: &str) -> Json {
     };
     let mut out = Map::new();
     for key in TYPE {
-        match members.get(key) {
-            // Where the namespace is that of what is around it, it is not said again.
-            _ if key == "namespace" => {
-                if named && own != space {
-                    out.insert(key.to_owned(), own.into());
-                }
-            }
-            Some(json) => drop(out.insert(key.to_owned(), value(key, json))),
-            None => {}
-        }
+        // Where the namespace is that of what is around it, it is not said again.
+        let printed = if key == "namespace" {
+            (named && own != space).then(|| own.into())
+        } else {
+            members.get(key).map(|json| value(key, json))
+        };
+        out.extend(printed.map(|json| (key.to_owned(), json)));
     }
     for (key, json) in members {
         if !TYPE.contains(&key.as_str()) {

@@ -74,6 +74,10 @@ impl<'a> Reads<'a> {
         self.needs(pair, &mut |inner| self.known.get(&inner) == Some(&true))
     }
 
+    #[expect(
+        clippy::unnecessary_fold,
+        reason = "`all` and `any` end as soon as the answer is clear"
+    )]
     /// Whether a pair is well when `inner` says which of those it depends on are.
     fn needs(&self, (to, from): (Id, Id), inner: &mut impl FnMut((Id, Id)) -> bool) -> bool {
         // Every one is asked for, not only until the answer is clear: who depends on whom is learnt here.

@@ -49,30 +49,6 @@ impl Resolving<'_> {
                 put_long(out, number.try_into().unwrap_or(i64::MAX));
                 return self.value(branches[number], from, cursor, out);
             }
-            (Kind::Null, Kind::Null) => {}
-            (Kind::Boolean, Kind::Boolean) => out.extend_from_slice(cursor.take(1, "boolean")?),
-            (Kind::Int | Kind::Long, Kind::Int) => put_long(out, cursor.int()?.into()),
-            (Kind::Long, Kind::Long) => put_long(out, cursor.long()?),
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "the specification promotes like this"
-            )]
-            (Kind::Float, Kind::Int | Kind::Long) => {
-                out.extend_from_slice(&(cursor.long()? as f32).to_le_bytes());
-            }
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "the specification promotes like this"
-            )]
-            (Kind::Double, Kind::Int | Kind::Long) => {
-                out.extend_from_slice(&(cursor.long()? as f64).to_le_bytes());
-            }
-            (Kind::Float, Kind::Float) => out.extend_from_slice(cursor.take(4, "a float")?),
-            (Kind::Double, Kind::Float) => {
-                let bytes = cursor.take(4, "a float")?.try_into().unwrap_or_default();
-                out.extend_from_slice(&f64::from(f32::from_le_bytes(bytes)).to_le_bytes());
-            }
-            (Kind::Double, Kind::Double) => out.extend_from_slice(cursor.take(8, "a double")?),
             (Kind::Bytes, Kind::Bytes | Kind::String) => put_sized(out, cursor.sized("bytes")?),
             (Kind::String, Kind::String | Kind::Bytes) => {
                 let text = cursor.text()?;
@@ -112,6 +88,7 @@ impl Resolving<'_> {
             (Kind::Record(to), Kind::Record(from)) if to.name.reads(&from.name) => {
                 self.record(to, from, cursor, out)?;
             }
+            (reader, writer) if promotes(reader, writer) => number(reader, writer, cursor, out)?,
             _ => return self.mismatch(to, from),
         }
         Ok(())
@@ -245,6 +222,43 @@ impl Resolving<'_> {
             format!("{} of the writer's schema", self.writer.word(from)),
         )
     }
+}
+
+/// Nothing, yes or no, and numbers, widened where the reader wants more.
+fn number(
+    reader: &Kind,
+    writer: &Kind,
+    cursor: &mut Cursor<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    match (reader, writer) {
+        (Kind::Null, Kind::Null) => {}
+        (Kind::Boolean, Kind::Boolean) => out.extend_from_slice(cursor.take(1, "boolean")?),
+        (Kind::Int | Kind::Long, Kind::Int) => put_long(out, cursor.int()?.into()),
+        (Kind::Long, Kind::Long) => put_long(out, cursor.long()?),
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the specification promotes like this"
+        )]
+        (Kind::Float, Kind::Int | Kind::Long) => {
+            out.extend_from_slice(&(cursor.long()? as f32).to_le_bytes());
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the specification promotes like this"
+        )]
+        (Kind::Double, Kind::Int | Kind::Long) => {
+            out.extend_from_slice(&(cursor.long()? as f64).to_le_bytes());
+        }
+        (Kind::Float, Kind::Float) => out.extend_from_slice(cursor.take(4, "a float")?),
+        (Kind::Double, Kind::Float) => {
+            let bytes = cursor.take(4, "a float")?.try_into().unwrap_or_default();
+            out.extend_from_slice(&f64::from(f32::from_le_bytes(bytes)).to_le_bytes());
+        }
+        (Kind::Double, Kind::Double) => out.extend_from_slice(cursor.take(8, "a double")?),
+        _ => return fault("type", "a number", "another type"),
+    }
+    Ok(())
 }
 
 /// Whether a value of a simple type can be read as another.

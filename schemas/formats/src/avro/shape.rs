@@ -215,27 +215,29 @@ impl Printer {
                     _ => logical("string", "millstream-json"),
                 }
             }
-            Shape::Record(record) => {
-                let name = self.name(&record.name, hint);
-                let mut members = Map::new();
-                members.insert("type".to_owned(), "record".into());
-                members.insert("name".to_owned(), name.into());
-                members.extend(
-                    record
-                        .doc
-                        .iter()
-                        .map(|doc| ("doc".to_owned(), doc.as_str().into())),
-                );
-                let mut taken = HashSet::new();
-                let fields: Vec<Json> = record
-                    .fields
-                    .iter()
-                    .map(|field| self.field(field, &mut taken))
-                    .collect();
-                members.insert("fields".to_owned(), fields.into());
-                members.into()
-            }
+            Shape::Record(record) => self.record(record, hint),
         }
+    }
+
+    fn record(&mut self, record: &RecordShape, hint: &str) -> Json {
+        let name = self.name(&record.name, hint);
+        let mut members = Map::new();
+        members.insert("type".to_owned(), "record".into());
+        members.insert("name".to_owned(), name.into());
+        members.extend(
+            record
+                .doc
+                .iter()
+                .map(|doc| ("doc".to_owned(), doc.as_str().into())),
+        );
+        let mut taken = HashSet::new();
+        let fields: Vec<Json> = record
+            .fields
+            .iter()
+            .map(|field| self.field(field, &mut taken))
+            .collect();
+        members.insert("fields".to_owned(), fields.into());
+        members.into()
     }
 
     fn field(&mut self, field: &FieldShape, taken: &mut HashSet<String>) -> Json {

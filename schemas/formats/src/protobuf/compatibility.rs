@@ -153,10 +153,10 @@ fn fields(
             }
             return;
         }
-        (Kind::Enum(new_type), Kind::Enum(old_type)) => {
-            if new_type.full_name() != old_type.full_name() {
-                changed("FIELD_NAMED_TYPE_CHANGED");
-            }
+        (Kind::Enum(new_type), Kind::Enum(old_type))
+            if new_type.full_name() != old_type.full_name() =>
+        {
+            changed("FIELD_NAMED_TYPE_CHANGED");
         }
         (Kind::Message(_), _) | (_, Kind::Message(_)) => return changed("FIELD_KIND_CHANGED"),
         _ if group(&new_kind) != group(&old_kind) => {

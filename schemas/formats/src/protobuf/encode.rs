@@ -1,7 +1,7 @@
 //! From a [`Value`] to the wire format: fields by their numbers, maps in the order of the value, so that the same value is
 //! always the same bytes.
 
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
 use super::decode::{JSON, VALUE, parse_duration, wrapped};
 use super::walk::{Fault, fault};
@@ -266,28 +266,7 @@ fn put_bare(kind: &Kind, value: &Value, out: &mut Vec<u8>, depth: usize) -> Resu
                 None => return fault("type", "bytes, or base64 text", shown(value)),
             }
         }
-        Kind::Enum(symbols) => {
-            let number = match value {
-                Value::Null if symbols.full_name() == "google.protobuf.NullValue" => Some(0),
-                Value::String(word) => symbols
-                    .get_value_by_name(word)
-                    .map(|symbol| symbol.number()),
-                Value::Int(number) => i32::try_from(*number).ok(),
-                _ => None,
-            };
-            let Some(number) = number else {
-                let known: Vec<String> = symbols
-                    .values()
-                    .map(|symbol| symbol.name().to_owned())
-                    .collect();
-                return fault(
-                    "symbol",
-                    format!("one of `{}`", known.join("`, `")),
-                    shown(value),
-                );
-            };
-            put_varint(out, i64::from(number).cast_unsigned());
-        }
+        Kind::Enum(symbols) => put_varint(out, i64::from(symbol(symbols, value)?).cast_unsigned()),
         Kind::Message(message) => {
             let mut inner = Vec::new();
             put_message(message, value, &mut inner, depth + 1)?;
@@ -295,6 +274,44 @@ fn put_bare(kind: &Kind, value: &Value, out: &mut Vec<u8>, depth: usize) -> Resu
         }
     }
     Ok(())
+}
+
+/// Seconds and nanoseconds of a point in time.
+fn point(value: &Value) -> Result<(i64, i32), Fault> {
+    let at = match value {
+        Value::Timestamp(at) => Some(*at),
+        Value::String(word) => text::parse_timestamp(word),
+        _ => None,
+    };
+    let at = at.filter(|at| text::timestamp(*at).is_some());
+    match at {
+        Some(at) => Ok((at.seconds, i32::try_from(at.nanos).unwrap_or(0))),
+        None => fault(
+            "type",
+            "a time such as `2026-11-23T13:05:09Z`, in the years 0 to 9999",
+            shown(value),
+        ),
+    }
+}
+
+fn symbol(symbols: &EnumDescriptor, value: &Value) -> Result<i32, Fault> {
+    let number = match value {
+        Value::Null if symbols.full_name() == "google.protobuf.NullValue" => Some(0),
+        Value::String(word) => symbols
+            .get_value_by_name(word)
+            .map(|symbol| symbol.number()),
+        Value::Int(number) => i32::try_from(*number).ok(),
+        _ => None,
+    };
+    if let Some(number) = number {
+        return Ok(number);
+    }
+    let known: Vec<String> = symbols
+        .values()
+        .map(|symbol| symbol.name().to_owned())
+        .collect();
+    let expected = format!("one of `{}`", known.join("`, `"));
+    fault("symbol", expected, shown(value))
 }
 
 /// Writes the fields of a well-known type, if the message is one and the value is said as its JSON.
@@ -319,20 +336,8 @@ fn well_known(
     match (name, value) {
         ("Timestamp", Value::Object(_)) | ("Duration", Value::Object(_)) => Ok(false),
         ("Timestamp", value) => {
-            let at = match value {
-                Value::Timestamp(at) => Some(*at),
-                Value::String(word) => text::parse_timestamp(word),
-                _ => None,
-            };
-            let at = at.filter(|at| text::timestamp(*at).is_some());
-            match at {
-                Some(at) => parts(at.seconds, i32::try_from(at.nanos).unwrap_or(0)),
-                None => fault(
-                    "type",
-                    "a time such as `2026-11-23T13:05:09Z`, in the years 0 to 9999",
-                    shown(value),
-                ),
-            }
+            let (seconds, nanos) = point(value)?;
+            parts(seconds, nanos)
         }
         ("Duration", Value::String(word)) => match parse_duration(word) {
             Some((seconds, nanos)) => parts(seconds, nanos),
