@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use apache_avro::reader::datum::GenericDatumReader;
 use millstream_load::{Client, Ending, Plan, Watch, publish_window, put_publish};
 use millstream_schema_formats::{Format, Schema, Value};
 use serde_json::json;
@@ -62,9 +63,10 @@ fn payloads(schema: &Schema, size: usize) -> Result<Vec<Vec<u8>>> {
         let stops: Vec<_> = (0..stops)
             .map(|stop| json!({ "airport": "ORD", "minutes": 35 + stop, "note": "gate changed twice" }))
             .collect();
+        let origin = ["EWR", "JFK", "LGA"][number % 3];
         let delay = json!(i64::try_from(number).unwrap_or(0) - 20);
         let document = json!({ "carrier": "UA", "flight": 1000 + number, "tailnum": format!("N{:05}", 10_000 + number),
-            "origin": ["EWR", "JFK", "LGA"][number % 3], "dest": "IAH", "dep_delay": delay,
+            "origin": origin, "dest": "IAH", "dep_delay": delay,
             "distance": 1400.5, "time_hour": "2013-02-07T10:00:00Z", "stops": stops, "remarks": "r".repeat(remarks) });
         schema
             .encode(&Value::from(document))
@@ -213,6 +215,9 @@ fn publish(
 /// The walks beside the libraries' decoders, one thread, in turns.
 fn walks(sink: &mut Sink) -> Result<()> {
     let avro = apache_avro::Schema::parse_str(AVRO).context("the Avro schema")?;
+    let reader = GenericDatumReader::builder(&avro)
+        .build()
+        .context("the Avro schema")?;
     let Schema::Protobuf(protobuf) = compiled(Format::Protobuf)? else {
         bail!("a Protobuf schema compiles to one");
     };
@@ -226,7 +231,7 @@ fn walks(sink: &mut Sink) -> Result<()> {
                 Format::Json => serde_json::from_slice::<serde_json::Value>(payload).is_ok(),
                 Format::Avro => {
                     let mut rest = payload;
-                    apache_avro::from_avro_datum(&avro, &mut rest, None).is_ok()
+                    reader.read_value(&mut rest).is_ok()
                 }
                 Format::Protobuf => {
                     prost_reflect::DynamicMessage::decode(message.clone(), payload).is_ok()

@@ -2,11 +2,15 @@
 //! all of it is committed in one log entry or nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millstream_admin::{ApplyRequest, Failure, FailureCode};
-use millstream_cluster::{Catalog, CatalogChange, CatalogCommand, Command, Kind, Outcome};
+use millstream_cluster::{
+    Catalog, CatalogChange, CatalogCommand, Command, FunctionEntry, Kind, Outcome,
+};
+use millstream_function_api::Function;
 use millstream_schema_registry::{Compiled, Registry, RegistryError};
 use millstream_spec::{Document, Problem, SchemaText, SourceFile, Spec, parse};
 use millstream_types::Timestamp;
@@ -14,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{Manager, refused, streams};
 use crate::blobs::digest;
-use crate::compile::CompileProblem;
+use crate::compile::{CompileProblem, Compiler, Modules};
 use crate::schemas::{declared, readers};
 
 /// One line of the answer, and what it takes to make it true.
@@ -314,29 +318,7 @@ impl Manager {
                     .get(name)
                     .map_or_else(|| blobs.get(name), |bytes| Ok(bytes.clone()))
             };
-            let functions: Vec<_> = catalog
-                .functions
-                .values()
-                .filter(|entry| modules.contains_key(&entry.digest))
-                .map(|entry| (entry.spec.name.clone(), compiler.function(entry, &bytes)))
-                .collect();
-            let broken: Vec<(Kind, String, CompileProblem)> = functions
-                .iter()
-                .filter_map(|(name, result)| {
-                    let message = result.as_ref().err()?.clone();
-                    let path = "component".to_owned();
-                    Some((
-                        Kind::Function,
-                        name.clone(),
-                        CompileProblem {
-                            path,
-                            message,
-                            hint: None,
-                            place: None,
-                        },
-                    ))
-                })
-                .collect();
+            let (_loaded, broken) = load_functions(&compiler, &catalog, &modules, &bytes);
             if !broken.is_empty() {
                 return broken;
             }
@@ -346,12 +328,9 @@ impl Manager {
             });
             let readers = schemas.iter().flat_map(|name| {
                 let broken = readers(&compiler, &catalog, name).into_iter();
-                broken.map(|message| {
-                    (
-                        Kind::Schema,
-                        name.clone(),
-                        CompileProblem::new("name", message),
-                    )
+                broken.map(|reader| {
+                    let problem = CompileProblem::new("name", reader.to_string());
+                    (Kind::Schema, name.clone(), problem)
                 })
             });
             stations.chain(readers).collect()
@@ -478,6 +457,30 @@ impl Manager {
         self.connectors()?.sync().await;
         Ok(())
     }
+}
+
+/// What is wrong with a declaration, by kind and name.
+type Broken = Vec<(Kind, String, CompileProblem)>;
+
+/// Loads the functions whose modules came along, which stay loaded while the answer is held; and those that cannot be.
+fn load_functions(
+    compiler: &Compiler,
+    catalog: &Catalog,
+    modules: &BTreeMap<String, Vec<u8>>,
+    bytes: Modules<'_>,
+) -> (Vec<Arc<dyn Function>>, Broken) {
+    let (mut loaded, mut broken) = (Vec::new(), Vec::new());
+    let came = |entry: &&FunctionEntry| modules.contains_key(&entry.digest);
+    for entry in catalog.functions.values().filter(came) {
+        match compiler.function(entry, bytes) {
+            Ok(function) => loaded.push(function),
+            Err(why) => {
+                let problem = CompileProblem::new("component", why);
+                broken.push((Kind::Function, entry.spec.name.clone(), problem));
+            }
+        }
+    }
+    (loaded, broken)
 }
 
 /// All that is wrong, as one answer.

@@ -1,7 +1,7 @@
 //! Who breaks when a subject gets another version: stations with their SQL, functions that say what they read, sinks that want
 //! a version.
 
-use millstream_cluster::{Catalog, StationEntry};
+use millstream_cluster::{Catalog, Kind, StationEntry};
 use millstream_pipeline::SubjectVersion;
 use millstream_schema_formats::Policy;
 use millstream_schema_registry::Version;
@@ -11,6 +11,21 @@ use crate::compile::{Compiler, Modules};
 
 /// Reasons told of one reader.
 const MAX_REASONS: usize = 3;
+
+/// Somebody who says which version it reads, and could not read the newest.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    /// A sentence without its subject: `reads …`.
+    pub(crate) reason: String,
+}
+
+impl std::fmt::Display for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} `{}` {}", self.kind, self.name, self.reason)
+    }
+}
 
 /// One line for each that breaks in `new`, the catalog as it would be, because of `subject`.
 pub(crate) fn broken(
@@ -24,7 +39,9 @@ pub(crate) fn broken(
         let (name, path) = (&entry.spec.name, &problem.path);
         Some(format!("station `{name}` at `{path}`: {}", problem.message))
     });
-    plans.chain(readers(compiler, new, subject)).collect()
+    let readers = readers(compiler, new, subject);
+    let readers = readers.iter().map(ToString::to_string);
+    plans.chain(readers).collect()
 }
 
 fn stations<'a>(
@@ -35,8 +52,8 @@ fn stations<'a>(
     new.stations.values().filter(uses)
 }
 
-/// The same without the stations themselves: those who say which version they read.
-pub(crate) fn readers(compiler: &Compiler, new: &Catalog, subject: &str) -> Vec<String> {
+/// The same without the stations themselves.
+pub(crate) fn readers(compiler: &Compiler, new: &Catalog, subject: &str) -> Vec<Reader> {
     let functions = stations(new, subject).flat_map(|station| {
         let stages = station.spec.stages.iter();
         stages.filter_map(|stage| {
@@ -44,14 +61,18 @@ pub(crate) fn readers(compiler: &Compiler, new: &Catalog, subject: &str) -> Vec<
                 return None;
             };
             let function = new.functions.get(name)?;
-            let why = unread(compiler, new, subject, function.spec.reads.as_deref())?;
-            let station = &station.spec.name;
-            Some(format!("function `{name}` of station `{station}` {why}"))
+            let reason = unread(compiler, new, subject, function.spec.reads.as_deref())?;
+            Some(Reader {
+                kind: Kind::Function,
+                name: name.clone(),
+                reason: format!("of station `{}` {reason}", station.spec.name),
+            })
         })
     });
     let sinks = new.sinks.values().filter_map(|entry| {
-        let why = unread(compiler, new, subject, entry.spec.read_as.as_deref())?;
-        Some(format!("sink `{}` {why}", entry.spec.name))
+        let reason = unread(compiler, new, subject, entry.spec.read_as.as_deref())?;
+        let (kind, name) = (Kind::Sink, entry.spec.name.clone());
+        Some(Reader { kind, name, reason })
     });
     functions.chain(sinks).collect()
 }

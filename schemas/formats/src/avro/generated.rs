@@ -1,5 +1,7 @@
 //! Schemas and values made from a number.
 
+#![expect(clippy::too_many_lines, reason = "a table reads best in one piece")]
+
 use serde_json::{Value as Json, json};
 
 use super::AvroSchema;

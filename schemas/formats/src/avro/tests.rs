@@ -1,5 +1,7 @@
 //! Against apache-avro where it has the same rules, against the specification where not.
 
+#![expect(clippy::too_many_lines, reason = "a table reads best in one piece")]
+
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;

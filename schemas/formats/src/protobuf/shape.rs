@@ -24,7 +24,12 @@ fn of_message(message: &MessageDescriptor, told: &mut HashSet<String>) -> Shape 
         return known;
     }
     if let Some(only) = wrapped(message, VALUE) {
+        // Nothing but itself, however deep.
+        if !told.insert(message.full_name().to_owned()) {
+            return Shape::Any;
+        }
         let shape = of_field(&only, told);
+        told.remove(message.full_name());
         return if only.supports_presence() {
             Shape::Union(vec![Shape::Null, shape])
         } else {

@@ -9,7 +9,7 @@ use millstream_types::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Manager, format_of, gone_wrong};
-use crate::schemas::millis;
+use crate::schemas::{millis, readers};
 
 impl Manager {
     /// Compatibility with the versions there are, and every user of the subject with what keeps it from working.
@@ -53,6 +53,9 @@ impl Manager {
                 if let Err(problem) = compiler.plan(&catalog, entry, &modules) {
                     broken.push(json!({ "kind": "station", "name": name, "path": problem.path, "reason": problem.message }));
                 }
+            }
+            for reader in readers(&compiler, &catalog, &subject) {
+                broken.push(json!({ "kind": reader.kind, "name": reader.name, "path": "schema", "reason": reader.reason }));
             }
             Ok(json!({
                 "subject": subject,
