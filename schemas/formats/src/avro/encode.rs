@@ -180,7 +180,8 @@ impl<'a> Encoder<'a> {
                 .find(|(name, _)| record.fields.iter().all(|field| field.label != *name));
             if let Some((name, _)) = unknown {
                 let known = format!("a field of `{}`", record.name.full);
-                return fault("unknown", known, format!("`{name}`"));
+                let unknown: Result<(), Fault> = fault("unknown", known, format!("`{name}`"));
+                return unknown.map_err(|fault| fault.within(name));
             }
         }
         Ok(())

@@ -82,11 +82,9 @@ fn put_message(
             .iter()
             .find(|(name, _)| !fields.iter().any(|field| is_called(field, name)));
         if let Some((name, _)) = unknown {
-            return fault(
-                "unknown",
-                format!("a field of `{}`", message.full_name()),
-                format!("`{name}`"),
-            );
+            let known = format!("a field of `{}`", message.full_name());
+            let unknown: Result<(), Fault> = fault("unknown", known, format!("`{name}`"));
+            return unknown.map_err(|fault| fault.within(name));
         }
     }
     Ok(())

@@ -310,7 +310,7 @@ proptest! {
         let written = prost_reflect::prost::Message::encode_to_vec(&library);
         prop_assert_eq!(by_name(&schema.decode(&written).expect("we read it")), by_name(&value));
         let over = schema.encode(&value.to_json().into()).unwrap_or_else(|why| panic!("{}\n{why:?}", value.to_json()));
-        prop_assert_eq!(over, payload.clone(), "over JSON");
+        prop_assert_eq!(&over, &payload, "over JSON");
         prop_assert_eq!(schema.resolve(&schema, &payload).expect("itself"), payload);
     }
 
