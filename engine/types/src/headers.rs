@@ -98,11 +98,11 @@ impl<'a> HeaderBlock<'a> {
     /// What the publisher calls the message: the first `Nats-Msg-Id` that is not empty, or else the first [alias](is_id_alias).
     #[must_use]
     pub fn message_id(&self) -> Option<&'a [u8]> {
-        // Most blocks have neither, which this tells without reading lines.
+        // Most blocks have neither, which this tells without reading lines: both names end alike.
         let dashes = memchr::memchr_iter(b'-', self.raw);
         let mut places = dashes.filter(|at| {
-            let end = self.raw.get(*at..*at + 4);
-            end.is_some_and(|end| end.eq_ignore_ascii_case(b"-id:"))
+            let end = self.raw.get(at.saturating_sub(3)..*at + 4);
+            end.is_some_and(|end| end.eq_ignore_ascii_case(b"msg-id:"))
         });
         places.next()?;
         let mut alias = None;
