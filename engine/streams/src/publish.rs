@@ -205,7 +205,7 @@ impl Stream {
             {
                 let place = body_offset
                     + u32::try_from(offset).expect("invariant: a frame's body fits 4 GiB");
-                together.push(self.prepare(record, place));
+                together.push(self.prepare(record, place, together.last()));
                 offset = next;
             }
             if together.is_empty() {
@@ -222,11 +222,19 @@ impl Stream {
         self.log.relax();
     }
 
-    /// What can be known of a record before those in front of it are stored.
-    fn prepare<'a>(&self, record: RecordView<'a>, place: u32) -> Prepared<'a> {
-        let wishes = match record.headers.is_empty() {
-            true => Wishes::default(),
-            false => Wishes::read(record.headers),
+    /// What can be known of a record before those in front of it are stored; `before` is the one in front.
+    fn prepare<'a>(
+        &self,
+        record: RecordView<'a>,
+        place: u32,
+        before: Option<&Prepared<'a>>,
+    ) -> Prepared<'a> {
+        let same = before.filter(|before| std::ptr::eq(before.record.headers, record.headers));
+        let wishes = match same {
+            // Records of a batch share their headers: they are read once.
+            Some(before) => before.wishes,
+            None if record.headers.is_empty() => Wishes::default(),
+            None => Wishes::read(record.headers),
         };
         Prepared {
             ids: self.ids(&wishes, &record),

@@ -1,16 +1,20 @@
 //! Records: published messages as they lie in a log frame.
 //!
-//! Layout, version 1, little endian; offsets from the record's first byte:
+//! Layout, version 2, little endian; offsets from the record's first byte:
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 0..4 | length of everything after this field |
-//! | 4..8 | CRC-32C of everything after this field |
-//! | 8 | flags: bit 0 = the record has headers; the rest is 0 |
+//! | 4..8 | CRC-32C of everything after this field, and then of the headers where they are another record's |
+//! | 8 | flags: bit 0 = the record has headers, bit 1 = they are another record's; the rest is 0 |
 //! | 9 | 0 |
 //! | 10..12 | length of the subject |
-//! | 12..16 | length of the headers |
-//! | 16.. | subject, headers, payload |
+//! | 12..16 | length of the headers, or how many bytes before this record the one begins that has them |
+//! | 16.. | subject, headers unless they are another record's, payload |
+//!
+//! What is published together often has the same headers: a batch says them once. Version 1 has no bit 1.
+
+use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use millstream_types::Domain;
@@ -19,6 +23,7 @@ use thiserror::Error;
 /// Bytes of a record before its subject.
 pub(crate) const RECORD_HEADER: usize = 16;
 const HAS_HEADERS: u8 = 1;
+const SHARES_HEADERS: u8 = 2;
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -56,14 +61,6 @@ pub struct RecordView<'a> {
     pub payload: &'a [u8],
 }
 
-impl RecordView<'_> {
-    /// Bytes it takes in the log.
-    #[must_use]
-    pub fn stored_len(&self) -> usize {
-        RECORD_HEADER + self.subject.len() + self.headers.len() + self.payload.len()
-    }
-}
-
 /// Reads the record at `offset` and answers it with the offset of the next one. The checksum is verified.
 ///
 /// # Errors
@@ -71,7 +68,11 @@ impl RecordView<'_> {
 pub fn record_at(body: &[u8], offset: usize) -> Result<(RecordView<'_>, usize), RecordError> {
     let (view, next) = parse(body, offset)?;
     let sum = u32::from_le_bytes(field(body, offset + 4));
-    if crc32c::crc32c(&body[offset + 8..next]) != sum {
+    let shared = match body[offset + 8] & SHARES_HEADERS {
+        0 => &[],
+        _ => view.headers,
+    };
+    if checksum(&body[offset + 8..next], shared) != sum {
         return Err(RecordError::Checksum(offset));
     }
     Ok((view, next))
@@ -91,22 +92,45 @@ pub fn parse(body: &[u8], offset: usize) -> Result<(RecordView<'_>, usize), Reco
         return Err(RecordError::Short(offset));
     }
     let flags = body[offset + 8];
-    if flags & !HAS_HEADERS != 0 {
+    if flags & !(HAS_HEADERS | SHARES_HEADERS) != 0 {
         return Err(RecordError::Flags(offset));
     }
     let subject_len = usize::from(u16::from_le_bytes(field(body, offset + 10)));
-    let header_len = u32::from_le_bytes(field(body, offset + 12)) as usize;
+    let number = u32::from_le_bytes(field(body, offset + 12)) as usize;
+    let shares = flags & SHARES_HEADERS != 0;
     let subject_end = offset + RECORD_HEADER + subject_len;
-    let header_end = subject_end + header_len;
-    if header_end > end || (flags & HAS_HEADERS != 0) != (header_len > 0) {
+    let header_end = subject_end + if shares { 0 } else { number };
+    if header_end > end || (flags & HAS_HEADERS != 0) != (number > 0) {
         return Err(RecordError::Lengths(offset));
     }
+    let headers = match shares {
+        false => &body[subject_end..header_end],
+        true => own_headers(body, offset, number)?,
+    };
     let view = RecordView {
         subject: &body[offset + RECORD_HEADER..subject_end],
-        headers: &body[subject_end..header_end],
+        headers,
         payload: &body[header_end..end],
     };
     Ok((view, end))
+}
+
+/// The headers of the record `distance` bytes before the one at `offset`. They are its own, so nobody is sent on from there.
+fn own_headers(body: &[u8], offset: usize, distance: usize) -> Result<&[u8], RecordError> {
+    let wrong = RecordError::Lengths(offset);
+    let start = offset.checked_sub(distance).ok_or(wrong)?;
+    let before = &body[start..offset];
+    if before.len() < RECORD_HEADER || before[8] != HAS_HEADERS {
+        return Err(wrong);
+    }
+    let subject_len = usize::from(u16::from_le_bytes(field(before, 10)));
+    let header_len = u32::from_le_bytes(field(before, 12)) as usize;
+    let from = RECORD_HEADER + subject_len;
+    before.get(from..from + header_len).ok_or(wrong)
+}
+
+fn checksum(record: &[u8], shared: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(record), shared)
 }
 
 fn field<const N: usize>(body: &[u8], at: usize) -> [u8; N] {
@@ -140,6 +164,8 @@ pub fn records(body: &[u8]) -> impl Iterator<Item = Result<RecordView<'_>, Recor
 pub struct RecordsBuilder {
     body: BytesMut,
     count: u32,
+    /// The last headers that were written: where their record begins, and where they lie.
+    headers: Option<(usize, Range<usize>)>,
 }
 
 impl RecordsBuilder {
@@ -154,24 +180,38 @@ impl RecordsBuilder {
     pub fn push(&mut self, subject: &[u8], headers: &[u8], payload: &[u8]) {
         let subject_len = u16::try_from(subject.len())
             .expect("invariant: the wire limits subjects to a control line");
-        let header_len =
-            u32::try_from(headers.len()).expect("invariant: the wire limits payloads to 2 GiB");
-        let after = RECORD_HEADER - 4 + subject.len() + headers.len() + payload.len();
-        self.body.reserve(4 + after);
         let start = self.body.len();
-        self.body.put_u32_le(
-            u32::try_from(after).expect("invariant: the wire limits payloads to 2 GiB"),
-        );
+        let sharer = self
+            .headers
+            .as_ref()
+            .filter(|(_, place)| !headers.is_empty() && self.body[place.clone()] == *headers);
+        let (flags, number, own, shared) = match sharer {
+            Some((holder, _)) => (
+                HAS_HEADERS | SHARES_HEADERS,
+                start - holder,
+                &[][..],
+                headers,
+            ),
+            None if headers.is_empty() => (0, 0, &[][..], &[][..]),
+            None => (HAS_HEADERS, headers.len(), headers, &[][..]),
+        };
+        let number = small(number);
+        let after = RECORD_HEADER - 4 + subject.len() + own.len() + payload.len();
+        self.body.reserve(4 + after);
+        self.body.put_u32_le(small(after));
         self.body.put_u32_le(0);
-        self.body
-            .put_u8(if headers.is_empty() { 0 } else { HAS_HEADERS });
+        self.body.put_u8(flags);
         self.body.put_u8(0);
         self.body.put_u16_le(subject_len);
-        self.body.put_u32_le(header_len);
+        self.body.put_u32_le(number);
         self.body.put_slice(subject);
-        self.body.put_slice(headers);
+        if !own.is_empty() {
+            let from = self.body.len();
+            self.headers = Some((start, from..from + own.len()));
+            self.body.put_slice(own);
+        }
         self.body.put_slice(payload);
-        let sum = crc32c::crc32c(&self.body[start + 8..]);
+        let sum = checksum(&self.body[start + 8..], shared);
         self.body[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
         self.count += 1;
     }
@@ -196,8 +236,14 @@ impl RecordsBuilder {
 
     /// The records and their count; the builder starts anew and keeps what is left of its buffer.
     pub fn take(&mut self) -> (Bytes, u32) {
+        self.headers = None;
         (self.body.split().freeze(), std::mem::take(&mut self.count))
     }
+}
+
+fn small(length: usize) -> u32 {
+    u32::try_from(length)
+        .expect("invariant: the wire limits payloads to 2 GiB, and batches to less")
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 //! The records of one stream are gathered chunk by chunk into larger frames, stored, and only then does the index point to
 //! the new place. Sequences, times and subjects stay, so nobody notices.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use millstream_journal::Position;
 
 use crate::chunk::InFile;
-use crate::records::{RecordError, record_at};
+use crate::records::{RecordError, RecordsBuilder, record_at};
 use crate::stream::Stream;
 
 /// Records of one chunk that lie in a file that is to go.
@@ -28,19 +28,18 @@ impl Leaving {
     /// # Errors
     /// When a record is damaged.
     pub fn gather(&mut self, frames: &[Bytes]) -> Result<(Bytes, u32), RecordError> {
-        let mut body = BytesMut::new();
-        let mut count = 0;
+        let mut body = RecordsBuilder::new();
         for (run, frame) in self.runs.iter_mut().zip(frames) {
             for (_, offset) in &mut run.records {
                 let from = *offset as usize;
-                let (_, end) = record_at(frame, from)?;
-                *offset = u32::try_from(body.len())
+                let (record, _) = record_at(frame, from)?;
+                *offset = u32::try_from(body.bytes_len())
                     .expect("invariant: a chunk's records of one helping fit 4 GiB");
-                body.extend_from_slice(&frame[from..end]);
-                count += 1;
+                // Its headers may lie in a record that stays behind.
+                body.push(record.subject, record.headers, record.payload);
             }
         }
-        Ok((body.freeze(), count))
+        Ok(body.take())
     }
 }
 

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use proptest::prelude::*;
 
-use super::{RecordError, RecordsBuilder, record_at, records};
+use super::{RecordError, RecordsBuilder, parse, record_at, records};
 
 fn hex(bytes: &[u8]) -> String {
     bytes
@@ -21,6 +21,74 @@ fn golden_bytes() {
     let (body, count) = builder.take();
     assert_eq!(count, 2);
     expect!["1d 00 00 00 f9 e6 80 6d 01 00 03 00 0c 00 00 00 61 2e 62 4e 41 54 53 2f 31 2e 30 0d 0a 0d 0a 68 69 0d 00 00 00 0a 54 4b 40 00 00 01 00 00 00 00 00 61"].assert_eq(&hex(&body));
+}
+
+#[test]
+fn golden_bytes_of_shared_headers() {
+    let mut builder = RecordsBuilder::new();
+    builder.push(b"a", b"NATS/1.0\r\n\r\n", b"1");
+    builder.push(b"b", b"", b"2");
+    builder.push(b"c", b"NATS/1.0\r\n\r\n", b"3");
+    let (body, count) = builder.take();
+    assert_eq!(count, 3);
+    expect!["1a 00 00 00 a6 57 64 73 01 00 01 00 0c 00 00 00 61 4e 41 54 53 2f 31 2e 30 0d 0a 0d 0a 31 0e 00 00 00 e2 a1 e0 dc 00 00 01 00 00 00 00 00 62 32 0e 00 00 00 c9 23 25 d1 03 00 01 00 30 00 00 00 63 33"].assert_eq(&hex(&body));
+}
+
+/// Three records, of which the first and the last have the same headers, and where they begin.
+fn sharing() -> (Vec<u8>, [usize; 3]) {
+    let mut builder = RecordsBuilder::new();
+    let headers = b"NATS/1.0\r\nA: b\r\n\r\n";
+    let mut starts = [0; 3];
+    for (start, headers) in starts.iter_mut().zip([&headers[..], b"", headers]) {
+        *start = builder.bytes_len();
+        builder.push(b"a.b", headers, b"payload");
+    }
+    (builder.take().0.to_vec(), starts)
+}
+
+#[test]
+fn headers_of_a_batch_are_stored_once() {
+    let (body, [_, _, last]) = sharing();
+    let (record, end) = record_at(&body, last).expect("whole");
+    assert_eq!(record.headers, b"NATS/1.0\r\nA: b\r\n\r\n");
+    assert_eq!(record.payload, b"payload");
+    assert_eq!(end - last, super::RECORD_HEADER + 3 + 7);
+    // The next batch knows nothing of this one.
+    let mut builder = RecordsBuilder::new();
+    for _ in 0..2 {
+        builder.push(b"a", b"NATS/1.0\r\n\r\n", b"");
+        let (body, _) = builder.take();
+        assert!(record_at(&body, 0).is_ok());
+    }
+}
+
+#[test]
+fn damaged_headers_are_noticed_by_all_who_share_them() {
+    let (body, [_, second, last]) = sharing();
+    let headers = super::RECORD_HEADER + 3;
+    let shared = (headers..second - 7).chain(10..16).chain(last..body.len());
+    for at in shared {
+        for bit in 0..8 {
+            let mut bad = body.clone();
+            bad[at] ^= 1 << bit;
+            assert!(record_at(&bad, last).is_err(), "bit {bit} of byte {at}");
+        }
+    }
+}
+
+#[test]
+fn headers_are_only_taken_from_who_has_them() {
+    let (body, [first, second, last]) = sharing();
+    for distance in [0, last - second, last - first - 1, last + 1, usize::MAX] {
+        let mut bad = body.clone();
+        let number = u32::try_from(distance).unwrap_or(u32::MAX);
+        bad[last + 12..last + 16].copy_from_slice(&number.to_le_bytes());
+        assert_eq!(
+            parse(&bad, last).map(drop),
+            Err(RecordError::Lengths(last)),
+            "{distance}"
+        );
+    }
 }
 
 #[test]
@@ -42,7 +110,7 @@ fn damage_is_told_apart() {
 proptest! {
     #[test]
     fn what_is_written_reads_back(
-        list in prop::collection::vec(("[a-z]{1,8}", prop::collection::vec(any::<u8>(), 0..20), prop::collection::vec(any::<u8>(), 0..50)), 0..10),
+        list in prop::collection::vec(("[a-z]{1,8}", prop::collection::vec(0..3_u8, 0..3), prop::collection::vec(any::<u8>(), 0..50)), 0..10),
     ) {
         let mut builder = RecordsBuilder::new();
         for (subject, headers, payload) in &list {
