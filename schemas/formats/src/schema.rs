@@ -95,6 +95,17 @@ impl Schema {
         }
     }
 
+    /// Whether a walk over the bytes finds that a payload fits, in time that grows with its length alone. False says nothing:
+    /// some JSON Schemas need the document as a tree, and [`Schema::check`] says what is wrong.
+    #[must_use]
+    pub fn fits(&self, payload: &[u8]) -> bool {
+        match self {
+            Self::Json(schema) => schema.fits(payload),
+            Self::Avro(schema) => schema.check(payload).is_ok(),
+            Self::Protobuf(schema) => schema.check(payload).is_ok(),
+        }
+    }
+
     /// Reads a payload.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use std::collections::HashSet;
 
 use super::reads::Reads;
 use super::resolve::promotes;
-use super::scalars::listed;
 use super::table::{Enum, Field, Id, Kind, Name, Record, Table};
 use crate::Incompatibility;
+use crate::scalars::listed;
 
 /// Most incompatibilities that are told.
 const MAX_FOUND: usize = 1_000;

@@ -1,6 +1,6 @@
 //! Reading and writing the binary encoding (Avro 1.12, "Binary Encoding"), and where a fault is.
 
-use crate::Violation;
+use crate::fault::{Fault, fault};
 
 /// Deepest nesting of a payload.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -13,56 +13,6 @@ pub(super) struct Cursor<'a> {
     pub(super) depth: usize,
     /// Values without bytes that may still come.
     free: usize,
-}
-
-/// What is wrong with a payload; the place is written on the way back from it, innermost first.
-#[derive(Debug)]
-pub(super) struct Fault(Box<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    keyword: &'static str,
-    expected: String,
-    found: String,
-    place: Vec<String>,
-}
-
-pub(super) fn fault<T>(
-    keyword: &'static str,
-    expected: impl Into<String>,
-    found: impl Into<String>,
-) -> Result<T, Fault> {
-    Err(Fault(Box::new(Inner {
-        keyword,
-        expected: expected.into(),
-        found: found.into(),
-        place: Vec::new(),
-    })))
-}
-
-impl Fault {
-    #[cold]
-    pub(super) fn within(mut self, segment: impl Into<String>) -> Self {
-        self.0.place.push(segment.into());
-        self
-    }
-}
-
-impl From<Fault> for Violation {
-    fn from(fault: Fault) -> Self {
-        let Inner {
-            keyword,
-            expected,
-            found,
-            place,
-        } = *fault.0;
-        let path: String = place
-            .iter()
-            .rev()
-            .map(|segment| format!("/{}", segment.replace('~', "~0").replace('/', "~1")))
-            .collect();
-        Self::of(path, keyword, expected, found)
-    }
 }
 
 impl<'a> Cursor<'a> {

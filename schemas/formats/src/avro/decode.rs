@@ -1,8 +1,9 @@
 //! From the binary encoding to a [`Value`].
 
-use super::cursor::{Cursor, Fault, fault};
+use super::cursor::Cursor;
 use super::table::{Id, Kind, Logical, Table, Type};
 use super::walk::{each, index};
+use crate::fault::{Fault, fault};
 use crate::{Instant, Unit, Value};
 
 /// What the text forms can say (RFC 3339): the years 0 to 9999, and times within a day. Values outside stay numbers.

@@ -6,9 +6,10 @@
 use serde_json::{Map, Value as Json};
 
 use super::compile::invalid;
-use super::cursor::{Fault, fault, put_long, put_sized};
+use super::cursor::{put_long, put_sized};
 use super::encode::Encoder;
 use super::table::{Fixed, Id, Kind, Record, Table};
+use crate::fault::{Fault, fault};
 use crate::{SchemaError, Violation};
 
 /// Most bytes of all defaults of a schema.

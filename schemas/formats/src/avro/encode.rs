@@ -1,11 +1,13 @@
 //! From a [`Value`] to the binary encoding.
 
-use super::cursor::{self, Fault, fault, put_long, put_sized};
+use super::cursor::{self, put_long, put_sized};
 use super::defaults::put_default;
-use super::scalars::{listed, shown, to_bytes, to_double, to_float, to_long, to_text};
+use super::scalars::{to_bytes, to_long, to_text};
 use super::table::{Id, Kind, Logical, Record, Table, Type};
 use crate::Value;
 use crate::describe::cut;
+use crate::fault::{Fault, fault};
+use crate::scalars::{listed, shown, to_double, to_float};
 
 /// Values looked at for one payload: trying the branches of unions within unions multiplies.
 const MAX_STEPS: usize = 16_000_000;
@@ -93,7 +95,7 @@ impl<'a> Encoder<'a> {
                 put_long(out, int.into());
             }
             (Kind::Long, _) => put_long(out, to_long(value, *logical, "long")?),
-            (Kind::Float, _) => out.extend_from_slice(&to_float(value)?.to_le_bytes()),
+            (Kind::Float, _) => out.extend_from_slice(&to_float(value, "float")?.to_le_bytes()),
             (Kind::Double, _) => out.extend_from_slice(&to_double(value, "double")?.to_le_bytes()),
             (Kind::Bytes, _) => put_sized(out, &to_bytes(value, *logical, None)?),
             (Kind::Fixed(fixed), _) => {

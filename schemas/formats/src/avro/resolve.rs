@@ -1,10 +1,11 @@
 //! A payload of another version laid out for this one (Avro 1.12, "Schema Resolution"), from bytes to bytes.
 
-use super::cursor::{Cursor, Fault, fault, put_long, put_sized};
+use super::cursor::{Cursor, put_long, put_sized};
 use super::defaults::put_default;
-use super::scalars::listed;
 use super::table::{Id, Kind, Logical, Record, Table};
 use super::walk::{check_text, index};
+use crate::fault::{Fault, fault};
+use crate::scalars::listed;
 
 /// Deepest look into two schemas to find the branch that fits.
 const MAX_LOOK: usize = 16;

@@ -1,41 +1,11 @@
 //! Single values that come in more than one way: numbers, times, decimals and bytes, also as their text.
 
-use super::cursor::{Fault, fault};
 use super::decode::{MAX_DECIMAL, per_second};
 use super::table::Logical;
 use super::walk::is_uuid;
-use crate::describe::cut;
+use crate::fault::{Fault, fault};
+use crate::scalars::shown;
 use crate::{Instant, Unit, Value, text};
-
-/// A value in a few words; what it holds is not looked at, so that this costs the same for each.
-pub(super) fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("string \"{}\"", cut(text, 64)),
-        Value::Bytes(bytes) => format!("{} bytes", bytes.len()),
-        Value::Decimal { unscaled, .. } if unscaled.len() > 32 => "a decimal".to_owned(),
-        Value::List(items) => format!("a list of {}", items.len()),
-        Value::Object(members) => match members.first() {
-            Some((name, _)) => {
-                let name = cut(name, 64);
-                format!("an object with `{name}` and {} more", members.len() - 1)
-            }
-            None => "an object with nothing in it".to_owned(),
-        },
-        scalar => scalar.to_json().to_string(),
-    }
-}
-
-/// The first of many words.
-pub(super) fn listed<'a>(words: impl ExactSizeIterator<Item = &'a str>) -> String {
-    let more = words.len().saturating_sub(8);
-    let first: Vec<String> = words.take(8).map(|word| format!("`{word}`")).collect();
-    let first = first.join(", ");
-    if more == 0 {
-        first
-    } else {
-        format!("{first} and {more} more")
-    }
-}
 
 pub(super) fn to_long(value: &Value, logical: Option<Logical>, what: &str) -> Result<i64, Fault> {
     let by_text = |text: &str| match logical {
@@ -99,33 +69,6 @@ fn whole(nanos: i64, unit: Unit) -> Option<i64> {
 fn from_instant(at: Instant, unit: Unit) -> Option<i64> {
     let rest = whole(at.nanos.into(), unit)?;
     at.seconds.checked_mul(per_second(unit))?.checked_add(rest)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "compared afterwards")]
-pub(super) fn to_float(value: &Value) -> Result<f32, Fault> {
-    if let Value::Float(number) = value {
-        return Ok(*number);
-    }
-    let double = to_double(value, "float")?;
-    let float = double as f32;
-    // JSON has no single precision: its text is read as the nearest, but what is too large would become infinite.
-    if float.is_infinite() && double.is_finite() {
-        return fault("range", "a float of 32 bits", shown(value));
-    }
-    Ok(float)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "compared afterwards")]
-pub(super) fn to_double(value: &Value, what: &str) -> Result<f64, Fault> {
-    let found = match value {
-        Value::Double(number) => Some(*number),
-        Value::Float(number) => Some(f64::from(*number)),
-        Value::Int(number) => Some(*number as f64).filter(|double| exact(*double) == Some(*number)),
-        Value::UInt(number) => Some(*number as f64).filter(|double| *double as u64 == *number),
-        Value::String(text) => text::parse_double(text),
-        _ => None,
-    };
-    found.map_or_else(|| fault("type", what, shown(value)), Ok)
 }
 
 pub(super) fn to_bytes(

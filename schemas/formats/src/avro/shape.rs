@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value as Json, json};
 
 use super::table::{Id, Kind, Logical, Table, Type};
+use crate::names::{capital, identifier};
 use crate::{Column, ColumnKind, EnumShape, FieldShape, RecordShape, SchemaError, Shape, Unit};
 
 impl Table {
@@ -339,22 +340,6 @@ fn fits(printed: &Json, default: &Json) -> bool {
         },
         _ => false,
     }
-}
-
-/// A name of letters, digits and underscores that does not begin with a digit.
-fn identifier(text: &str) -> String {
-    let clean = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let mut name: String = text.chars().map(clean).collect();
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        name.insert(0, '_');
-    }
-    name
-}
-
-fn capital(name: &str) -> String {
-    let mut letters = name.chars();
-    let first = letters.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
 }
 
 fn unique(name: String, taken: &mut HashSet<String>) -> String {

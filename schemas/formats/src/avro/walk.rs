@@ -3,8 +3,9 @@
 //! What counts is the specification; apache-avro's decoder is laxer in four places: it drops the bits of a number beyond 64, it does not compare a block's size with
 //! what the block takes, it takes text that is cut off for null, and it leaves bytes behind the datum to its caller.
 
-use super::cursor::{Cursor, Fault, fault};
+use super::cursor::Cursor;
 use super::table::{Id, Kind, Logical, Table, Type};
+use crate::fault::{Fault, fault};
 
 impl Table {
     pub(super) fn check(&self, payload: &[u8]) -> Result<(), Fault> {

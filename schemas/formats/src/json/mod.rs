@@ -111,12 +111,17 @@ impl JsonSchema {
     /// # Errors
     /// As [`JsonSchema::check`]; keyword `json` when it is none.
     pub fn check_bytes(&self, payload: &[u8]) -> Result<(), Violation> {
-        if let Some(program) = &self.inner.program
-            && walk::fits(program, payload)
-        {
+        if self.fits(payload) {
             return Ok(());
         }
         self.check(&parse(payload)?)
+    }
+
+    /// Whether a walk over the text finds that it fits; see [`crate::Schema::fits`].
+    #[must_use]
+    pub fn fits(&self, payload: &[u8]) -> bool {
+        let program = self.inner.program.as_ref();
+        program.is_some_and(|program| walk::fits(program, payload))
     }
 
     /// Whether documents that fit are checked without being parsed: the schema says only what a walk over bytes can check.

@@ -110,7 +110,7 @@ pub(super) struct Object {
 /// A name that the schema knows.
 pub(super) struct Entry {
     pub(super) name: Box<str>,
-    /// As it is usually written.
+    /// As it is usually written, with the colon; empty when that is not known.
     pub(super) quoted: Box<[u8]>,
     /// Of `properties`.
     pub(super) node: Option<u32>,
@@ -196,13 +196,15 @@ impl Constants {
 impl Numbers {
     /// `exact` is the number as a double, where that is the same number.
     pub(super) fn allow(&self, exact: Option<f64>, number: &Value) -> bool {
-        match exact {
-            Some(number) if self.direct => {
-                (number > self.low || number == self.low && !self.low_open)
-                    && (number < self.high || number == self.high && !self.high_open)
-            }
-            _ => self.library.is_valid(number),
-        }
+        let direct = exact.and_then(|exact| self.direct(exact));
+        direct.unwrap_or_else(|| self.library.is_valid(number))
+    }
+
+    /// The same where the bounds are all that there is.
+    pub(super) fn direct(&self, number: f64) -> Option<bool> {
+        let low = number > self.low || number == self.low && !self.low_open;
+        let high = number < self.high || number == self.high && !self.high_open;
+        self.direct.then_some(low && high)
     }
 }
 
@@ -332,7 +334,7 @@ impl Entry {
             .bytes()
             .any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\');
         let quoted = if plain {
-            format!("\"{name}\"")
+            format!("\"{name}\":")
         } else {
             String::new()
         };

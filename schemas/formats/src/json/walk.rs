@@ -263,9 +263,8 @@ impl<'a> Walk<'a> {
 
     /// A name and its value.
     fn member(&mut self, object: &'a Object, next: &mut usize, seen: &mut u64) -> Walked {
-        let guess = object.entries.get(*next).filter(|entry| {
-            !entry.quoted.is_empty() && self.bytes[self.at..].starts_with(&entry.quoted)
-        });
+        let guess = object.entries.get(*next);
+        let guess = guess.filter(|entry| begins(&self.bytes[self.at..], &entry.quoted));
         let (name, entry) = match guess {
             Some(entry) => {
                 self.at += entry.quoted.len();
@@ -276,11 +275,11 @@ impl<'a> Walk<'a> {
                 let name = self.string()?;
                 let found = object.find(&name);
                 *next = found.map_or(*next, |found| found + 1);
+                self.space();
+                self.take(b':')?;
                 (name, found.map(|found| &object.entries[found]))
             }
         };
-        self.space();
-        self.take(b':')?;
         self.space();
         let mut described = false;
         if let Some(entry) = entry {
@@ -344,29 +343,35 @@ impl<'a> Walk<'a> {
 
     fn number(&mut self, node: &'a Node) -> Walked {
         let start = self.at;
-        let whole = self.digits()?;
-        let text = &self.text[start..self.at];
+        let figure = self.figure()?;
         if node.types & (NUMBER | INTEGER) == 0 {
             return Err(Stop::Broken);
         }
-        let free = node.numbers.is_none() && node.constants.is_empty();
-        // Short enough for 64 bits, or, as a double, far from infinity.
-        let zero = text == "-0";
-        if free
-            && text.len() < 19
-            && !zero
-            && (whole || node.types & NUMBER != 0 && !text.contains(['e', 'E']))
-        {
-            return Ok(());
+        // What is no whole number, and its negative zero, may be one all the same: that takes a closer look.
+        let known = if figure.whole {
+            !figure.is_negative_zero()
+        } else {
+            node.types & NUMBER != 0
+        };
+        if known && let Some(exact) = figure.exact() {
+            let rules = node.numbers.as_ref();
+            let direct = rules.map_or(Some(true), |rules| rules.direct(exact));
+            if let Some(allowed) = direct.filter(|_| node.constants.is_empty()) {
+                return sure(allowed);
+            }
         }
-        let signed = if whole && !zero {
+        self.long_number(node, &self.text[start..self.at], &figure)
+    }
+
+    fn long_number(&self, node: &Node, text: &str, figure: &Figure) -> Walked {
+        let signed = if figure.whole && !figure.is_negative_zero() {
             text.parse::<i64>().ok()
         } else {
             None
         };
         let number = match signed {
             Some(number) => Value::from(number),
-            None => match text.parse::<u64>().ok().filter(|_| whole) {
+            None => match text.parse::<u64>().ok().filter(|_| figure.whole) {
                 Some(number) => Value::from(number),
                 None => {
                     let number = text.parse::<f64>().map_err(|_| Stop::Unsure)?;
@@ -387,42 +392,53 @@ impl<'a> Walk<'a> {
         allow(node, exact.map(|number| number as f64), &number)
     }
 
-    /// Passes over a number; whether it has neither fraction nor exponent.
-    fn digits(&mut self) -> Walked<bool> {
-        let run = |walk: &mut Self| {
-            let start = walk.at;
-            while walk.bytes.get(walk.at).is_some_and(u8::is_ascii_digit) {
-                walk.at += 1;
-            }
-            if walk.at == start {
-                Err(Stop::Unsure)
-            } else {
-                Ok(())
-            }
+    /// Passes over a number.
+    fn figure(&mut self) -> Walked<Figure> {
+        let mut figure = Figure {
+            negative: self.peek()? == b'-',
+            ..Figure::default()
         };
-        if self.peek()? == b'-' {
+        self.at += usize::from(figure.negative);
+        if self.bytes.get(self.at) == Some(&b'0') {
             self.at += 1;
+            figure.digits = 1;
+        } else {
+            self.run(&mut figure)?;
         }
-        match self.bytes.get(self.at) {
-            Some(b'0') => self.at += 1,
-            _ => run(self)?,
-        }
-        let mut whole = true;
+        figure.whole = true;
         if self.bytes.get(self.at) == Some(&b'.') {
-            whole = false;
+            figure.whole = false;
             self.at += 1;
-            run(self)?;
+            let before = figure.digits;
+            self.run(&mut figure)?;
+            figure.fraction = figure.digits - before;
         }
         if let Some(b'e' | b'E') = self.bytes.get(self.at) {
-            whole = false;
+            (figure.whole, figure.exponent) = (false, true);
             self.at += 1;
             if let Some(b'+' | b'-') = self.bytes.get(self.at) {
                 self.at += 1;
             }
-            run(self)?;
+            self.run(&mut Figure::default())?;
         }
         // Such as the 1 of 01: what follows is for the caller to find strange.
-        Ok(whole)
+        Ok(figure)
+    }
+
+    /// One digit or more.
+    fn run(&mut self, figure: &mut Figure) -> Walked {
+        let start = self.at;
+        while let Some(digit @ b'0'..=b'9') = self.bytes.get(self.at) {
+            let value = u64::from(digit - b'0');
+            figure.value = figure.value.wrapping_mul(10).wrapping_add(value);
+            self.at += 1;
+        }
+        figure.digits += self.at - start;
+        if self.at == start {
+            Err(Stop::Unsure)
+        } else {
+            Ok(())
+        }
     }
 
     /// The text of a string, at whose quote the walk stands.
@@ -481,10 +497,10 @@ impl<'a> Walk<'a> {
 
     fn skip_number(&mut self) -> Walked {
         let start = self.at;
-        self.digits()?;
+        let figure = self.figure()?;
         let text = &self.text[start..self.at];
         // Only what may be too large for a double is computed.
-        let large = text.len() > 300 || text.contains(['e', 'E']);
+        let large = text.len() > 300 || figure.exponent;
         if large && !text.parse::<f64>().is_ok_and(f64::is_finite) {
             return Err(Stop::Unsure);
         }
@@ -538,6 +554,57 @@ impl<'a> Walk<'a> {
             self.space();
         }
     }
+}
+
+/// A number as it is written.
+#[derive(Default)]
+struct Figure {
+    negative: bool,
+    /// Neither fraction nor exponent.
+    whole: bool,
+    exponent: bool,
+    /// All digits before the exponent as one number; of no use where they are too many.
+    value: u64,
+    digits: usize,
+    /// How many of them are behind the point.
+    fraction: usize,
+}
+
+impl Figure {
+    fn is_negative_zero(&self) -> bool {
+        self.negative && self.whole && self.digits == 1 && self.value == 0
+    }
+
+    /// The double that is this number, or the one nearest to it where there is a fraction; `None` where that takes a closer
+    /// look. A double holds 15 digits and the powers of ten up to 22, so that the quotient is rounded once (Clinger, "How to
+    /// read floating point numbers accurately", 1990).
+    fn exact(&self) -> Option<f64> {
+        const POWERS: [f64; 16] = [
+            1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+        ];
+        if self.exponent || self.digits > 15 {
+            return None;
+        }
+        let value = self.value as f64 / POWERS[self.fraction];
+        Some(if self.negative { -value } else { value })
+    }
+}
+
+/// Whether `bytes` begin with `word`, which is not empty. Words are short: a call of `memcmp` for each costs more.
+fn begins(bytes: &[u8], word: &[u8]) -> bool {
+    let Some(bytes) = bytes.get(..word.len()).filter(|_| !word.is_empty()) else {
+        return false;
+    };
+    let (Some(last), Some(wanted)) = (bytes.last_chunk::<8>(), word.last_chunk::<8>()) else {
+        return bytes.iter().zip(word).all(|(byte, wanted)| byte == wanted);
+    };
+    // The last eight bytes overlap those before.
+    let (head, _) = bytes.as_chunks::<8>();
+    let (wanted_head, _) = word.as_chunks::<8>();
+    let same = |(byte, wanted): (&[u8; 8], &[u8; 8])| {
+        u64::from_ne_bytes(*byte) == u64::from_ne_bytes(*wanted)
+    };
+    same((last, wanted)) && head.iter().zip(wanted_head).all(same)
 }
 
 fn sure(yes: bool) -> Walked {

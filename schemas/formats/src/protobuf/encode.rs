@@ -4,8 +4,9 @@
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
 use super::decode::{JSON, VALUE, parse_duration, wrapped};
-use super::walk::{Fault, fault};
 use super::{camel, label};
+use crate::fault::{Fault, fault};
+use crate::scalars::{listed, shown, to_double, to_float};
 use crate::{Value, text};
 
 /// Deepest nesting.
@@ -250,8 +251,8 @@ fn put_bare(kind: &Kind, value: &Value, out: &mut Vec<u8>, depth: usize) -> Resu
         Kind::Fixed32 => out.extend_from_slice(&uint32(value)?.to_le_bytes()),
         Kind::Uint64 => put_varint(out, uint64(value)?),
         Kind::Fixed64 => out.extend_from_slice(&uint64(value)?.to_le_bytes()),
-        Kind::Float => out.extend_from_slice(&float(value)?.to_le_bytes()),
-        Kind::Double => out.extend_from_slice(&double(value)?.to_le_bytes()),
+        Kind::Float => out.extend_from_slice(&to_float(value, "a number")?.to_le_bytes()),
+        Kind::Double => out.extend_from_slice(&to_double(value, "a number")?.to_le_bytes()),
         Kind::String => put_sized(out, as_text(value)?.as_bytes()),
         Kind::Bytes => {
             let bytes = match value {
@@ -304,11 +305,11 @@ fn symbol(symbols: &EnumDescriptor, value: &Value) -> Result<i32, Fault> {
     if let Some(number) = number {
         return Ok(number);
     }
-    let known: Vec<String> = symbols
-        .values()
-        .map(|symbol| symbol.name().to_owned())
-        .collect();
-    let expected = format!("one of `{}`", known.join("`, `"));
+    let known: Vec<_> = symbols.values().collect();
+    let expected = format!(
+        "one of {}",
+        listed(known.iter().map(|symbol| symbol.name()))
+    );
     fault("symbol", expected, shown(value))
 }
 
@@ -421,17 +422,6 @@ fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// A value in a few words.
-fn shown(value: &Value) -> String {
-    let text = value.to_json().to_string();
-    let short: String = text.chars().take(64).collect();
-    if short.len() < text.len() {
-        short + "…"
-    } else {
-        short
-    }
-}
-
 /// A whole number of any kind.
 #[expect(
     clippy::cast_possible_truncation,
@@ -476,38 +466,6 @@ fn uint32(value: &Value) -> Result<u32, Fault> {
 
 fn uint64(value: &Value) -> Result<u64, Fault> {
     number(value, "a whole number of 64 bits without a sign")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "compared afterwards")]
-#[expect(clippy::cast_possible_truncation, reason = "compared afterwards")]
-fn double(value: &Value) -> Result<f64, Fault> {
-    let found = match value {
-        Value::Double(number) => Some(*number),
-        Value::Float(number) => Some(f64::from(*number)),
-        Value::Int(number) => {
-            Some(*number as f64).filter(|double| *double as i128 == i128::from(*number))
-        }
-        Value::UInt(number) => {
-            Some(*number as f64).filter(|double| *double as i128 == i128::from(*number))
-        }
-        Value::String(text) => text::parse_double(text),
-        _ => None,
-    };
-    found.map_or_else(|| fault("type", "a number", shown(value)), Ok)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "compared afterwards")]
-fn float(value: &Value) -> Result<f32, Fault> {
-    if let Value::Float(number) = value {
-        return Ok(*number);
-    }
-    let wide = double(value)?;
-    let float = wide as f32;
-    // JSON has no single precision: its text is read as the nearest, but what is too large would become infinite.
-    if float.is_infinite() && wide.is_finite() {
-        return fault("range", "a number of single precision", shown(value));
-    }
-    Ok(float)
 }
 
 fn as_text(value: &Value) -> Result<String, Fault> {

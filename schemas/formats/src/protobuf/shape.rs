@@ -13,6 +13,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::decode::{JSON, VALUE, wrapped};
 use super::{camel, label};
+use crate::names::{capital, identifier};
 use crate::{Column, ColumnKind, EnumShape, FieldShape, RecordShape, Shape, Unit};
 
 pub(super) fn shape(message: &MessageDescriptor) -> Shape {
@@ -416,20 +417,4 @@ fn without_null(shape: &Shape) -> Option<Shape> {
     let mut others = branches.iter().filter(|branch| **branch != Shape::Null);
     let only = others.next().filter(|_| branches.contains(&Shape::Null))?;
     others.next().is_none().then(|| only.clone())
-}
-
-/// A name of letters, digits and underscores that begins with a letter or an underscore.
-fn identifier(text: &str) -> String {
-    let clean = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let mut name: String = text.chars().map(clean).collect();
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        name.insert(0, '_');
-    }
-    name
-}
-
-fn capital(name: &str) -> String {
-    let mut letters = name.chars();
-    let first = letters.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
 }

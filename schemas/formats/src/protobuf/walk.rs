@@ -4,60 +4,10 @@
 //! UTF-8 in proto2 as well, as it is there.
 
 use super::table::{Field, Id, Table, Wire};
-use crate::Violation;
+use crate::fault::{Fault, fault};
 
 /// Deepest nesting of messages and groups, as in most implementations.
 const MAX_DEPTH: usize = 100;
-
-/// What is wrong; the place is written on the way back from it, innermost first.
-#[derive(Debug)]
-pub(super) struct Fault(Box<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    keyword: &'static str,
-    expected: String,
-    found: String,
-    place: Vec<String>,
-}
-
-#[cold]
-pub(super) fn fault<T>(
-    keyword: &'static str,
-    expected: impl Into<String>,
-    found: impl Into<String>,
-) -> Result<T, Fault> {
-    Err(Fault(Box::new(Inner {
-        keyword,
-        expected: expected.into(),
-        found: found.into(),
-        place: Vec::new(),
-    })))
-}
-
-impl Fault {
-    #[cold]
-    pub(super) fn within(mut self, segment: impl Into<String>) -> Self {
-        self.0.place.push(segment.into());
-        self
-    }
-}
-
-impl From<Fault> for Violation {
-    fn from(fault: Fault) -> Self {
-        let Inner {
-            keyword,
-            expected,
-            found,
-            place,
-        } = *fault.0;
-        let segments = place.iter().rev();
-        let path: String = segments
-            .map(|segment| format!("/{}", segment.replace('~', "~0").replace('/', "~1")))
-            .collect();
-        Self::of(path, keyword, expected, found)
-    }
-}
 
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
