@@ -326,13 +326,18 @@ impl Gather {
         let Some(version) = plan.passes(message.subject, message.headers, message.payload) else {
             return false;
         };
-        let headers = version.stamped(message.headers);
+        let stamped;
+        let headers: &[u8] = if message.headers.is_empty() {
+            version.block()
+        } else {
+            stamped = version.stamped(message.headers);
+            &stamped
+        };
         if let Some(started) = started {
             self.passed.first = started.elapsed();
         }
         self.passed.bytes += message.subject.len() + message.headers.len() + message.payload.len();
-        self.records
-            .push(message.subject, &headers, message.payload);
+        self.records.push(message.subject, headers, message.payload);
         self.replies.push(reply);
         true
     }

@@ -156,10 +156,10 @@ enum Form {
 }
 
 /// Why a message is delivered as it is stored, and not as its consumer wants it.
-pub(crate) const READING_ERROR: &str = "Ms-Schema-Error";
+const READING_ERROR: &str = "Ms-Schema-Error";
 
 /// Header values are one line.
-pub(crate) fn one_line(text: &str) -> String {
+fn one_line(text: &str) -> String {
     text.replace(['\r', '\n'], " ")
 }
 

@@ -100,7 +100,8 @@ impl Plan {
     #[must_use]
     pub fn on_rejection(&self, rejection: &Rejection) -> OnRejection {
         match &self.schema {
-            Some(schema) if rejection.stage == schema.label() => schema.on_violation(),
+            // The subject behind the colon is the one that the station's rules chose.
+            Some(schema) if rejection.kind() == SchemaStage::KIND => schema.on_violation(),
             _ => self.on_rejection,
         }
     }

@@ -127,11 +127,10 @@ fn rooted(version: &Arc<VersionSchema>, message: &str) -> Result<Arc<VersionSche
             version.schema.format()
         ));
     };
-    let root = schema.select(message).ok_or_else(|| {
+    version.rooted(message).ok_or_else(|| {
         let messages = schema.messages().join("`, `");
         format!("schema {name} has no message `{message}`; it has `{messages}`")
-    })?;
-    Ok(version.rooted(Schema::Protobuf(root)))
+    })
 }
 
 impl Schemas for Shelf {

@@ -67,7 +67,7 @@ pub(crate) fn may_claim(framing: Framing, raw: &[u8], payload: &[u8]) -> bool {
         || framing == Framing::Prefixed
 }
 
-fn claims_by_header(raw: &[u8]) -> bool {
+pub(crate) fn claims_by_header(raw: &[u8]) -> bool {
     headers::mentions_schema(raw)
         || !raw.is_empty() && memmem::find(raw, b"__value_schema_id").is_some()
 }
@@ -79,6 +79,11 @@ pub(crate) fn claim(framing: Framing, raw: &Bytes, payload: &[u8]) -> Option<Cla
     {
         return Some(Claim { tag, prefix: 0 });
     }
+    prefix(framing, payload)
+}
+
+/// What a payload claims by its first bytes.
+pub(crate) fn prefix(framing: Framing, payload: &[u8]) -> Option<Claim> {
     if framing == Framing::Bare {
         return None;
     }

@@ -195,6 +195,10 @@ impl Reading {
                 .map_err(ReadingError::Schema)?,
             None => Arc::clone(&stored),
         };
+        let wanted = match wanted.like(&stored) {
+            Some(like) => like,
+            None => other_root(&wanted, stored.message.as_deref().unwrap_or_default())?,
+        };
         self.carry(&stored, is_json, &wanted, raw, payload)
     }
 
@@ -288,17 +292,12 @@ fn other_root(
     version: &Arc<VersionSchema>,
     message: &str,
 ) -> Result<Arc<VersionSchema>, ReadingError> {
-    let root = match &version.schema {
-        millstream_schema_formats::Schema::Protobuf(schema) => schema.select(message),
-        _ => None,
-    };
-    let root = root.ok_or_else(|| {
+    version.rooted(message).ok_or_else(|| {
+        let (subject, number) = (&version.subject, version.version);
         ReadingError::Schema(format!(
-            "schema `{}:{}` has no message `{message}`",
-            version.subject, version.version
+            "schema `{subject}:{number}` has no message `{message}`"
         ))
-    })?;
-    Ok(version.rooted(millstream_schema_formats::Schema::Protobuf(root)))
+    })
 }
 
 fn wanted_value(payload: &[u8]) -> Result<Value, ReadingError> {

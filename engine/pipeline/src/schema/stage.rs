@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_schema_formats::{Format, Schema, Violation, read_message_index};
+use millstream_schema_formats::{Format, JsonSchema, Schema, Violation, read_message_index};
 use millstream_types::matches;
 use serde_json::Value;
 
-use super::claim::{Claim, Framing, claim, may_claim, record_name};
+use super::claim::{Claim, Framing, claim, claims_by_header, may_claim, prefix, record_name};
 use super::subject::{RuleFor, SchemaRule, SubjectSchemas};
 use super::version::VersionSchema;
 use crate::{OnRejection, Record, Rejection, Stage, Verdict, headers};
@@ -39,6 +39,9 @@ pub struct SchemaStage {
 }
 
 impl SchemaStage {
+    /// What stands before the colon of its label and of its rejections.
+    pub(crate) const KIND: &'static str = "schema";
+
     /// A check; its label is `schema:<subject>`, of the default schema where there is one.
     #[must_use]
     pub fn new(options: SchemaOptions) -> Self {
@@ -46,7 +49,7 @@ impl SchemaStage {
         let named = options.default.as_ref().or(first);
         let subject = named.map_or("none", |schemas| schemas.subject.as_str());
         Self {
-            label: format!("schema:{subject}"),
+            label: format!("{}:{subject}", Self::KIND),
             options,
         }
     }
@@ -67,14 +70,22 @@ impl SchemaStage {
         payload: &[u8],
     ) -> Option<&Arc<VersionSchema>> {
         let by_record = |rule: &SchemaRule| matches!(rule.messages, RuleFor::Record(_));
-        if may_claim(self.options.framing, raw, payload)
+        if claims_by_header(raw)
+            || self.options.framing == Framing::Prefixed
             || self.options.as_json
             || self.options.rules.iter().any(by_record)
         {
             return None;
         }
-        let best = self.chosen(subject, None, None)?.candidates().next()?;
-        best.schema.check(payload).is_ok().then_some(best)
+        let schemas = self.chosen(subject, None, None)?;
+        let best = schemas.candidates().next()?;
+        // In Avro, many payloads begin like a prefix: with an empty text, or the first branch of a union.
+        if let Some(claim) = prefix(self.options.framing, payload)
+            && (best.schema.format() != Format::Avro || schemas.find(&claim.tag).is_some())
+        {
+            return None;
+        }
+        best.schema.fits(payload).then_some(best)
     }
 
     fn chosen(
@@ -137,7 +148,7 @@ impl SchemaStage {
         };
         // The label names one subject; where rules chose another, that is what the publisher must look at.
         result.map_err(|why| {
-            let stage = format!("schema:{}", schemas.subject);
+            let stage = format!("{}:{}", Self::KIND, schemas.subject);
             Rejection { stage, ..why }.bounded()
         })
     }
@@ -197,9 +208,11 @@ impl SchemaStage {
                     let reason = format!("schema has no message with index {path:?}");
                     self.reject("schema_violation", &reason)
                 })?;
-                let same = Some(root.name()) == version.schema.name();
-                let rooted = || version.rooted(Schema::Protobuf(root));
-                (if same { Arc::clone(version) } else { rooted() }, body)
+                if Some(root.name()) == version.schema.name() {
+                    (Arc::clone(version), body)
+                } else {
+                    (self.other_message(version, &root.name())?, body)
+                }
             }
             _ => (Arc::clone(version), body),
         };
@@ -210,6 +223,10 @@ impl SchemaStage {
         let Some(wanted) = newest.next() else {
             return Err(self.reject("no_schema", "station wants a version that is gone"));
         };
+        let wanted = match wanted.like(&version) {
+            Some(like) => like,
+            None => self.other_message(wanted, &version.schema.name().unwrap_or_default())?,
+        };
         let converted = wanted.schema.resolve(&version.schema, &body);
         let converted = converted.map_err(|violation| {
             let reason = format!(
@@ -218,7 +235,27 @@ impl SchemaStage {
             );
             self.reject("schema_violation", &reason).at(&violation.path)
         })?;
-        self.fits(record, wanted, converted.into())
+        self.fits(record, &wanted, converted.into())
+    }
+
+    /// The version for another message of its schema, unless the station says which message its payloads are.
+    fn other_message(
+        &self,
+        version: &Arc<VersionSchema>,
+        message: &str,
+    ) -> Result<Arc<VersionSchema>, Rejection> {
+        let number = version.version;
+        let wrong = |reason: String| self.reject("schema_violation", &reason);
+        if let Some(wanted) = &version.message {
+            return Err(wrong(format!(
+                "payload says that it is a `{message}`, and the station takes `{wanted}`"
+            )));
+        }
+        version.rooted(message).ok_or_else(|| {
+            wrong(format!(
+                "version {number} of the schema has no message `{message}`"
+            ))
+        })
     }
 
     /// A message that does not say what it is.
@@ -244,16 +281,17 @@ impl SchemaStage {
     ) -> Result<(), Rejection> {
         if let Schema::Json(schema) = &version.schema {
             if body != record.message.payload {
-                record.message.payload = body;
+                let framed = std::mem::replace(&mut record.message.payload, body);
                 record.parsed = None;
-            }
-            // What is parsed anyway is not walked over once more.
-            let parse = self.options.as_json || record.parsed.is_some();
-            if parse || version.schema.check(&record.message.payload).is_err() {
-                let document = record.json(&self.label)?;
-                schema
-                    .check(document)
-                    .map_err(|violation| self.violation(&violation))?;
+                let checked = self.fits_json(record, schema);
+                if checked.is_err() {
+                    // What is stored in spite of it is stored as it came.
+                    record.message.payload = framed;
+                    record.parsed = None;
+                }
+                checked?;
+            } else {
+                self.fits_json(record, schema)?;
             }
         } else if self.options.as_json {
             let value = version.schema.decode(&body);
@@ -269,6 +307,18 @@ impl SchemaStage {
         }
         record.schema = Some(Arc::clone(version));
         Ok(())
+    }
+}
+
+impl SchemaStage {
+    fn fits_json(&self, record: &mut Record, schema: &JsonSchema) -> Result<(), Rejection> {
+        // What is parsed anyway is not walked over once more.
+        let walk = !self.options.as_json && record.parsed.is_none();
+        if walk && schema.fits(&record.message.payload) {
+            return Ok(());
+        }
+        let checked = schema.check(record.json(&self.label)?);
+        checked.map_err(|violation| self.violation(&violation))
     }
 }
 

@@ -1,7 +1,6 @@
 //! One version of a registry subject, ready for use, and the mark that messages carry of it.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use millstream_schema_formats::{Format, Schema};
@@ -25,8 +24,12 @@ pub struct VersionSchema {
     pub guid: u128,
     /// What payloads are checked against.
     pub schema: Schema,
+    /// Which message of the schema payloads are, where that was said.
+    pub(crate) message: Option<String>,
     lines: String,
     block: Bytes,
+    /// See [`VersionSchema::as_json`]; made when it is asked for.
+    json: OnceLock<Arc<Self>>,
 }
 
 impl PartialEq for VersionSchema {
@@ -46,35 +49,62 @@ impl VersionSchema {
             id,
             guid,
             schema,
+            message: None,
             block: headers::with_line(&[], Some(lines.as_bytes())),
             lines,
+            json: OnceLock::new(),
         }
     }
 
-    /// The same for payloads that are another message of the schema.
+    /// The same for payloads that are another message of the schema; `None` when it has no such message.
     #[must_use]
-    pub fn rooted(&self, schema: Schema) -> Arc<Self> {
-        let message = schema.name().unwrap_or_default();
-        let line = format!("\r\nMs-Schema-Message: {message}");
-        self.with(schema, &line)
+    pub fn rooted(&self, message: &str) -> Option<Arc<Self>> {
+        let Schema::Protobuf(schema) = &self.schema else {
+            return None;
+        };
+        let root = Schema::Protobuf(schema.select(message)?);
+        Some(self.with(root, Some(message), false))
+    }
+
+    /// This version for payloads that are the same message as those of another version of the subject; `None` when it has no
+    /// such message.
+    pub(crate) fn like(self: &Arc<Self>, other: &Self) -> Option<Arc<Self>> {
+        match &other.message {
+            Some(message) if self.subject == other.subject && self.message != other.message => {
+                self.rooted(message)
+            }
+            _ => Some(Arc::clone(self)),
+        }
     }
 
     /// The same for payloads that are JSON whatever the schema's format is.
     #[must_use]
     pub fn as_json(&self) -> Arc<Self> {
-        let line = match self.schema.format() {
-            Format::Json => "",
-            Format::Avro | Format::Protobuf => "\r\nMs-Schema-Format: json",
-        };
-        self.with(self.schema.clone(), line)
+        let made = self.json.get_or_init(|| {
+            let other = self.schema.format() != Format::Json;
+            self.with(self.schema.clone(), self.message.as_deref(), other)
+        });
+        Arc::clone(made)
     }
 
-    fn with(&self, schema: Schema, line: &str) -> Arc<Self> {
+    fn with(&self, schema: Schema, message: Option<&str>, json: bool) -> Arc<Self> {
         let mut new = Self::new(&self.subject, self.version, self.id, self.guid, schema);
-        // Writing to a string does not fail.
-        let _written = write!(new.lines, "{line}");
+        if let Some(message) = message {
+            new.message = Some(message.to_owned());
+            new.lines.push_str("\r\nMs-Schema-Message: ");
+            new.lines.push_str(message);
+        }
+        if json {
+            new.lines.push_str("\r\nMs-Schema-Format: json");
+        }
         new.block = headers::with_line(&[], Some(new.lines.as_bytes()));
         Arc::new(new)
+    }
+
+    /// The header block of messages that come without headers: this version's mark.
+    #[must_use]
+    pub fn block(&self) -> &Bytes {
+        &self.block
     }
 
     /// A header block with this version's mark, and nobody else's.

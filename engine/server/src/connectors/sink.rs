@@ -183,22 +183,22 @@ impl SinkFeed for Outlet {
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<Vec<SinkRecord>, ConnectorError>> {
         Box::pin(async move {
-            self.bury_unfit().await?;
-            let left = self.hand().take(max, max_bytes);
-            if !left.is_empty() {
-                return Ok(left);
+            loop {
+                self.bury_unfit().await?;
+                let left = self.hand().take(max, max_bytes);
+                if !left.is_empty() {
+                    return Ok(left);
+                }
+                let feed = self.feed().await?;
+                let found = feed
+                    .next(max, max_bytes)
+                    .await
+                    .map_err(|error| connector_error(&error))?;
+                // No await from here to the next look into the hand: what was taken from the feed waits there.
+                let records = found.into_iter().map(sink_record);
+                let records = records.map(|record| self.converted(record));
+                self.hand().waiting.extend(records);
             }
-            let feed = self.feed().await?;
-            let found = feed
-                .next(max, max_bytes)
-                .await
-                .map_err(|error| connector_error(&error))?;
-            // No await from here on: what was taken from the feed is given or waits in the hand.
-            let mut hand = self.hand();
-            let records = found.into_iter().map(sink_record);
-            hand.waiting
-                .extend(records.map(|record| self.converted(record)));
-            Ok(hand.take(max, max_bytes))
         })
     }
 

@@ -59,7 +59,9 @@ impl History {
             return self.text(view.payload);
         }
         if own == other {
-            return self.candidate.resolve(&stored, view.payload).map(drop);
+            let message = headers.get_str("Ms-Schema-Message");
+            let candidate = rooted(&self.candidate, message, "the new version")?;
+            return candidate.resolve(&stored, view.payload).map(drop);
         }
         let value = stored.decode(view.payload)?;
         self.candidate.encode(&value).map(drop)
@@ -78,13 +80,7 @@ impl History {
             (found, None) => found,
         };
         let found = found.map_err(unknown)?;
-        match (&found.schema, headers.get_str("Ms-Schema-Message")) {
-            (Schema::Protobuf(schema), Some(message)) => schema
-                .select(message)
-                .map(Schema::Protobuf)
-                .ok_or_else(|| unknown(format!("no message `{message}` in `{name}`"))),
-            (schema, _) => Ok(schema.clone()),
-        }
+        rooted(&found.schema, headers.get_str("Ms-Schema-Message"), name)
     }
 
     /// A payload that does not say what it is: JSON where it is JSON, else in the format of the new schema.
@@ -130,6 +126,16 @@ impl Kind {
         } = &self.violation;
         json!({ "count": self.count, "keyword": keyword, "seq": self.seq, "path": path, "expected": expected, "found": found })
     }
+}
+
+/// The schema with the message that a stored one says it is.
+fn rooted(schema: &Schema, message: Option<&str>, name: &str) -> Result<Schema, Violation> {
+    let (Schema::Protobuf(protobuf), Some(message)) = (schema, message) else {
+        return Ok(schema.clone());
+    };
+    let root = protobuf.select(message).map(Schema::Protobuf);
+    let expected = format!("message `{message}`");
+    root.ok_or_else(|| violation("schema", &expected, format!("none in `{name}`")))
 }
 
 fn violation(keyword: &str, expected: &str, found: String) -> Violation {
