@@ -5,7 +5,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0..4 | length of everything after this field |
-//! | 4..8 | CRC-32C of everything after this field, and then of the headers where they are another record's |
+//! | 4..8 | CRC-32C of the headers where they are another record's, then of everything after this field |
 //! | 8 | flags: bit 0 = the record has headers, bit 1 = they are another record's; the rest is 0 |
 //! | 9 | 0 |
 //! | 10..12 | length of the subject |
@@ -68,11 +68,11 @@ pub struct RecordView<'a> {
 pub fn record_at(body: &[u8], offset: usize) -> Result<(RecordView<'_>, usize), RecordError> {
     let (view, next) = parse(body, offset)?;
     let sum = u32::from_le_bytes(field(body, offset + 4));
-    let shared = match body[offset + 8] & SHARES_HEADERS {
-        0 => &[],
-        _ => view.headers,
+    let before = match body[offset + 8] & SHARES_HEADERS {
+        0 => 0,
+        _ => crc32c::crc32c(view.headers),
     };
-    if checksum(&body[offset + 8..next], shared) != sum {
+    if crc32c::crc32c_append(before, &body[offset + 8..next]) != sum {
         return Err(RecordError::Checksum(offset));
     }
     Ok((view, next))
@@ -129,10 +129,6 @@ fn own_headers(body: &[u8], offset: usize, distance: usize) -> Result<&[u8], Rec
     before.get(from..from + header_len).ok_or(wrong)
 }
 
-fn checksum(record: &[u8], shared: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(record), shared)
-}
-
 fn field<const N: usize>(body: &[u8], at: usize) -> [u8; N] {
     body[at..at + N]
         .try_into()
@@ -164,8 +160,18 @@ pub fn records(body: &[u8]) -> impl Iterator<Item = Result<RecordView<'_>, Recor
 pub struct RecordsBuilder {
     body: BytesMut,
     count: u32,
-    /// The last headers that were written: where their record begins, and where they lie.
-    headers: Option<(usize, Range<usize>)>,
+    headers: Option<Written>,
+}
+
+/// The last headers that were written.
+#[derive(Debug)]
+struct Written {
+    /// Where their record begins.
+    start: usize,
+    /// Where they lie.
+    place: Range<usize>,
+    /// Their CRC-32C.
+    sum: u32,
 }
 
 impl RecordsBuilder {
@@ -181,19 +187,19 @@ impl RecordsBuilder {
         let subject_len = u16::try_from(subject.len())
             .expect("invariant: the wire limits subjects to a control line");
         let start = self.body.len();
-        let sharer = self
+        let written = self
             .headers
             .as_ref()
-            .filter(|(_, place)| !headers.is_empty() && self.body[place.clone()] == *headers);
-        let (flags, number, own, shared) = match sharer {
-            Some((holder, _)) => (
+            .filter(|written| !headers.is_empty() && self.body[written.place.clone()] == *headers);
+        let (flags, number, own, before) = match written {
+            Some(written) => (
                 HAS_HEADERS | SHARES_HEADERS,
-                start - holder,
+                start - written.start,
                 &[][..],
-                headers,
+                written.sum,
             ),
-            None if headers.is_empty() => (0, 0, &[][..], &[][..]),
-            None => (HAS_HEADERS, headers.len(), headers, &[][..]),
+            None if headers.is_empty() => (0, 0, headers, 0),
+            None => (HAS_HEADERS, headers.len(), headers, 0),
         };
         let number = small(number);
         let after = RECORD_HEADER - 4 + subject.len() + own.len() + payload.len();
@@ -207,11 +213,15 @@ impl RecordsBuilder {
         self.body.put_slice(subject);
         if !own.is_empty() {
             let from = self.body.len();
-            self.headers = Some((start, from..from + own.len()));
+            self.headers = Some(Written {
+                start,
+                place: from..from + own.len(),
+                sum: crc32c::crc32c(own),
+            });
             self.body.put_slice(own);
         }
         self.body.put_slice(payload);
-        let sum = checksum(&self.body[start + 8..], shared);
+        let sum = crc32c::crc32c_append(before, &self.body[start + 8..]);
         self.body[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
         self.count += 1;
     }

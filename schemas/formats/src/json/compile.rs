@@ -11,9 +11,7 @@ use serde_json::{Map, Value};
 
 use super::documents::{Documents, Place};
 use super::options;
-use super::rules::{
-    Array, Choice, Constants, Entry, Node, Numbers, Object, Program, Strings, Text,
-};
+use super::rules::{Array, Choice, Constants, Node, Numbers, Object, Program, Strings, Text};
 
 /// Keywords that need more than one look at a value, or more than its text.
 const BEYOND: [&str; 26] = [
@@ -158,7 +156,8 @@ impl<'a> Builder<'a> {
         }
         let mut node = Node::any();
         if let Some(reference) = keywords.get("$ref") {
-            node.also.push(self.reference(place, reference)?);
+            let other = self.reference(place, reference)?;
+            node.more().also.push(other);
             if matches!(self.draft, Draft::Draft4 | Draft::Draft6 | Draft::Draft7) {
                 // There, its neighbours say nothing.
                 return Some(node);
@@ -168,14 +167,15 @@ impl<'a> Builder<'a> {
             node.types = types_of(types)?;
         }
         for branch in list(keywords, "allOf")? {
-            node.also.push(self.node(place.at(branch))?);
+            let other = self.node(place.at(branch))?;
+            node.more().also.push(other);
         }
         for (word, one) in [("anyOf", false), ("oneOf", true)] {
             if keywords.contains_key(word) {
                 let branches = list(keywords, word)?.iter();
                 let branches: Option<Vec<u32>> =
                     branches.map(|branch| self.node(place.at(branch))).collect();
-                node.choices.push(Choice::new(one, branches?));
+                node.more().choices.push(Choice::new(one, branches?));
             }
         }
         if keywords.contains_key("const") && self.draft == Draft::Draft4 {
@@ -187,13 +187,14 @@ impl<'a> Builder<'a> {
                     ("const", value) => std::slice::from_ref(value),
                     (_, values) => values.as_array()?,
                 };
-                node.constants.push(self.constants(word, values, list)?);
+                let constants = self.constants(word, values, list)?;
+                node.more().constants.push(constants);
             }
         }
-        node.numbers = self.numbers(keywords)?;
-        node.strings = self.strings(keywords)?;
-        node.object = self.object(place, keywords)?;
-        node.array = self.array(place, keywords)?;
+        node.numbers = self.numbers(keywords)?.map(Box::new);
+        node.strings = self.strings(keywords)?.map(Box::new);
+        node.object = self.object(place, keywords)?.map(Box::new);
+        node.array = self.array(place, keywords)?.map(Box::new);
         Some(node)
     }
 
@@ -337,25 +338,27 @@ impl<'a> Builder<'a> {
         if !words.iter().any(|word| keywords.contains_key(*word)) {
             return Some(None);
         }
-        let mut entries = Vec::new();
+        // In the order of the schema, which is the order that most documents have.
+        let mut names: Vec<Box<str>> = Vec::new();
+        let mut known = Vec::new();
         let mut at = HashMap::new();
         for (name, property) in members(keywords, "properties")? {
             let node = self.node(place.at(property))?;
-            at.insert(name.as_str(), entries.len());
-            entries.push(Entry::new(name, Some(node)));
+            at.insert(name.as_str(), known.len());
+            names.push(name.as_str().into());
+            known.push((Some(node), 0_u64));
         }
-        let mut required = 0;
         for (bit, name) in list(keywords, "required")?.iter().enumerate() {
             let name = name.as_str()?;
             if bit >= MAX_REQUIRED {
                 return None;
             }
             let entry = *at.entry(name).or_insert_with(|| {
-                entries.push(Entry::new(name, None));
-                entries.len() - 1
+                names.push(name.into());
+                known.push((None, 0));
+                known.len() - 1
             });
-            entries[entry].required |= 1 << bit;
-            required |= 1 << bit;
+            known[entry].1 |= 1 << bit;
         }
         let mut patterns = Vec::new();
         for (pattern, schema) in members(keywords, "patternProperties")? {
@@ -373,9 +376,7 @@ impl<'a> Builder<'a> {
             return None;
         }
         let most = size(keywords, "maxProperties")?.unwrap_or(usize::MAX);
-        Some(Some(Object::new(
-            entries, required, patterns, additional, least, most,
-        )))
+        Object::new(names, known, patterns, additional, least, most).map(Some)
     }
 
     fn array(

@@ -38,20 +38,27 @@ pub(super) struct Program {
     pub(super) integers: Option<Validator>,
 }
 
-/// One schema.
+/// One schema. Between two messages much else goes through the processor's caches: what most documents touch is kept small
+/// and together.
 pub(super) struct Node {
     /// Types allowed.
     pub(super) types: u8,
+    /// Whether `also` and `choices` are all it has to say.
+    pub(super) plain: bool,
+    pub(super) numbers: Option<Box<Numbers>>,
+    pub(super) strings: Option<Box<Strings>>,
+    pub(super) object: Option<Box<Object>>,
+    pub(super) array: Option<Box<Array>>,
+    more: Option<Box<More>>,
+}
+
+/// What few schemas have.
+#[derive(Default)]
+pub(super) struct More {
     /// Other schemas for the same value.
     pub(super) also: Vec<u32>,
     pub(super) choices: Vec<Choice>,
     pub(super) constants: Vec<Constants>,
-    pub(super) numbers: Option<Numbers>,
-    pub(super) strings: Option<Strings>,
-    pub(super) object: Option<Object>,
-    pub(super) array: Option<Array>,
-    /// Whether `also` and `choices` are all it has to say.
-    pub(super) plain: bool,
 }
 
 /// `anyOf` or `oneOf`.
@@ -105,13 +112,15 @@ pub(super) struct Object {
     pub(super) additional: Option<u32>,
     pub(super) least: usize,
     pub(super) most: usize,
+    names: Vec<Box<str>>,
+    /// Each name as it is usually written, with the colon.
+    quoted: Box<[u8]>,
 }
 
 /// A name that the schema knows.
 pub(super) struct Entry {
-    pub(super) name: Box<str>,
-    /// As it is usually written, with the colon; empty when that is not known.
-    pub(super) quoted: Box<[u8]>,
+    /// Where in `quoted` it begins, and its length; 0 when it is written in another way.
+    quoted: (u32, u32),
     /// Of `properties`.
     pub(super) node: Option<u32>,
     pub(super) required: u64,
@@ -128,16 +137,26 @@ impl Program {
     /// Fills in what is known once all nodes are.
     pub(super) fn settle(&mut self) {
         for at in 0..self.nodes.len() {
-            for choice in 0..self.nodes[at].choices.len() {
-                let branches = self.nodes[at].choices[choice].branches.iter();
-                let types = branches.map(|branch| self.types(*branch, 0)).collect();
-                self.nodes[at].choices[choice].types = types;
-            }
+            let lists: Vec<Vec<u8>> = self.nodes[at]
+                .choices()
+                .iter()
+                .map(|choice| {
+                    choice
+                        .branches
+                        .iter()
+                        .map(|branch| self.types(*branch, 0))
+                        .collect()
+                })
+                .collect();
             let node = &mut self.nodes[at];
             let rules = node.numbers.is_some() || node.strings.is_some();
             let parts = node.object.is_some() || node.array.is_some();
-            let own = node.types != ALL || rules || parts || !node.constants.is_empty();
-            node.plain = !own && node.also.len() + node.choices.len() > 0;
+            let own = node.types != ALL || rules || parts || !node.constants().is_empty();
+            node.plain = !own && node.also().len() + node.choices().len() > 0;
+            let choices = node.more.iter_mut().flat_map(|more| &mut more.choices);
+            for (choice, types) in choices.zip(lists) {
+                choice.types = types;
+            }
         }
     }
 
@@ -146,8 +165,8 @@ impl Program {
         if hops > MAX_HOPS {
             return node.types;
         }
-        let constants = node.constants.iter().map(Constants::types);
-        let also = node.also.iter().map(|also| self.types(*also, hops + 1));
+        let constants = node.constants().iter().map(Constants::types);
+        let also = node.also().iter().map(|also| self.types(*also, hops + 1));
         constants.chain(also).fold(node.types, |all, one| all & one)
     }
 }
@@ -156,15 +175,34 @@ impl Node {
     pub(super) fn any() -> Self {
         Self {
             types: ALL,
-            also: Vec::new(),
-            choices: Vec::new(),
-            constants: Vec::new(),
+            plain: false,
             numbers: None,
             strings: None,
             object: None,
             array: None,
-            plain: false,
+            more: None,
         }
+    }
+
+    pub(super) fn also(&self) -> &[u32] {
+        self.more.as_ref().map_or(&[], |more| &more.also)
+    }
+
+    pub(super) fn choices(&self) -> &[Choice] {
+        self.more.as_ref().map_or(&[], |more| &more.choices)
+    }
+
+    pub(super) fn constants(&self) -> &[Constants] {
+        self.more.as_ref().map_or(&[], |more| &more.constants)
+    }
+
+    /// Whether its own words are all that there is.
+    pub(super) fn is_single(&self) -> bool {
+        self.more.is_none()
+    }
+
+    pub(super) fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
     }
 
     pub(super) fn none() -> Self {
@@ -291,58 +329,66 @@ fn plain_uuid(text: &[u8]) -> bool {
 
 impl Object {
     pub(super) fn new(
-        entries: Vec<Entry>,
-        required: u64,
+        names: Vec<Box<str>>,
+        members: Vec<(Option<u32>, u64)>,
         patterns: Vec<(Validator, u32)>,
         additional: Option<u32>,
         least: usize,
         most: usize,
-    ) -> Self {
+    ) -> Option<Self> {
         let mut sorted = Vec::new();
-        if entries.len() > FEW {
-            sorted = (0..).zip(&entries).map(|(at, _)| at).collect();
-            sorted.sort_by(|a: &u32, b: &u32| {
-                entries[*a as usize].name.cmp(&entries[*b as usize].name)
+        if names.len() > FEW {
+            sorted = (0..).zip(&names).map(|(at, _)| at).collect();
+            sorted.sort_by_key(|at: &u32| &names[*at as usize]);
+        }
+        let mut quoted = Vec::new();
+        let mut entries = Vec::new();
+        for (name, (node, required)) in names.iter().zip(&members) {
+            let start = quoted.len();
+            let usual = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+            if name.bytes().all(usual) {
+                quoted.push(b'"');
+                quoted.extend_from_slice(name.as_bytes());
+                quoted.extend_from_slice(b"\":");
+            }
+            let length = u32::try_from(quoted.len() - start).ok()?;
+            entries.push(Entry {
+                quoted: (u32::try_from(start).ok()?, length),
+                node: *node,
+                required: *required,
             });
         }
-        Self {
+        Some(Self {
+            required: members.iter().fold(0, |all, (_, required)| all | required),
             entries,
             sorted,
-            required,
             patterns,
             additional,
             least,
             most,
-        }
+            names,
+            quoted: quoted.into(),
+        })
+    }
+
+    pub(super) fn name(&self, entry: usize) -> &str {
+        &self.names[entry]
+    }
+
+    /// How the name of an entry is usually written; empty when that is not known.
+    pub(super) fn quoted(&self, entry: &Entry) -> &[u8] {
+        let (start, length) = (entry.quoted.0 as usize, entry.quoted.1 as usize);
+        &self.quoted[start..start + length]
     }
 
     /// The number of the entry of that name.
     pub(super) fn find(&self, name: &str) -> Option<usize> {
         if self.sorted.is_empty() {
-            return self.entries.iter().position(|entry| *entry.name == *name);
+            return self.names.iter().position(|own| **own == *name);
         }
         let found = self
             .sorted
-            .binary_search_by(|at| (*self.entries[*at as usize].name).cmp(name));
+            .binary_search_by(|at| self.name(*at as usize).cmp(name));
         found.ok().map(|at| self.sorted[at] as usize)
-    }
-}
-
-impl Entry {
-    pub(super) fn new(name: &str, node: Option<u32>) -> Self {
-        let plain = !name
-            .bytes()
-            .any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\');
-        let quoted = if plain {
-            format!("\"{name}\":")
-        } else {
-            String::new()
-        };
-        Self {
-            name: name.into(),
-            quoted: quoted.into_bytes().into(),
-            node,
-            required: 0,
-        }
     }
 }

@@ -73,7 +73,11 @@ impl<'a> Walk<'a> {
     }
 
     fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes.get(self.at) {
+        // Most documents have none.
+        while let Some(byte) = self.bytes.get(self.at)
+            && *byte <= b' '
+            && matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+        {
             self.at += 1;
         }
     }
@@ -101,12 +105,17 @@ impl<'a> Walk<'a> {
             return Err(Stop::Unsure);
         }
         let node = &self.program.nodes[node as usize];
+        if node.is_single() {
+            self.own(node)?;
+            self.nesting -= 1;
+            return Ok(());
+        }
         let start = self.at;
-        for other in &node.also {
+        for other in node.also() {
             self.back(start)?;
             self.value(*other)?;
         }
-        for choice in &node.choices {
+        for choice in node.choices() {
             self.back(start)?;
             self.choice(choice)?;
         }
@@ -138,7 +147,7 @@ impl<'a> Walk<'a> {
         match self.peek()? {
             b'"' => {
                 allowed(STRING)?;
-                if node.strings.is_none() && node.constants.is_empty() {
+                if node.strings.is_none() && node.constants().is_empty() {
                     return self.skip_string();
                 }
                 let text = self.string()?;
@@ -146,11 +155,11 @@ impl<'a> Walk<'a> {
                 let listed = |list: &super::rules::Constants| {
                     list.words.iter().any(|word| **word == *text.as_bytes())
                 };
-                sure(rules && node.constants.iter().all(listed))
+                sure(rules && node.constants().iter().all(listed))
             }
             b'{' => {
                 allowed(OBJECT)?;
-                sure(node.constants.is_empty())?;
+                sure(node.constants().is_empty())?;
                 self.enter()?;
                 match &node.object {
                     Some(object) => self.object(object)?,
@@ -161,7 +170,7 @@ impl<'a> Walk<'a> {
             }
             b'[' => {
                 allowed(ARRAY)?;
-                sure(node.constants.is_empty())?;
+                sure(node.constants().is_empty())?;
                 self.enter()?;
                 match &node.array {
                     Some(array) => self.array(array)?,
@@ -263,26 +272,25 @@ impl<'a> Walk<'a> {
 
     /// A name and its value.
     fn member(&mut self, object: &'a Object, next: &mut usize, seen: &mut u64) -> Walked {
-        let guess = object.entries.get(*next);
-        let guess = guess.filter(|entry| begins(&self.bytes[self.at..], &entry.quoted));
-        let (name, entry) = match guess {
-            Some(entry) => {
-                self.at += entry.quoted.len();
-                *next += 1;
-                (Cow::Borrowed(&*entry.name), Some(entry))
+        let guess = object.entries.get(*next).map(|entry| object.quoted(entry));
+        let guess = guess.filter(|quoted| begins(&self.bytes[self.at..], quoted));
+        let (name, found) = match guess {
+            Some(quoted) => {
+                self.at += quoted.len();
+                (None, Some(*next))
             }
             None => {
                 let name = self.string()?;
                 let found = object.find(&name);
-                *next = found.map_or(*next, |found| found + 1);
                 self.space();
                 self.take(b':')?;
-                (name, found.map(|found| &object.entries[found]))
+                (Some(name), found)
             }
         };
+        *next = found.map_or(*next, |found| found + 1);
         self.space();
         let mut described = false;
-        if let Some(entry) = entry {
+        if let Some(entry) = found.map(|found| &object.entries[found]) {
             *seen |= entry.required;
             if let Some(node) = entry.node {
                 if object.patterns.is_empty() {
@@ -293,7 +301,8 @@ impl<'a> Walk<'a> {
             }
         }
         if !object.patterns.is_empty() {
-            let name = Value::from(name.as_ref());
+            let known = found.map_or("", |found| object.name(found));
+            let name = Value::from(name.as_deref().unwrap_or(known));
             for (pattern, node) in &object.patterns {
                 if pattern.is_valid(&name) {
                     described = true;
@@ -356,7 +365,7 @@ impl<'a> Walk<'a> {
         if known && let Some(exact) = figure.exact() {
             let rules = node.numbers.as_ref();
             let direct = rules.map_or(Some(true), |rules| rules.direct(exact));
-            if let Some(allowed) = direct.filter(|_| node.constants.is_empty()) {
+            if let Some(allowed) = direct.filter(|_| node.constants().is_empty()) {
                 return sure(allowed);
             }
         }
@@ -443,8 +452,27 @@ impl<'a> Walk<'a> {
 
     /// The text of a string, at whose quote the walk stands.
     fn string(&mut self) -> Walked<Cow<'a, str>> {
-        self.take(b'"')?;
         let start = self.at;
+        let plain = self.quoted()?;
+        if plain {
+            return Ok(Cow::Borrowed(&self.text[start + 1..self.at - 1]));
+        }
+        let text = serde_json::from_str::<String>(&self.text[start..self.at]);
+        text.map(Cow::Owned).map_err(|_| Stop::Unsure)
+    }
+
+    fn skip_string(&mut self) -> Walked {
+        let start = self.at;
+        if !self.quoted()? {
+            let text = &self.text[start..self.at];
+            serde_json::from_str::<String>(text).map_err(|_| Stop::Unsure)?;
+        }
+        Ok(())
+    }
+
+    /// Passes over a string; whether it has no escapes, of which somebody else has to see that they are right.
+    fn quoted(&mut self) -> Walked<bool> {
+        self.take(b'"')?;
         let mut plain = true;
         loop {
             self.at = scan(self.bytes, self.at);
@@ -457,18 +485,8 @@ impl<'a> Walk<'a> {
                 _ => return Err(Stop::Unsure),
             }
         }
-        let end = self.at;
         self.at += 1;
-        if plain {
-            return Ok(Cow::Borrowed(&self.text[start..end]));
-        }
-        let whole = &self.text[start - 1..=end];
-        let text = serde_json::from_str::<String>(whole).map_err(|_| Stop::Unsure)?;
-        Ok(Cow::Owned(text))
-    }
-
-    fn skip_string(&mut self) -> Walked {
-        self.string().map(drop)
+        Ok(plain)
     }
 
     /// Passes over a value of any kind; `distinct` stops where names repeat.
@@ -614,7 +632,7 @@ fn sure(yes: bool) -> Walked {
 /// Whether a value without parts is among those listed.
 fn scalar(node: &Node, value: &Value) -> Walked {
     sure(
-        node.constants
+        node.constants()
             .iter()
             .all(|list| list.library.is_valid(value)),
     )
