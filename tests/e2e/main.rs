@@ -13,6 +13,7 @@ mod edges;
 mod erase;
 mod harness;
 mod jetstream;
+mod migrations;
 mod pipeline;
 mod proposals;
 mod pullers;

@@ -82,7 +82,7 @@ fn a_javascript_client_works_unmodified() {
     must_run(Command::new("node").arg(&script), &server);
 }
 
-async fn post(server: &Server, path: &str, body: &Value) -> (u16, Value) {
+pub async fn post(server: &Server, path: &str, body: &Value) -> (u16, Value) {
     let request = http()
         .post(format!("{}{path}", server.http))
         .header("Content-Type", "application/vnd.schemaregistry.v1+json")
@@ -92,7 +92,7 @@ async fn post(server: &Server, path: &str, body: &Value) -> (u16, Value) {
     (status, answer.json().await.expect("JSON"))
 }
 
-async fn get(server: &Server, path: &str) -> Value {
+pub async fn get(server: &Server, path: &str) -> Value {
     let (_, body) = server.get(path).await;
     serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
 }

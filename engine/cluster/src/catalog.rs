@@ -241,9 +241,18 @@ impl Catalog {
             Kind::Schema => entry.spec.schema() == Some(name),
             Kind::Function | Kind::Source | Kind::Sink => false,
         });
+        let schemas = match kind {
+            Kind::Function => self.schemas.migrated_by(name),
+            _ => Vec::new(),
+        };
         stations
             .map(|entry| format!("station `{}`", entry.spec.name))
             .chain(sinks.map(|entry| format!("sink `{}`", entry.spec.name)))
+            .chain(
+                schemas
+                    .iter()
+                    .map(|(subject, version)| format!("schema `{subject}:{version}`")),
+            )
             .collect()
     }
 

@@ -23,8 +23,9 @@ pub use millstream_schema_formats::{Column, ColumnKind};
 pub use plan::Plan;
 pub use record::Record;
 pub use schema::{
-    EncodeStage, Encoding, Framing, Prefix, Reading, ReadingError, RuleFor, SchemaOptions,
-    SchemaRule, SchemaStage, Schemas, SubjectSchemas, SubjectVersion, VersionSchema, Wanted,
+    EncodeStage, Encoding, Framing, Migration, Migrations, Prefix, Reading, ReadingError, RuleFor,
+    SchemaOptions, SchemaRule, SchemaStage, Schemas, SubjectSchemas, SubjectVersion, VersionSchema,
+    Wanted,
 };
 pub use stage::Stage;
 pub use verdict::{Ended, OnRejection, Rejection, Verdict};

@@ -189,7 +189,7 @@ impl Run {
 
 /// The stage's verdicts, one for each record whatever it does. A stage that panics is asked again for each record alone, so
 /// that only the one it cannot bear is rejected.
-fn ask(stage: &dyn Stage, records: &mut [Record]) -> Vec<Verdict> {
+pub(crate) fn ask(stage: &dyn Stage, records: &mut [Record]) -> Vec<Verdict> {
     if let Some(verdicts) = attempt(stage, records) {
         return verdicts;
     }

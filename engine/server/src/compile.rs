@@ -1,10 +1,9 @@
 //! Stations' declarations to running pipelines: the only place where schema, WASM and SQL come together.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_cluster::{Catalog, FunctionEntry, Node, StationEntry};
-use millstream_function_api::{Function, FunctionHost, Limits, Manifest};
 use millstream_jetstream::PlanSource;
 use millstream_pipeline::{
     Column, ColumnKind, EncodeStage, Encoding, Framing, FunctionStage, OnRejection,
@@ -15,45 +14,17 @@ use millstream_schema_formats::Format;
 use millstream_schema_registry::Version;
 use millstream_spec::{SchemaFormat, SchemaUse, SchemaVersion, StageSpec, StationSpec, ValueType};
 
-use crate::blobs::Blobs;
 use crate::shelf::Shelf;
-
-/// Why a station cannot run as declared: which field, and where in its text.
-#[derive(Clone, Debug)]
-pub(crate) struct CompileProblem {
-    /// The field of the station, such as `stages[1].sql`.
-    pub(crate) path: String,
-    pub(crate) message: String,
-    pub(crate) hint: Option<String>,
-    /// Line and column in the field's text, from 1.
-    pub(crate) place: Option<(u32, u32)>,
-}
-
-impl CompileProblem {
-    pub(crate) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            message: message.into(),
-            hint: None,
-            place: None,
-        }
-    }
-}
-
-/// Where modules' bytes come from: the store, or a request that is being checked.
-pub(crate) type Modules<'a> = &'a dyn Fn(&str) -> anyhow::Result<Vec<u8>>;
+use crate::stages::{CompileProblem, Modules, Stages, sql};
 
 /// What a plan was made from, and the plan.
 type KnownPlan = (String, Option<Arc<Plan>>);
 
 /// Compiles plans, and keeps what did not change.
 pub(crate) struct Compiler {
-    host: Option<Arc<dyn FunctionHost>>,
-    blobs: Blobs,
+    stages: Arc<Stages>,
     shelf: Arc<Shelf>,
     metrics: PipelineMetrics,
-    /// Loaded functions by digest, configuration and limits, while some plan uses them.
-    functions: Mutex<HashMap<String, Weak<dyn Function>>>,
     /// The last plan of each station with what it was compiled from.
     plans: Mutex<HashMap<String, KnownPlan>>,
 }
@@ -65,79 +36,23 @@ impl std::fmt::Debug for Compiler {
 }
 
 impl Compiler {
-    pub(crate) fn new(
-        blobs: Blobs,
-        shelf: Arc<Shelf>,
-        metrics: PipelineMetrics,
-    ) -> anyhow::Result<Self> {
-        Ok(Self {
-            host: function_host()?,
-            blobs,
+    pub(crate) fn new(stages: Arc<Stages>, shelf: Arc<Shelf>, metrics: PipelineMetrics) -> Self {
+        Self {
+            stages,
             shelf,
             metrics,
-            functions: Mutex::default(),
             plans: Mutex::default(),
-        })
+        }
+    }
+
+    /// Functions and statements.
+    pub(crate) fn stages(&self) -> &Arc<Stages> {
+        &self.stages
     }
 
     /// The compiled schemas.
     pub(crate) fn shelf(&self) -> &Arc<Shelf> {
         &self.shelf
-    }
-
-    /// Loads a function as it is declared; the same one again while it is in use.
-    pub(crate) fn function(
-        &self,
-        entry: &FunctionEntry,
-        modules: Modules<'_>,
-    ) -> Result<Arc<dyn Function>, String> {
-        let spec = &entry.spec;
-        let key = format!(
-            "{} {:?} {:?} {}",
-            entry.digest, spec.config, spec.limits, spec.name
-        );
-        let known = self
-            .functions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-            .cloned();
-        if let Some(function) = known.and_then(|known| known.upgrade()) {
-            return Ok(function);
-        }
-        let host = self.host.as_ref().ok_or(
-            "this build has no WASM functions; use one built with the feature `functions`",
-        )?;
-        let bytes = modules(&entry.digest).map_err(|error| error.to_string())?;
-        let defaults = Limits::default();
-        let small = |value: Option<u64>, default| value.unwrap_or(default);
-        let limits = Limits {
-            memory: small(spec.limits.memory, defaults.memory),
-            timeout: spec.limits.timeout.unwrap_or(defaults.timeout),
-            output_bytes: small(spec.limits.output_bytes, defaults.output_bytes),
-            output_records: spec
-                .limits
-                .output_records
-                .map_or(defaults.output_records, |records| {
-                    records.try_into().unwrap_or(defaults.output_records)
-                }),
-        };
-        let manifest = Manifest {
-            name: spec.name.clone(),
-            version: entry.version.to_string(),
-            config: spec.config.clone(),
-            limits,
-        };
-        let function = host
-            .load(&bytes, &manifest)
-            .map_err(|error| error.to_string())?;
-        let mut functions = self
-            .functions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        functions.retain(|_, known| known.strong_count() > 0);
-        functions.insert(key, Arc::downgrade(&function));
-        Ok(function)
     }
 
     /// Compiles a station against a catalog.
@@ -152,10 +67,10 @@ impl Compiler {
             return Ok(None);
         }
         let schema = match &spec.schema {
-            Some(used) => Some(self.schema(catalog, spec, used)?),
+            Some(used) => Some(self.schema(catalog, spec, used, modules)?),
             None => None,
         };
-        let encode = self.encoding(catalog, spec, schema.as_ref())?;
+        let encode = self.encoding(catalog, spec, schema.as_ref(), modules)?;
         let typed = spec
             .stages
             .iter()
@@ -174,6 +89,7 @@ impl Compiler {
                         CompileProblem::new(&path, format!("there is no function `{name}`"))
                     })?;
                     let function = self
+                        .stages
                         .function(entry, modules)
                         .map_err(|why| CompileProblem::new(&path, why))?;
                     stages.push(Arc::new(FunctionStage::new(function)));
@@ -209,6 +125,7 @@ impl Compiler {
             for view in catalog.schemas.versions(subject).into_iter().flatten() {
                 key.push_str(&format!(" {subject}:{} {}", view.version, view.id));
             }
+            key.push_str(&Shelf::migration_key(catalog, subject));
         }
         for stage in &station.spec.stages {
             if let StageSpec::Function(name) = stage
@@ -237,7 +154,7 @@ impl PlanSource for Compiler {
         }
         drop(plans);
         let plan = self
-            .plan(&catalog, entry, &|digest| self.blobs.get(digest))
+            .plan(&catalog, entry, &|digest| self.stages.module(digest))
             .map_err(|problem| format!("{}: {}", problem.path, problem.message))?;
         plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         plans.insert(station.to_owned(), (key, plan.clone()));
@@ -251,9 +168,17 @@ impl Compiler {
         catalog: &Catalog,
         spec: &StationSpec,
         used: &SchemaUse,
+        modules: Modules<'_>,
     ) -> Result<SchemaOptions, CompileProblem> {
         let subject = |path: &str, subject: &str, version, message: Option<&str>| {
             let found = self.shelf.subject(catalog, subject, version, message);
+            let migrations = self.shelf.migrations_of(catalog, subject, modules);
+            let found = found.and_then(|found| {
+                Ok(SubjectSchemas {
+                    migrations: migrations?,
+                    ..found
+                })
+            });
             found.map_err(|why| CompileProblem::new(path, why))
         };
         let default = used.subject.as_deref().map(|name| {
@@ -289,6 +214,7 @@ impl Compiler {
         catalog: &Catalog,
         spec: &StationSpec,
         schema: Option<&SchemaOptions>,
+        modules: Modules<'_>,
     ) -> Result<Option<Encoding>, CompileProblem> {
         let Some(encode) = &spec.encode else {
             let came = schema.filter(|schema| schema.as_json);
@@ -325,7 +251,8 @@ impl Compiler {
                 )
             });
         }
-        Ok(Some(Encoding::Version(target)))
+        let migrations = self.shelf.migrations_of(catalog, subject, modules);
+        Ok(Some(Encoding::Version(target, migrations.map_err(wrong)?)))
     }
 }
 
@@ -390,63 +317,4 @@ fn added(entry: &FunctionEntry) -> impl Iterator<Item = Column> + '_ {
         };
         Column::new(&column.name, kind, true)
     })
-}
-
-type SqlCompiled = (Arc<dyn Stage>, Vec<Column>);
-
-#[cfg(feature = "sql")]
-fn sql(
-    number: usize,
-    text: &str,
-    columns: Option<&[Column]>,
-    path: &str,
-) -> Result<SqlCompiled, CompileProblem> {
-    let Some(columns) = columns else {
-        return Err(CompileProblem {
-            hint: Some("name one under the station's `schema:`".to_owned()),
-            ..CompileProblem::new(
-                path,
-                "SQL needs to know the columns, and the station has no schema",
-            )
-        });
-    };
-    let stage = millstream_sql::SqlStage::compile(format!("sql:{number}"), text, columns).map_err(
-        |error| CompileProblem {
-            path: path.to_owned(),
-            message: error.message,
-            hint: error.hint,
-            place: Some((error.line, error.column)),
-        },
-    )?;
-    let output = stage.output().to_vec();
-    Ok((Arc::new(stage), output))
-}
-
-#[cfg(not(feature = "sql"))]
-fn sql(
-    _number: usize,
-    _text: &str,
-    _columns: Option<&[Column]>,
-    path: &str,
-) -> Result<SqlCompiled, CompileProblem> {
-    Err(CompileProblem::new(
-        path,
-        "this build has no SQL; use one built with the feature `sql`",
-    ))
-}
-
-#[cfg(feature = "functions")]
-fn function_host() -> anyhow::Result<Option<Arc<dyn FunctionHost>>> {
-    let host =
-        millstream_function_host::WasmtimeHost::new(millstream_function_host::Options::default())?;
-    Ok(Some(Arc::new(host)))
-}
-
-#[cfg(not(feature = "functions"))]
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the build with functions can fail"
-)]
-fn function_host() -> anyhow::Result<Option<Arc<dyn FunctionHost>>> {
-    Ok(None)
 }

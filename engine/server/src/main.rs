@@ -16,6 +16,7 @@ mod running;
 mod schemas;
 mod serve;
 mod shelf;
+mod stages;
 
 use std::path::Path;
 use std::process::ExitCode;

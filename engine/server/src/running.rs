@@ -23,6 +23,7 @@ use crate::connectors::Connectors;
 use crate::manage::{Manager, NatsDoor};
 use crate::metrics::Metrics;
 use crate::shelf::Shelf;
+use crate::stages::Stages;
 
 /// The nats-server version whose behaviour clients may expect.
 pub(crate) const NATS_VERSION: &str = "2.14.3";
@@ -58,8 +59,9 @@ impl Running {
         let broker = Broker::bind(broker_options(config).await?).await?;
         let pipelines = PipelineMetrics::default();
         let blobs = Blobs::open(&store)?;
-        let shelf = Arc::new(Shelf::new(Arc::clone(&node)));
-        let compiler = Compiler::new(blobs.clone(), Arc::clone(&shelf), pipelines.clone())?;
+        let stages = Arc::new(Stages::new(blobs.clone())?);
+        let shelf = Arc::new(Shelf::new(Arc::clone(&node), Arc::clone(&stages)));
+        let compiler = Compiler::new(stages, Arc::clone(&shelf), pipelines.clone());
         let compiler = Arc::new(compiler);
         let (jetstream, connectors) = if config.jetstream.is_some() {
             let limits = config.jetstream.as_ref();

@@ -1,13 +1,17 @@
-//! Compiled versions of registry subjects, kept while the registry has them like this.
+//! Compiled versions of registry subjects and the migrations between them, kept while the registry has them like this.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_cluster::{Catalog, Node};
-use millstream_pipeline::{Schemas, SubjectSchemas, VersionSchema, Wanted};
+use millstream_pipeline::{
+    FunctionStage, Migration, Migrations, Schemas, Stage, SubjectSchemas, VersionSchema, Wanted,
+};
 use millstream_schema_formats::Schema;
-use millstream_schema_registry::{Name, Version, VersionView};
+use millstream_schema_registry::{MigrationRule, Name, Version, VersionView};
 use millstream_spec::SchemaVersion;
+
+use crate::stages::{Modules, Stages, sql};
 
 /// Most versions kept; beyond that all are compiled anew when they are asked for.
 const MAX_KEPT: usize = 4096;
@@ -18,6 +22,9 @@ pub(crate) struct Shelf {
     /// By subject and version; id and GUID tell whether the registry has it like this. The id alone does not: a dry run
     /// gives the next id to a schema that never comes.
     known: Mutex<HashMap<(String, u32), Arc<VersionSchema>>>,
+    stages: Arc<Stages>,
+    /// By subject, with what they were compiled from.
+    migrations: Mutex<HashMap<String, (String, Arc<Migrations>)>>,
 }
 
 impl std::fmt::Debug for Shelf {
@@ -27,9 +34,13 @@ impl std::fmt::Debug for Shelf {
 }
 
 impl Shelf {
-    pub(crate) fn new(node: Arc<Node>) -> Self {
-        let known = Mutex::default();
-        Self { node, known }
+    pub(crate) fn new(node: Arc<Node>, stages: Arc<Stages>) -> Self {
+        Self {
+            node,
+            known: Mutex::default(),
+            stages,
+            migrations: Mutex::default(),
+        }
     }
 
     /// A version of a subject as `catalog` has it.
@@ -72,7 +83,121 @@ impl Shelf {
             subject: subject.to_owned(),
             versions: each.collect::<Result<_, String>>()?,
             wanted,
+            migrations: Arc::default(),
         })
+    }
+
+    /// The migrations between a subject's versions.
+    ///
+    /// # Errors
+    /// Which of them cannot be run, and why.
+    pub(crate) fn migrations_of(
+        &self,
+        catalog: &Catalog,
+        subject: &str,
+        modules: Modules<'_>,
+    ) -> Result<Arc<Migrations>, String> {
+        let key = Self::migration_key(catalog, subject);
+        if key.is_empty() {
+            return Ok(Arc::default());
+        }
+        let lock = || {
+            self.migrations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some((own, found)) = lock().get(subject)
+            && *own == key
+        {
+            return Ok(Arc::clone(found));
+        }
+        let views = catalog.schemas.versions(subject);
+        let views = views.map_err(|error| error.to_string())?;
+        let mut migrations = Migrations::default();
+        for pair in views.windows(2) {
+            let (old, new) = (&pair[0], &pair[1]);
+            let up = self.migration(catalog, (old, new), "UPGRADE", modules)?;
+            let down = self.migration(catalog, (new, old), "DOWNGRADE", modules)?;
+            migrations.up.extend(up);
+            migrations.down.extend(down);
+        }
+        migrations.down.reverse();
+        let migrations = Arc::new(migrations);
+        lock().insert(subject.to_owned(), (key, Arc::clone(&migrations)));
+        Ok(migrations)
+    }
+
+    /// What a subject's migrations are made from; empty when there are none.
+    pub(crate) fn migration_key(catalog: &Catalog, subject: &str) -> String {
+        let mut key = String::new();
+        let Ok(views) = catalog.schemas.versions(subject) else {
+            return key;
+        };
+        for view in &views {
+            let Some(rules) = &view.schema.rule_set else {
+                continue;
+            };
+            let up = rules.migrations("UPGRADE");
+            for (_, rule) in up.chain(rules.migrations("DOWNGRADE")) {
+                if key.is_empty() {
+                    // A migration is between neighbours, whichever these are.
+                    for view in &views {
+                        let guid = &view.schema.guid;
+                        key.push_str(&format!(" {}:{guid}", view.version));
+                    }
+                }
+                if let MigrationRule::Function(name) = rule
+                    && let Some(entry) = catalog.functions.get(name)
+                {
+                    key.push_str(&format!(" {name} {} {}", entry.version, entry.updated));
+                }
+            }
+        }
+        key
+    }
+
+    fn migration(
+        &self,
+        catalog: &Catalog,
+        (from, to): (&VersionView<'_>, &VersionView<'_>),
+        mode: &str,
+        modules: Modules<'_>,
+    ) -> Result<Option<Migration>, String> {
+        let owner = if from.version < to.version { to } else { from };
+        let Some(rules) = &owner.schema.rule_set else {
+            return Ok(None);
+        };
+        let mut rules = rules.migrations(mode);
+        let Some((name, rule)) = rules.next() else {
+            return Ok(None);
+        };
+        let wrong = |why: String| {
+            let (subject, version) = (owner.subject, owner.version);
+            format!("migration `{name}` of schema `{subject}:{version}`: {why}")
+        };
+        if let Some((other, _)) = rules.next() {
+            return Err(wrong(format!(
+                "`{other}` is for {mode} as well; the server runs one migration in each direction"
+            )));
+        }
+        let (from, to) = (self.compiled(catalog, from)?, self.compiled(catalog, to)?);
+        let stage: Arc<dyn Stage> = match rule {
+            MigrationRule::Function(function) => {
+                let entry = catalog.functions.get(function);
+                let entry =
+                    entry.ok_or_else(|| wrong(format!("there is no function `{function}`")))?;
+                let function = self.stages.function(entry, modules).map_err(wrong)?;
+                Arc::new(FunctionStage::new(function))
+            }
+            MigrationRule::Sql(text) => {
+                let columns = from.schema.columns();
+                let columns = columns.map_err(|error| wrong(error.to_string()))?;
+                let compiled = sql(1, text, Some(&columns), "migrations");
+                let (stage, _) = compiled.map_err(|problem| wrong(problem.to_string()))?;
+                stage
+            }
+        };
+        Ok(Some(Migration { from, to, stage }))
     }
 
     fn compiled(
@@ -142,5 +267,10 @@ impl Schemas for Shelf {
 
     fn by_id(&self, id: u32, subject: &str, version: u32) -> Result<Arc<VersionSchema>, String> {
         compile(&self.node.catalog(), id, subject, version)
+    }
+
+    fn migrations(&self, subject: &str) -> Result<Arc<Migrations>, String> {
+        let catalog = self.node.catalog();
+        self.migrations_of(&catalog, subject, &|digest| self.stages.module(digest))
     }
 }

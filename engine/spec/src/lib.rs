@@ -25,8 +25,9 @@ pub use kind::Kind;
 pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
     AddedColumn, Compatibility, Compression, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec,
-    Discard, EncodeUse, Framing, FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy,
-    RetentionSpec, SchemaFormat, SchemaReference, SchemaRule, SchemaSpec, SchemaText, SchemaUse,
-    SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage, ValueType,
+    Discard, EncodeUse, Framing, FunctionLimits, FunctionSpec, MigrationsSpec, OnRejection,
+    PersistMode, Policy, RetentionSpec, SchemaFormat, SchemaReference, SchemaRule, SchemaSpec,
+    SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage,
+    ValueType,
 };
 pub use variables::variable_names;

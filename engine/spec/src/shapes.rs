@@ -11,7 +11,9 @@ mod text;
 pub use connector::{ConnectorConfig, SinkSpec, SourceSpec};
 pub use function::{AddedColumn, FunctionLimits, FunctionSpec, ValueType};
 pub(crate) use read::read_spec;
-pub use schema::{Compatibility, SchemaFormat, SchemaReference, SchemaSpec, SchemaText};
+pub use schema::{
+    Compatibility, MigrationsSpec, SchemaFormat, SchemaReference, SchemaSpec, SchemaText,
+};
 pub use station::{
     Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, EncodeUse, Framing, OnRejection,
     PersistMode, Policy, RetentionSpec, SchemaRule, SchemaUse, SchemaVersion, StageSpec,

@@ -382,8 +382,8 @@ fn a_schema_may_stand_in_the_file() {
         .map(|document| format!("{:?}\n", document.spec))
         .collect();
     expect![[r#"
-        Schema(SchemaSpec { name: "a", format: Json, text: Inline("{\"type\": \"${object}\"}\n"), compatibility: Backward, references: [] })
-        Schema(SchemaSpec { name: "b", format: Json, text: Inline("{\n  \"type\": \"object\",\n  \"required\": [\n    \"x\"\n  ],\n  \"minimum\": 1.5\n}"), compatibility: Backward, references: [] })
+        Schema(SchemaSpec { name: "a", format: Json, text: Inline("{\"type\": \"${object}\"}\n"), compatibility: Backward, references: [], migrations: MigrationsSpec { upgrade: None, downgrade: None } })
+        Schema(SchemaSpec { name: "b", format: Json, text: Inline("{\n  \"type\": \"object\",\n  \"required\": [\n    \"x\"\n  ],\n  \"minimum\": 1.5\n}"), compatibility: Backward, references: [], migrations: MigrationsSpec { upgrade: None, downgrade: None } })
     "#]].assert_eq(&texts.concat());
 }
 

@@ -164,7 +164,56 @@ pub struct Rule {
     pub disabled: bool,
 }
 
+/// A migration that the broker runs itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationRule<'a> {
+    /// A statement over `message`, of type `SQL`.
+    Sql(&'a str),
+    /// A deployed function's name, of type `FUNCTION`.
+    Function(&'a str),
+}
+
+impl Rule {
+    fn migration(&self) -> Option<MigrationRule<'_>> {
+        let engine = self.engine.as_deref()?.to_ascii_uppercase();
+        let expr = self.expr.as_deref().unwrap_or_default().trim();
+        match engine.as_str() {
+            "SQL" => Some(MigrationRule::Sql(expr)),
+            "FUNCTION" => Some(MigrationRule::Function(expr)),
+            _ => None,
+        }
+    }
+}
+
 impl RuleSet {
+    /// Rules that carry messages from the version before to this one, or back with `mode` `DOWNGRADE`, as far as the broker
+    /// runs them. Each with its name.
+    pub fn migrations(&self, mode: &str) -> impl Iterator<Item = (&str, MigrationRule<'_>)> {
+        let here = !matches!(
+            self.enable_at.as_deref(),
+            Some("NONE" | "CLIENT" | "GATEWAY")
+        );
+        let rules = self.migration_rules.iter().filter(move |rule| {
+            let own = rule.mode.as_deref();
+            here && !rule.disabled && (own == Some(mode) || own == Some("UPDOWN"))
+        });
+        rules.filter_map(|rule| Some((rule.name.as_str(), rule.migration()?)))
+    }
+
+    /// The same without what leads from one version to the next: that is of no use to another version.
+    pub(crate) fn lent(&self) -> Option<Self> {
+        let rules = self.migration_rules.iter();
+        let lent = Self {
+            migration_rules: rules
+                .filter(|rule| rule.migration().is_none())
+                .cloned()
+                .collect(),
+            ..self.clone()
+        };
+        let empty = lent.rules().next().is_none() && lent.enable_at.is_none();
+        (!empty || self.rules().next().is_none()).then_some(lent)
+    }
+
     fn rules(&self) -> impl Iterator<Item = &Rule> {
         let all = [
             &self.migration_rules,
@@ -213,6 +262,9 @@ impl RuleSet {
             }
             if rule.engine.as_ref().is_none_or(String::is_empty) {
                 return refuse(format!("rule '{name}' has no type"));
+            }
+            if let Some(MigrationRule::Sql("") | MigrationRule::Function("")) = rule.migration() {
+                return refuse(format!("rule '{name}' has no expr"));
             }
         }
         Ok(())

@@ -25,7 +25,7 @@ pub use canonical::canonical;
 pub use change::RegistryChange;
 pub use compatibility::Compatibility;
 pub use compiled::Compiled;
-pub use data::{Metadata, Rule, RuleSet, SchemaReference};
+pub use data::{Metadata, MigrationRule, Rule, RuleSet, SchemaReference};
 pub use error::{DecodeError, MissingError, RegisterError};
 pub use millstream_schema_formats::Format;
 pub use name::{DEFAULT_CONTEXT, Name};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use millstream_schema_formats::Format;
 
+use crate::data::MigrationRule;
 use crate::name::{DEFAULT_CONTEXT, Name};
 use crate::schema::{Schema, SubjectView, Version, VersionView};
 use crate::settings::{Config, Mode};
@@ -269,6 +270,29 @@ impl Registry {
         entry
             .live()
             .map(|(version, _)| self.get(subject, Version::Number(version)))
+            .collect()
+    }
+
+    /// The versions of the default context whose messages a function carries to or from the version before.
+    #[must_use]
+    pub fn migrated_by(&self, function: &str) -> Vec<(&str, u32)> {
+        let context = self.default_context();
+        let subjects = context.into_iter().flat_map(|context| &context.subjects);
+        let versions = subjects.flat_map(|(name, entry)| entry.live().map(move |own| (name, own)));
+        let uses = |id: u32| {
+            let schema = context.and_then(|context| context.schemas.get(&id));
+            let rules = schema.and_then(|schema| schema.rule_set.as_ref());
+            let rules = rules.into_iter().flat_map(|rules| {
+                let up = rules.migrations("UPGRADE");
+                up.chain(rules.migrations("DOWNGRADE"))
+            });
+            rules
+                .into_iter()
+                .any(|(_, rule)| rule == MigrationRule::Function(function))
+        };
+        versions
+            .filter(|(_, (_, entry))| uses(entry.id))
+            .map(|(name, (version, _))| (name.as_str(), version))
             .collect()
     }
 

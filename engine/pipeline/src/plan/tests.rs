@@ -183,6 +183,7 @@ fn schema_stage(on_violation: OnRejection) -> SchemaStage {
             subject: "flight".to_owned(),
             versions: vec![Arc::new(version)],
             wanted: Wanted::Exactly(2),
+            migrations: Arc::default(),
         }),
         rules: Vec::new(),
         framing: Framing::Auto,
@@ -200,6 +201,7 @@ fn a_rejection_names_the_schema_that_the_rules_chose() {
             subject: subject.to_owned(),
             versions: vec![Arc::new(VersionSchema::new(subject, 1, 7, 0, schema))],
             wanted: Wanted::Compatible,
+            migrations: Arc::default(),
         }
     };
     let rule = |filter: &str, schemas| SchemaRule {
@@ -216,12 +218,18 @@ fn a_rejection_names_the_schema_that_the_rules_chose() {
         on_violation: OnRejection::Reject,
         as_json: false,
     });
-    let plan = Plan::new(1, Some(stage), Vec::new(), OnRejection::Reject);
+    let plan = Plan::new(1, Some(stage), Vec::new(), OnRejection::DeadLetter);
     let mut nobodys = record("1");
     nobodys.message.subject = Bytes::from_static(b"seats.1");
     let mut gates = record("1");
     gates.message.subject = Bytes::from_static(b"gates.1");
     let ended = plan.run(vec![record("1"), record("{"), gates, nobodys]);
+    for ended in &ended {
+        let Ended::Rejected(why) = ended else {
+            panic!("not rejected: {ended:?}")
+        };
+        assert_eq!(plan.on_rejection(why), OnRejection::Reject);
+    }
     let got: Vec<_> = ended.iter().map(shown).collect();
     let want = [
         "rejected schema:flight schema_violation",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_schema_formats::Value;
 
+use super::migrate::Migrations;
 use super::version::VersionSchema;
 use crate::{Record, Rejection, Stage, Verdict};
 
@@ -16,7 +17,7 @@ pub enum Encoding {
     /// The format and version the message came in.
     AsItCame,
     /// This version of this subject.
-    Version(Arc<VersionSchema>),
+    Version(Arc<VersionSchema>, Arc<Migrations>),
 }
 
 /// Encodes what the stages left. Always the last stage. Its verdicts are [`Verdict::Keep`], or [`Verdict::Reject`] with code
@@ -34,7 +35,7 @@ impl EncodeStage {
         let label = match &encoding {
             Encoding::Json => "encode:json".to_owned(),
             Encoding::AsItCame => "encode:as_it_came".to_owned(),
-            Encoding::Version(version) => format!("encode:{}", version.subject),
+            Encoding::Version(version, _) => format!("encode:{}", version.subject),
         };
         Self { label, encoding }
     }
@@ -50,11 +51,11 @@ impl EncodeStage {
                 Some(body) => record.message.payload = body,
                 None => self.write(record, &version)?,
             },
-            (Encoding::Version(target), came) => {
+            (Encoding::Version(target, migrations), came) => {
                 match came.zip(encoded) {
                     Some((came, body)) => {
                         let resolved = match came.subject == target.subject {
-                            true => target.schema.resolve(&came.schema, &body),
+                            true => migrations.carry(&came, target, &body),
                             false => target.schema.carry(&came.schema, &body),
                         };
                         let resolved = resolved.map_err(|violation| self.refused(&violation))?;

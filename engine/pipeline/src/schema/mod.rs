@@ -2,6 +2,7 @@
 
 mod claim;
 mod encode;
+mod migrate;
 mod reading;
 mod stage;
 mod subject;
@@ -9,6 +10,7 @@ mod version;
 
 pub use claim::Framing;
 pub use encode::{EncodeStage, Encoding};
+pub use migrate::{Migration, Migrations};
 pub use reading::{Prefix, Reading, ReadingError, Schemas, SubjectVersion};
 pub(crate) use stage::violation_line;
 pub use stage::{SchemaOptions, SchemaStage};

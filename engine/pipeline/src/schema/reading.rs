@@ -8,6 +8,7 @@ use millstream_schema_formats::{Format, Value, Violation};
 use millstream_types::HeaderBlock;
 use thiserror::Error;
 
+use super::migrate::Migrations;
 use super::version::VersionSchema;
 
 /// In which form a consumer, a sink or a REST reader wants messages.
@@ -93,6 +94,12 @@ pub trait Schemas: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// Why there is none.
     fn by_id(&self, id: u32, subject: &str, version: u32) -> Result<Arc<VersionSchema>, String>;
+
+    /// The migrations of a subject.
+    ///
+    /// # Errors
+    /// Why one of them cannot be run.
+    fn migrations(&self, subject: &str) -> Result<Arc<Migrations>, String>;
 }
 
 impl FromStr for SubjectVersion {
@@ -199,47 +206,64 @@ impl Reading {
             Some(like) => like,
             None => other_root(&wanted, stored.message.as_deref().unwrap_or_default())?,
         };
-        self.carry(&stored, is_json, &wanted, raw, payload)
+        self.carry(schemas, (&stored, is_json), &wanted, raw, payload)
+    }
+
+    /// Why a version cannot be what is asked for: JSON can be had of every format, another format only of a schema in it.
+    #[must_use]
+    pub fn mismatch(&self, wanted: &VersionSchema) -> Option<ReadingError> {
+        let has = wanted.schema.format();
+        let wants = self
+            .format
+            .filter(|wants| *wants != Format::Json && *wants != has)?;
+        let subject = wanted.subject.clone();
+        Some(ReadingError::Format {
+            subject,
+            has,
+            wants,
+        })
     }
 
     fn carry(
         &self,
-        stored: &Arc<VersionSchema>,
-        is_json: bool,
+        schemas: &dyn Schemas,
+        (stored, is_json): (&Arc<VersionSchema>, bool),
         wanted: &Arc<VersionSchema>,
         raw: &[u8],
         payload: &[u8],
     ) -> Result<Option<(Bytes, Bytes)>, ReadingError> {
-        let has = wanted.schema.format();
-        let to_json = self.format == Some(Format::Json) && has != Format::Json;
-        if let Some(wants) = self.format
-            && wants != has
-            && !to_json
-        {
-            let subject = wanted.subject.clone();
-            return Err(ReadingError::Format {
-                subject,
-                has,
-                wants,
-            });
+        if let Some(why) = self.mismatch(wanted) {
+            return Err(why);
         }
+        let to_json = self.format == Some(Format::Json) && wanted.schema.format() != Format::Json;
         let same = stored == wanted;
         if same && is_json == to_json && self.prefix.is_none() {
             return Ok(None);
         }
         let wrong = ReadingError::Value;
-        let encoded: Bytes = match (same, is_json) {
-            (true, false) => Bytes::copy_from_slice(payload),
+        let migrations = if stored.subject == wanted.subject && !same {
+            let found = schemas.migrations(&wanted.subject);
+            Some(found.map_err(ReadingError::Schema)?)
+        } else {
+            None
+        };
+        let (from, to) = (stored.version, wanted.version);
+        let migrated = |known: &Migrations| known.between(from, to).next().is_some();
+        let encoded: Bytes = match (&migrations, is_json) {
+            (None, false) if same => Bytes::copy_from_slice(payload),
+            (None, false) => {
+                let carried = wanted.schema.carry(&stored.schema, payload);
+                carried.map_err(wrong)?.into()
+            }
+            (Some(known), false) => known.carry(stored, wanted, payload).map_err(wrong)?.into(),
+            (Some(known), true) if migrated(known) => {
+                let payload = stored.schema.encode(&wanted_value(payload)?);
+                let payload = payload.map_err(wrong)?;
+                known.carry(stored, wanted, &payload).map_err(wrong)?.into()
+            }
             (_, true) => {
                 let value = wanted_value(payload)?;
                 wanted.schema.encode(&value).map_err(wrong)?.into()
-            }
-            (false, false) => {
-                let resolved = match stored.subject == wanted.subject {
-                    true => wanted.schema.resolve(&stored.schema, payload),
-                    false => wanted.schema.carry(&stored.schema, payload),
-                };
-                resolved.map_err(wrong)?.into()
             }
         };
         if to_json {

@@ -227,7 +227,7 @@ impl SchemaStage {
             Some(like) => like,
             None => self.other_message(wanted, &version.schema.name().unwrap_or_default())?,
         };
-        let converted = wanted.schema.resolve(&version.schema, &body);
+        let converted = schemas.migrations.carry(&version, &wanted, &body);
         let converted = converted.map_err(|violation| {
             let reason = format!(
                 "version {} cannot be carried to version {}: {violation}",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::claim::Tag;
+use super::migrate::Migrations;
 use super::version::VersionSchema;
 
 /// Which versions are stored.
@@ -23,6 +24,8 @@ pub struct SubjectSchemas {
     pub versions: Vec<Arc<VersionSchema>>,
     /// Which of them are stored.
     pub wanted: Wanted,
+    /// How its owner carries messages from one to the next.
+    pub migrations: Arc<Migrations>,
 }
 
 impl SubjectSchemas {

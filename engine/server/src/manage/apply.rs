@@ -2,15 +2,11 @@
 //! all of it is committed in one log entry or nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millstream_admin::{ApplyRequest, Failure, FailureCode};
-use millstream_cluster::{
-    Catalog, CatalogChange, CatalogCommand, Command, FunctionEntry, Kind, Outcome,
-};
-use millstream_function_api::Function;
+use millstream_cluster::{Catalog, CatalogChange, CatalogCommand, Command, Kind, Outcome};
 use millstream_schema_registry::{Compiled, Registry, RegistryError};
 use millstream_spec::{Document, Problem, SchemaText, SourceFile, Spec, parse};
 use millstream_types::Timestamp;
@@ -18,8 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Manager, refused, streams};
 use crate::blobs::digest;
-use crate::compile::{CompileProblem, Compiler, Modules};
-use crate::schemas::{declared, readers};
+use crate::schemas::declared;
 
 /// One line of the answer, and what it takes to make it true.
 struct Change {
@@ -31,7 +26,7 @@ struct Change {
 }
 
 /// Files sent along, decoded.
-struct Attached(BTreeMap<String, Vec<u8>>);
+pub(super) struct Attached(BTreeMap<String, Vec<u8>>);
 
 impl Attached {
     fn read(request: &ApplyRequest) -> Result<Self, Failure> {
@@ -49,7 +44,7 @@ impl Attached {
         Ok(Self(files))
     }
 
-    fn of(&self, document: &Document) -> Result<Option<&[u8]>, Problem> {
+    pub(super) fn of(&self, document: &Document) -> Result<Option<&[u8]>, Problem> {
         let Some(attachment) = document.attachment() else {
             return Ok(None);
         };
@@ -288,63 +283,6 @@ impl Manager {
             })
     }
 
-    /// Compiles every station that is declared or that uses something declared, against the catalog as it would be.
-    async fn compile_all(
-        &self,
-        new: &Catalog,
-        documents: &[&Document],
-        attached: &Attached,
-    ) -> Vec<Problem> {
-        let mut modules: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for document in documents {
-            if let (Spec::Function(_), Ok(Some(bytes))) = (&document.spec, attached.of(document)) {
-                modules.insert(digest(bytes), bytes.to_vec());
-            }
-        }
-        let schemas = documents
-            .iter()
-            .filter_map(|document| match &document.spec {
-                Spec::Schema(spec) => Some(spec.name.clone()),
-                _ => None,
-            });
-        let schemas: Vec<String> = schemas.collect();
-        let compiler = std::sync::Arc::clone(&self.compiler);
-        let blobs = self.blobs.clone();
-        let catalog = new.clone();
-        // Compiling WASM takes its time; the workers that carry data go on.
-        let compiled = tokio::task::spawn_blocking(move || {
-            let bytes = |name: &str| {
-                modules
-                    .get(name)
-                    .map_or_else(|| blobs.get(name), |bytes| Ok(bytes.clone()))
-            };
-            let (_loaded, broken) = load_functions(&compiler, &catalog, &modules, &bytes);
-            if !broken.is_empty() {
-                return broken;
-            }
-            let stations = catalog.stations.values().filter_map(|entry| {
-                let problem = compiler.plan(&catalog, entry, &bytes).err()?;
-                Some((Kind::Station, entry.spec.name.clone(), problem))
-            });
-            let readers = schemas.iter().flat_map(|name| {
-                let broken = readers(&compiler, &catalog, name).into_iter();
-                broken.map(|reader| {
-                    let problem = CompileProblem::new("name", reader.to_string());
-                    (Kind::Schema, name.clone(), problem)
-                })
-            });
-            stations.chain(readers).collect()
-        })
-        .await;
-        match compiled {
-            Ok(found) => found
-                .into_iter()
-                .map(|found| place(documents, found))
-                .collect(),
-            Err(error) => vec![nowhere(documents, &format!("compiling failed: {error}"))],
-        }
-    }
-
     fn stream_commands(
         &self,
         new: &Catalog,
@@ -457,30 +395,6 @@ impl Manager {
         self.connectors()?.sync().await;
         Ok(())
     }
-}
-
-/// What is wrong with a declaration, by kind and name.
-type Broken = Vec<(Kind, String, CompileProblem)>;
-
-/// Loads the functions whose modules came along, which stay loaded while the answer is held; and those that cannot be.
-fn load_functions(
-    compiler: &Compiler,
-    catalog: &Catalog,
-    modules: &BTreeMap<String, Vec<u8>>,
-    bytes: Modules<'_>,
-) -> (Vec<Arc<dyn Function>>, Broken) {
-    let (mut loaded, mut broken) = (Vec::new(), Vec::new());
-    let came = |entry: &&FunctionEntry| modules.contains_key(&entry.digest);
-    for entry in catalog.functions.values().filter(came) {
-        match compiler.function(entry, bytes) {
-            Ok(function) => loaded.push(function),
-            Err(why) => {
-                let problem = CompileProblem::new("component", why);
-                broken.push((Kind::Function, entry.spec.name.clone(), problem));
-            }
-        }
-    }
-    (loaded, broken)
 }
 
 /// All that is wrong, as one answer.
@@ -645,52 +559,5 @@ fn difference(path: &str, before: &Value, after: &Value, lines: &mut Vec<String>
         }
         _ if before != after => lines.push(format!("{path}: {before} -> {after}")),
         _ => {}
-    }
-}
-
-/// A problem of a station or function, at its place in the files; or, when it is not in them, at what broke it.
-fn place(
-    documents: &[&Document],
-    (kind, name, problem): (Kind, String, CompileProblem),
-) -> Problem {
-    let own = documents
-        .iter()
-        .find(|document| document.spec.kind() == kind && document.spec.name() == name);
-    let found = match (own, problem.place) {
-        (Some(document), Some((line, column))) => document
-            .text_at(&problem.path, line, column)
-            .problem(problem.message),
-        (Some(document), None) => {
-            let file = document
-                .attachment()
-                .map(|attachment| format!("`{}`: ", attachment.path));
-            let file = if problem.path == "component" {
-                file.unwrap_or_default()
-            } else {
-                String::new()
-            };
-            document.problem(&problem.path, format!("{file}{}", problem.message))
-        }
-        (None, _) => nowhere(
-            documents,
-            &format!("{kind} `{name}` would break: {}", problem.message),
-        ),
-    };
-    match problem.hint {
-        Some(hint) => found.with_hint(hint),
-        None => found,
-    }
-}
-
-fn nowhere(documents: &[&Document], message: &str) -> Problem {
-    match documents.first() {
-        Some(document) => document.problem("name", message),
-        None => Problem {
-            file: String::new(),
-            line: 0,
-            column: 0,
-            message: message.to_owned(),
-            hint: None,
-        },
     }
 }

@@ -1,6 +1,7 @@
 //! The management operations, behind HTTP and NATS alike.
 
 mod apply;
+mod checks;
 mod describe;
 mod journal;
 mod letters;

@@ -2,9 +2,9 @@
 
 use millstream_schema_registry::{
     Candidate, Compatibility, Compiled, Config, Name, Registry, RegistryChange, RegistryError,
-    SchemaReference, prepare_register,
+    Rule, RuleSet, SchemaReference, Version, prepare_register,
 };
-use millstream_spec::SchemaSpec;
+use millstream_spec::{SchemaSpec, StageSpec};
 use millstream_types::Timestamp;
 
 use super::millis;
@@ -43,6 +43,7 @@ pub(crate) fn declared(
         text,
         references: references.collect(),
         level: Some(level),
+        rule_set: rules(registry, &name, spec),
         ..Candidate::default()
     };
     let prepared = prepare_register(registry, compiled, millis(time), &name, &candidate)?;
@@ -70,6 +71,34 @@ pub(crate) fn declared(
         action,
         version: prepared.answer.version,
         changes,
+    })
+}
+
+/// The rules that the declared migrations are, beside those that clients carry out. Without migrations the version's are as
+/// if it was registered without rules.
+fn rules(registry: &Registry, name: &Name, spec: &SchemaSpec) -> Option<RuleSet> {
+    if spec.migrations.is_empty() {
+        return None;
+    }
+    let rule = |(word, stage): (&str, &StageSpec)| {
+        let (engine, expr) = match stage {
+            StageSpec::Sql(text) => ("SQL", text),
+            StageSpec::Function(function) => ("FUNCTION", function),
+        };
+        Rule {
+            name: word.to_owned(),
+            kind: Some("TRANSFORM".to_owned()),
+            mode: Some(word.to_ascii_uppercase()),
+            engine: Some(engine.to_owned()),
+            expr: Some(expr.clone()),
+            ..Rule::default()
+        }
+    };
+    let latest = registry.get(&name.subject, Version::Latest).ok();
+    let before = latest.and_then(|view| view.schema.rule_set.clone());
+    Some(RuleSet {
+        migration_rules: spec.migrations.each().map(rule).collect(),
+        ..before.unwrap_or_default()
     })
 }
 

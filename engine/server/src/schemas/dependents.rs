@@ -3,11 +3,11 @@
 
 use millstream_cluster::{Catalog, Kind, StationEntry};
 use millstream_pipeline::SubjectVersion;
-use millstream_schema_formats::Policy;
 use millstream_schema_registry::Version;
 use millstream_spec::StageSpec;
 
-use crate::compile::{Compiler, Modules};
+use crate::compile::Compiler;
+use crate::stages::Modules;
 
 /// Reasons told of one reader.
 const MAX_REASONS: usize = 3;
@@ -39,7 +39,7 @@ pub(crate) fn broken(
         let (name, path) = (&entry.spec.name, &problem.path);
         Some(format!("station `{name}` at `{path}`: {}", problem.message))
     });
-    let readers = readers(compiler, new, subject);
+    let readers = readers(compiler, new, subject, modules);
     let readers = readers.iter().map(ToString::to_string);
     plans.chain(readers).collect()
 }
@@ -53,7 +53,12 @@ fn stations<'a>(
 }
 
 /// The same without the stations themselves.
-pub(crate) fn readers(compiler: &Compiler, new: &Catalog, subject: &str) -> Vec<Reader> {
+pub(crate) fn readers(
+    compiler: &Compiler,
+    new: &Catalog,
+    subject: &str,
+    modules: Modules<'_>,
+) -> Vec<Reader> {
     let functions = stations(new, subject).flat_map(|station| {
         let stages = station.spec.stages.iter();
         stages.filter_map(|stage| {
@@ -61,7 +66,12 @@ pub(crate) fn readers(compiler: &Compiler, new: &Catalog, subject: &str) -> Vec<
                 return None;
             };
             let function = new.functions.get(name)?;
-            let reason = unread(compiler, new, subject, function.spec.reads.as_deref())?;
+            let reason = unread(
+                (compiler, modules),
+                new,
+                subject,
+                function.spec.reads.as_deref(),
+            )?;
             Some(Reader {
                 kind: Kind::Function,
                 name: name.clone(),
@@ -70,7 +80,12 @@ pub(crate) fn readers(compiler: &Compiler, new: &Catalog, subject: &str) -> Vec<
         })
     });
     let sinks = new.sinks.values().filter_map(|entry| {
-        let reason = unread(compiler, new, subject, entry.spec.read_as.as_deref())?;
+        let reason = unread(
+            (compiler, modules),
+            new,
+            subject,
+            entry.spec.read_as.as_deref(),
+        )?;
         let (kind, name) = (Kind::Sink, entry.spec.name.clone());
         Some(Reader { kind, name, reason })
     });
@@ -79,7 +94,7 @@ pub(crate) fn readers(compiler: &Compiler, new: &Catalog, subject: &str) -> Vec<
 
 /// Why somebody who reads `wanted` (`subject:version`) cannot read the subject's newest version.
 fn unread(
-    compiler: &Compiler,
+    (compiler, modules): (&Compiler, Modules<'_>),
     new: &Catalog,
     subject: &str,
     wanted: Option<&str>,
@@ -95,7 +110,10 @@ fn unread(
             return Some(format!("reads `{subject}:{version}`: {why}"));
         }
     };
-    let reasons = reader.schema.cannot_read(&writer.schema, Policy::Strict);
+    let reasons = match shelf.migrations_of(new, subject, modules) {
+        Ok(migrations) => migrations.cannot_carry(&writer, &reader),
+        Err(why) => return Some(why),
+    };
     let told: Vec<String> = reasons
         .iter()
         .take(MAX_REASONS)

@@ -94,7 +94,7 @@ impl Manager {
             .unwrap_or_else(|error| Err(RegistryError::Store(format!("checking failed: {error}"))))
     }
 
-    /// Refuses a version that somebody who reads the subject could not work with; with `force` it is only logged.
+    /// Refuses a version whose migrations cannot be run, or that somebody who reads the subject could not work with; with `force` it is only logged.
     async fn check_readers(
         &self,
         changes: &[RegistryChange],
@@ -110,20 +110,20 @@ impl Manager {
             return Ok(());
         };
         let mut catalog = self.node.catalog().clone();
-        if catalog.users_of(Kind::Schema, &subject).is_empty() {
-            return Ok(());
-        }
         for change in changes {
             catalog.schemas.apply(change.clone());
         }
         let compiler = Arc::clone(&self.compiler);
         let (blobs, name) = (self.blobs.clone(), subject.clone());
         let broken = tokio::task::spawn_blocking(move || {
-            broken(&compiler, &catalog, &name, &|digest| blobs.get(digest))
+            let modules = |digest: &str| blobs.get(digest);
+            let migrations = compiler.shelf().migrations_of(&catalog, &name, &modules);
+            migrations.map_err(RegistryError::RuleSet)?;
+            Ok(broken(&compiler, &catalog, &name, &modules))
         });
-        let messages = broken
-            .await
-            .map_err(|error| RegistryError::Store(format!("checking failed: {error}")))?;
+        let messages = broken.await.unwrap_or_else(|error| {
+            Err(RegistryError::Store(format!("checking failed: {error}")))
+        })?;
         if messages.is_empty() {
             return Ok(());
         }

@@ -13,9 +13,9 @@ use millstream_types::nearest;
 use super::read_schema::{encode_use, schema_use};
 use super::{
     AddedColumn, Compatibility, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard,
-    FunctionLimits, FunctionSpec, OnRejection, PersistMode, Policy, RetentionSpec, SchemaFormat,
-    SchemaReference, SchemaSpec, SchemaText, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage,
-    ValueType,
+    FunctionLimits, FunctionSpec, MigrationsSpec, OnRejection, PersistMode, Policy, RetentionSpec,
+    SchemaFormat, SchemaReference, SchemaSpec, SchemaText, SinkSpec, SourceSpec, StageSpec,
+    StationSpec, Storage, ValueType,
 };
 
 /// Longest station name: its dead letters' stream name must still fit into 255 bytes.
@@ -93,6 +93,7 @@ fn schema(context: &Context<'_>, node: &Node) -> Option<SchemaSpec> {
         "schema",
         "compatibility",
         "references",
+        "migrations",
     ];
     let fields = Fields::open(context, node, "the schema", &keys, &["metadata"])?;
     let name = name(&fields);
@@ -122,7 +123,22 @@ fn schema(context: &Context<'_>, node: &Node) -> Option<SchemaSpec> {
         text,
         compatibility: compatibility.unwrap_or_default(),
         references,
+        migrations: migrations(&fields),
     })
+}
+
+fn migrations(fields: &Fields<'_, '_>) -> MigrationsSpec {
+    let context = fields.context();
+    let keys = ["upgrade", "downgrade"];
+    let open = |node| Fields::open(context, node, "`migrations`", &keys, &[]);
+    let Some(declared) = fields.node("migrations").and_then(open) else {
+        return MigrationsSpec::default();
+    };
+    let direction = |word| declared.node(word).and_then(|node| stage(context, node));
+    MigrationsSpec {
+        upgrade: direction("upgrade"),
+        downgrade: direction("downgrade"),
+    }
 }
 
 fn schema_reference(context: &Context<'_>, node: &Node) -> Option<SchemaReference> {

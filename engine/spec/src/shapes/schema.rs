@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::StageSpec;
+
 /// A schema to be the registry subject's newest version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +19,36 @@ pub struct SchemaSpec {
     /// Other subjects' schemas that the text refers to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<SchemaReference>,
+    /// How messages get from the version before to this one and back, where the format's rules do not say enough.
+    #[serde(default, skip_serializing_if = "MigrationsSpec::is_empty")]
+    pub migrations: MigrationsSpec,
+}
+
+/// `migrations` of a schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MigrationsSpec {
+    /// From the version before to this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<StageSpec>,
+    /// From this version to the one before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub downgrade: Option<StageSpec>,
+}
+
+impl MigrationsSpec {
+    /// Whether none is declared.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Each with its direction, as the field is called.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, &StageSpec)> {
+        let both = [("upgrade", &self.upgrade), ("downgrade", &self.downgrade)];
+        both.into_iter()
+            .filter_map(|(word, stage)| Some((word, stage.as_ref()?)))
+    }
 }
 
 /// Another subject's schema that a schema refers to.

@@ -135,10 +135,19 @@ impl Candidate {
             .or_else(|| borrowed(self.metadata.is_none())?.metadata.as_ref());
         let metadata = Metadata::merged(config.default_metadata.as_ref(), metadata);
         let metadata = Metadata::merged(metadata.as_ref(), config.override_metadata.as_ref());
-        let rules = self
-            .rule_set
-            .as_ref()
-            .or_else(|| borrowed(self.rule_set.is_none())?.rule_set.as_ref());
+        let lender = borrowed(self.rule_set.is_none());
+        let lent = lender.and_then(|previous| {
+            let rules = previous.rule_set.as_ref()?;
+            let same = previous.format == format
+                && previous.canonical() == key
+                && previous.references == references;
+            if same {
+                Some(rules.clone())
+            } else {
+                rules.lent()
+            }
+        });
+        let rules = self.rule_set.as_ref().or(lent.as_ref());
         let rules = RuleSet::merged(config.default_rule_set.as_ref(), rules);
         let rules = RuleSet::merged(rules.as_ref(), config.override_rule_set.as_ref());
         if let Some(rules) = &rules {

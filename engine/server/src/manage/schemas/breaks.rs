@@ -54,7 +54,7 @@ impl Manager {
                     broken.push(json!({ "kind": "station", "name": name, "path": problem.path, "reason": problem.message }));
                 }
             }
-            for reader in readers(&compiler, &catalog, &subject) {
+            for reader in readers(&compiler, &catalog, &subject, &modules) {
                 broken.push(json!({ "kind": reader.kind, "name": reader.name, "path": "schema", "reason": reader.reason }));
             }
             Ok(json!({
