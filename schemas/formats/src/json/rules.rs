@@ -247,6 +247,11 @@ impl Numbers {
 }
 
 impl Strings {
+    /// Whether a text of so many characters surely fits.
+    pub(super) fn allow_length(&self, length: usize) -> bool {
+        self.texts.is_empty() && length >= self.least && length <= self.most
+    }
+
     pub(super) fn allow(&self, text: &str) -> bool {
         let bytes = text.len();
         // A character has one to four bytes, so most texts need no counting.

@@ -34,13 +34,14 @@ type Walked<T = ()> = Result<T, Stop>;
 
 /// Whether `payload` surely is a document that fits.
 pub(super) fn fits(program: &Program, payload: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(payload) else {
+    let ascii = payload.is_ascii();
+    if !ascii && std::str::from_utf8(payload).is_err() {
         return false;
-    };
+    }
     let mut walk = Walk {
         program,
-        text,
         bytes: payload,
+        ascii,
         at: 0,
         depth: 0,
         nesting: 0,
@@ -56,8 +57,10 @@ pub(super) fn fits(program: &Program, payload: &[u8]) -> bool {
 
 struct Walk<'a> {
     program: &'a Program,
-    text: &'a str,
+    /// UTF-8.
     bytes: &'a [u8],
+    /// Whether every character is one byte.
+    ascii: bool,
     at: usize,
     /// Arrays and objects that are open.
     depth: usize,
@@ -100,15 +103,22 @@ impl<'a> Walk<'a> {
 
     /// One value, at whose first byte the walk stands, against one schema; ends behind it.
     fn value(&mut self, node: u32) -> Walked {
+        let node = &self.program.nodes[node as usize];
+        if !node.is_single() {
+            return self.combined(node);
+        }
+        match self.peek()? {
+            b'"' => self.plain_text(node),
+            b'-' | b'0'..=b'9' => self.number(node),
+            _ => self.own(node),
+        }
+    }
+
+    /// A value that several schemas speak of, or one that lists values.
+    fn combined(&mut self, node: &'a Node) -> Walked {
         self.nesting += 1;
         if self.nesting > MAX_NESTING {
             return Err(Stop::Unsure);
-        }
-        let node = &self.program.nodes[node as usize];
-        if node.is_single() {
-            self.own(node)?;
-            self.nesting -= 1;
-            return Ok(());
         }
         let start = self.at;
         for other in node.also() {
@@ -125,6 +135,39 @@ impl<'a> Walk<'a> {
         }
         self.nesting -= 1;
         Ok(())
+    }
+
+    /// A string, mostly one without escapes of which nothing but the length matters.
+    #[inline]
+    fn plain_text(&mut self, node: &'a Node) -> Walked {
+        if node.types & STRING == 0 {
+            return Err(Stop::Broken);
+        }
+        let start = self.at + 1;
+        let end = scan(self.bytes, start);
+        if self.bytes.get(end) == Some(&b'"') {
+            let known = self.ascii.then_some(end - start);
+            let rules = node.strings.as_ref();
+            if rules.is_none_or(|rules| known.is_some_and(|length| rules.allow_length(length))) {
+                self.at = end + 1;
+                return Ok(());
+            }
+        }
+        self.text(node)
+    }
+
+    fn text(&mut self, node: &'a Node) -> Walked {
+        let text = self.string()?;
+        let rules = node.strings.as_ref().is_none_or(|rules| rules.allow(&text));
+        let listed = |list: &super::rules::Constants| {
+            list.words.iter().any(|word| **word == *text.as_bytes())
+        };
+        sure(rules && node.constants().iter().all(listed))
+    }
+
+    /// The text from `start` on, of ASCII.
+    fn slice(&self, start: usize) -> Walked<&'a str> {
+        std::str::from_utf8(&self.bytes[start..self.at]).map_err(|_| Stop::Unsure)
     }
 
     /// Goes back to look again.
@@ -147,15 +190,7 @@ impl<'a> Walk<'a> {
         match self.peek()? {
             b'"' => {
                 allowed(STRING)?;
-                if node.strings.is_none() && node.constants().is_empty() {
-                    return self.skip_string();
-                }
-                let text = self.string()?;
-                let rules = node.strings.as_ref().is_none_or(|rules| rules.allow(&text));
-                let listed = |list: &super::rules::Constants| {
-                    list.words.iter().any(|word| **word == *text.as_bytes())
-                };
-                sure(rules && node.constants().iter().all(listed))
+                self.text(node)
             }
             b'{' => {
                 allowed(OBJECT)?;
@@ -362,14 +397,15 @@ impl<'a> Walk<'a> {
         } else {
             node.types & NUMBER != 0
         };
-        if known && let Some(exact) = figure.exact() {
-            let rules = node.numbers.as_ref();
-            let direct = rules.map_or(Some(true), |rules| rules.direct(exact));
-            if let Some(allowed) = direct.filter(|_| node.constants().is_empty()) {
+        if known && figure.is_short() && node.constants().is_empty() {
+            let Some(rules) = &node.numbers else {
+                return Ok(());
+            };
+            if let Some(allowed) = rules.direct(figure.exact()) {
                 return sure(allowed);
             }
         }
-        self.long_number(node, &self.text[start..self.at], &figure)
+        self.long_number(node, self.slice(start)?, &figure)
     }
 
     fn long_number(&self, node: &Node, text: &str, figure: &Figure) -> Walked {
@@ -455,17 +491,18 @@ impl<'a> Walk<'a> {
         let start = self.at;
         let plain = self.quoted()?;
         if plain {
-            return Ok(Cow::Borrowed(&self.text[start + 1..self.at - 1]));
+            let text = std::str::from_utf8(&self.bytes[start + 1..self.at - 1]);
+            return text.map(Cow::Borrowed).map_err(|_| Stop::Unsure);
         }
-        let text = serde_json::from_str::<String>(&self.text[start..self.at]);
+        let text = serde_json::from_slice::<String>(&self.bytes[start..self.at]);
         text.map(Cow::Owned).map_err(|_| Stop::Unsure)
     }
 
     fn skip_string(&mut self) -> Walked {
         let start = self.at;
         if !self.quoted()? {
-            let text = &self.text[start..self.at];
-            serde_json::from_str::<String>(text).map_err(|_| Stop::Unsure)?;
+            let text = &self.bytes[start..self.at];
+            serde_json::from_slice::<String>(text).map_err(|_| Stop::Unsure)?;
         }
         Ok(())
     }
@@ -516,7 +553,7 @@ impl<'a> Walk<'a> {
     fn skip_number(&mut self) -> Walked {
         let start = self.at;
         let figure = self.figure()?;
-        let text = &self.text[start..self.at];
+        let text = self.slice(start)?;
         // Only what may be too large for a double is computed.
         let large = text.len() > 300 || figure.exponent;
         if large && !text.parse::<f64>().is_ok_and(f64::is_finite) {
@@ -593,18 +630,24 @@ impl Figure {
         self.negative && self.whole && self.digits == 1 && self.value == 0
     }
 
-    /// The double that is this number, or the one nearest to it where there is a fraction; `None` where that takes a closer
-    /// look. A double holds 15 digits and the powers of ten up to 22, so that the quotient is rounded once (Clinger, "How to
-    /// read floating point numbers accurately", 1990).
-    fn exact(&self) -> Option<f64> {
+    fn is_short(&self) -> bool {
+        !self.exponent && self.digits <= 15
+    }
+
+    /// Of a short one, the double that is this number, or the one nearest to it where there is a fraction. A double holds 15
+    /// digits and the powers of ten up to 22, so that the quotient is rounded once (Clinger, "How to read floating point
+    /// numbers accurately", 1990).
+    fn exact(&self) -> f64 {
         const POWERS: [f64; 16] = [
             1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
         ];
-        if self.exponent || self.digits > 15 {
-            return None;
-        }
-        let value = self.value as f64 / POWERS[self.fraction];
-        Some(if self.negative { -value } else { value })
+        let value = self.value as f64;
+        // The division costs more than all the rest.
+        let value = match self.fraction {
+            0 => value,
+            digits => value / POWERS[digits],
+        };
+        if self.negative { -value } else { value }
     }
 }
 
@@ -645,6 +688,7 @@ fn allow(node: &Node, exact: Option<f64>, number: &Value) -> Walked {
 }
 
 /// Where the first quote, backslash or control character is, from `at` on.
+#[inline]
 fn scan(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const TOPS: u64 = ONES * 0x80;
