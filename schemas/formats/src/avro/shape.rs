@@ -263,7 +263,13 @@ impl Printer {
 
     fn field(&mut self, field: &FieldShape, taken: &mut HashSet<String>) -> Json {
         let name = unique(identifier(&field.name), taken);
-        let mut printed = self.print(&field.shape, &capital(&name));
+        // Absent and null are two things where nothing but null may be there.
+        let told = if field.optional && field.shape == Shape::Null {
+            &Shape::Any
+        } else {
+            &field.shape
+        };
+        let mut printed = self.print(told, &capital(&name));
         if field.optional {
             printed = nullable(printed);
         }

@@ -186,3 +186,111 @@ fn fields_that_share_a_name_are_told_apart() {
         ("/f_1", "duplicate")
     );
 }
+
+/// A message in a message, `times` over: the field `tag` of each holds the next.
+fn nested(tag: &[u8], times: usize, innermost: &[u8]) -> Vec<u8> {
+    (0..times).fold(innermost.to_vec(), |inner, _| {
+        let mut out = tag.to_vec();
+        prost_reflect::prost::encoding::encode_varint(inner.len() as u64, &mut out);
+        out.extend(inner);
+        out
+    })
+}
+
+#[test]
+fn levels_are_counted_as_the_library_counts_them() {
+    let text = r#"syntax = "proto2"; message M { optional M inner = 1; map<int32, M> more = 2; optional group G = 3 { optional M m = 1; } optional string s = 4; }"#;
+    let file = Generated {
+        text: text.to_owned(),
+        references: Vec::new(),
+    };
+    let schema = compiled(&file);
+    for depth in 95..104 {
+        let entries = (0..depth).fold(Vec::new(), |inner, _| {
+            nested(&[0x12], 1, &nested(&[0x12], 1, &inner))
+        });
+        let unknown: [&[u8]; 4] = [
+            &[0x28, 0],
+            &[0x2a, 0],
+            &[0x2b, 0x2c],
+            &[0x2b, 0x30, 0, 0x2c],
+        ];
+        let mut payloads = vec![nested(&[0x0a], depth, b""), entries];
+        payloads.push([vec![0x1b; depth], vec![0x1c; depth]].concat());
+        payloads.push([vec![0x2b; depth], vec![0x28, 0], vec![0x2c; depth]].concat());
+        payloads.extend(
+            unknown
+                .iter()
+                .map(|unknown| nested(&[0x0a], depth, unknown)),
+        );
+        payloads.extend(
+            unknown
+                .iter()
+                .map(|unknown| nested(&[0x0a], depth, &nested(&[0x12], 1, unknown))),
+        );
+        for payload in payloads {
+            compare(&file, &schema, &payload).unwrap_or_else(|why| panic!("at {depth}: {why}"));
+        }
+    }
+    let value = (0..99).fold(Value::Object(Vec::new()), |inner, _| {
+        Value::Object(vec![(
+            "more".to_owned(),
+            Value::Object(vec![("0".to_owned(), inner)]),
+        )])
+    });
+    let payload = schema.encode(&value).expect("not too deep");
+    assert_eq!(
+        schema.check(&payload),
+        Ok(()),
+        "what is written can be read"
+    );
+}
+
+#[test]
+fn each_of_many_required_fields_must_be_there() {
+    let fields: Vec<String> = (1..=200)
+        .map(|number| format!("required bool b{number} = {number};"))
+        .collect();
+    let schema = ProtobufSchema::compile(
+        &format!("syntax = \"proto2\"; message M {{ {} }}", fields.concat()),
+        &[],
+    )
+    .expect("compiles");
+    let payload = |without: u32| -> Vec<u8> {
+        let mut out = Vec::new();
+        for number in (1..=200).filter(|number| *number != without) {
+            prost_reflect::prost::encoding::bool::encode(number, &true, &mut out);
+        }
+        out
+    };
+    assert_eq!(schema.check(&payload(0)), Ok(()));
+    for without in [1, 127, 128, 129, 199, 200] {
+        let why = schema.check(&payload(without)).expect_err("one is missing");
+        assert_eq!(
+            (why.path, why.keyword),
+            (format!("/b{without}"), "required".to_owned())
+        );
+    }
+}
+
+#[test]
+fn extensions_are_checked_as_fields_are() {
+    let text = r#"syntax = "proto2"; message M { extensions 100 to 200; } extend M { optional string word = 100; repeated int32 many = 101; optional group G = 102 { required bool yes = 1; } }"#;
+    let file = Generated {
+        text: text.to_owned(),
+        references: Vec::new(),
+    };
+    let schema = compiled(&file);
+    for (payload, keyword) in [
+        (&b"\xa2\x06\x01a"[..], ""),
+        (b"\xa2\x06\x01\xff", "utf8"),
+        (b"\xa0\x06\x01", "type"),
+        (b"\xaa\x06\x02\x01\x02", ""),
+        (b"\xaa\x06\x01\x80", "truncated"),
+        (b"\xb3\x06\xb4\x06", "required"),
+    ] {
+        compare(&file, &schema, payload).expect("as the library");
+        let found = schema.check(payload).err().map(|why| why.keyword);
+        assert_eq!(found.unwrap_or_default(), keyword, "{payload:02x?}");
+    }
+}
