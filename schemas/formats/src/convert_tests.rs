@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use crate::avro::generated::Numbers;
-use crate::{AvroSchema, Format, Schema, Value};
+use crate::protobuf::generated::{Range, choices, file, value_of};
+use crate::{AvroSchema, Format, ProtobufSchema, Schema, Value};
 
 fn derived(format: Format, schema: &Schema) -> Schema {
     let text = Schema::text_of(format, &schema.shape());
@@ -49,6 +50,28 @@ proptest! {
                     other.decode(&payload).expect("ours").to_json(),
                     "{} over {} of {}\n{:?}", format, last, text, third.shape()
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn protobuf_values_survive_other_formats(mut choices in choices(400)) {
+        let file = file(&mut choices);
+        let all = ProtobufSchema::compile(&file.text, &file.references).expect("generated");
+        let names = all.messages();
+        let own = all.select(&names[choices.below(names.len())]).expect("its own");
+        let value = value_of(&own, &mut choices, Range::Carried);
+        let schema = Schema::Protobuf(own);
+        // A derived Protobuf schema numbers fields in its own way, and two of that format are read by numbers.
+        for format in [Format::Json, Format::Avro] {
+            let other = derived(format, &schema);
+            let back = carried(&schema, &other, &value);
+            prop_assert_eq!(back.to_json(), value.to_json(), "over {} by {}", format, file.text);
+            let payload = other.carry(&schema, &schema.encode(&value).expect("fits")).expect("above");
+            for last in Format::ALL {
+                let third = derived(last, &other);
+                let again = carried(&other, &third, &other.decode(&payload).expect("ours"));
+                prop_assert_eq!(again.to_json(), other.decode(&payload).expect("ours").to_json(), "{} over {} of {}", format, last, file.text);
             }
         }
     }

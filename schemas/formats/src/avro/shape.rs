@@ -147,7 +147,11 @@ impl Table {
 
 /// The text of a schema whose payloads can carry every value of a shape.
 pub(super) fn text_of(shape: &Shape) -> String {
-    Printer::default().print(shape, "Value").to_string()
+    let mut printer = Printer {
+        scoped: holds_scoped(shape),
+        ..Printer::default()
+    };
+    printer.print(shape, "Value").to_string()
 }
 
 #[derive(Default)]
@@ -155,6 +159,22 @@ struct Printer {
     used: HashSet<String>,
     /// What a name of the shape was written as.
     names: std::collections::HashMap<String, String>,
+    /// Whether there are names in namespaces. From within one, a name without cannot be referred to, so each is given one.
+    scoped: bool,
+}
+
+/// Whether a name in a shape has a namespace.
+fn holds_scoped(shape: &Shape) -> bool {
+    match shape {
+        Shape::Fixed { name, .. } | Shape::Enum(EnumShape { name, .. }) => name.contains('.'),
+        Shape::Record(record) => {
+            let mut fields = record.fields.iter();
+            record.name.contains('.') || fields.any(|field| holds_scoped(&field.shape))
+        }
+        Shape::List(inner) | Shape::Map(inner) => holds_scoped(inner),
+        Shape::Union(branches) => branches.iter().any(holds_scoped),
+        _ => false,
+    }
 }
 
 impl Printer {
@@ -243,7 +263,13 @@ impl Printer {
 
     fn field(&mut self, field: &FieldShape, taken: &mut HashSet<String>) -> Json {
         let name = unique(identifier(&field.name), taken);
-        let mut printed = self.print(&field.shape, &capital(&name));
+        // Absent and null are two things where nothing but null may be there.
+        let told = if field.optional && field.shape == Shape::Null {
+            &Shape::Any
+        } else {
+            &field.shape
+        };
+        let mut printed = self.print(told, &capital(&name));
         if field.optional {
             printed = nullable(printed);
         }
@@ -293,7 +319,11 @@ impl Printer {
     fn name(&mut self, wanted: &str, hint: &str) -> String {
         let text = if wanted.is_empty() { hint } else { wanted };
         let parts: Vec<String> = text.split('.').map(identifier).collect();
-        let name = unique(parts.join("."), &mut self.used);
+        let mut full = parts.join(".");
+        if self.scoped && !wanted.is_empty() && parts.len() == 1 {
+            full.insert_str(0, "millstream.");
+        }
+        let name = unique(full, &mut self.used);
         if !wanted.is_empty() {
             self.names.insert(wanted.to_owned(), name.clone());
         }

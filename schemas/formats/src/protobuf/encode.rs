@@ -47,59 +47,71 @@ fn put_message(
     let Value::Object(members) = value else {
         return fault("type", message.full_name(), shown(value));
     };
-    let mut fields: Vec<FieldDescriptor> = message.fields().collect();
-    fields.sort_by_key(FieldDescriptor::number);
-    let mut used = 0;
+    let mut unknown = None;
+    let mut given: Vec<(FieldDescriptor, &str, &Value)> = Vec::with_capacity(members.len());
+    for (name, value) in members {
+        match called(message, name) {
+            Some(field) => given.push((field, name, value)),
+            None => unknown = unknown.or(Some(name)),
+        }
+    }
+    given.sort_by_key(|(field, ..)| field.number());
+    if let Some([_, (_, name, _)]) = given.array_windows().find(|[one, next]| one.0 == next.0) {
+        let twice: Result<(), Fault> = fault("duplicate", "one value", "another of the same field");
+        return twice.map_err(|fault| fault.within(*name));
+    }
     let mut set_in: Vec<String> = Vec::new();
-    for field in &fields {
-        let Some(value) = member(members, field) else {
-            if field.is_required() {
-                return fault("required", "a value", "nothing")
-                    .map_err(|fault: Fault| fault.within(label(field)));
-            }
-            continue;
-        };
-        used += 1;
+    for (field, name, value) in &given {
         // Null is how JSON says that there is nothing.
-        if *value == Value::Null && !takes_null(field) {
-            if field.is_required() {
-                return fault("required", "a value", "null")
-                    .map_err(|fault: Fault| fault.within(label(field)));
-            }
+        if **value == Value::Null && !takes_null(field) {
             continue;
         }
         if let Some(oneof) = field.containing_oneof() {
             if set_in.iter().any(|name| name == oneof.name()) {
                 let expected = format!("one field of `{}`", oneof.name());
                 return fault("oneof", expected, "another one")
-                    .map_err(|fault: Fault| fault.within(label(field)));
+                    .map_err(|fault: Fault| fault.within(*name));
             }
             set_in.push(oneof.name().to_owned());
         }
-        put_field(field, value, out, depth).map_err(|fault| fault.within(label(field)))?;
+        put_field(field, value, out, depth).map_err(|fault| fault.within(*name))?;
     }
-    if used < members.len() {
-        let unknown = members
-            .iter()
-            .find(|(name, _)| !fields.iter().any(|field| is_called(field, name)));
-        if let Some((name, _)) = unknown {
-            let known = format!("a field of `{}`", message.full_name());
-            let unknown: Result<(), Fault> = fault("unknown", known, format!("`{name}`"));
-            return unknown.map_err(|fault| fault.within(name));
-        }
+    required(message, &given)?;
+    if let Some(name) = unknown {
+        let known = format!("a field of `{}`", message.full_name());
+        let unknown: Result<(), Fault> = fault("unknown", known, format!("`{name}`"));
+        return unknown.map_err(|fault| fault.within(name));
     }
     Ok(())
 }
 
-fn is_called(field: &FieldDescriptor, name: &str) -> bool {
-    field.name() == name || field.json_name() == name || camel(field.name()) == name
+/// Whether all fields that must be there are.
+fn required(
+    message: &MessageDescriptor,
+    given: &[(FieldDescriptor, &str, &Value)],
+) -> Result<(), Fault> {
+    for field in message.fields().filter(FieldDescriptor::is_required) {
+        let value = given.iter().find(|(own, ..)| *own == field);
+        let found = match value {
+            None => "nothing",
+            Some((.., Value::Null)) if !takes_null(&field) => "null",
+            Some(_) => continue,
+        };
+        let missing: Result<(), Fault> = fault("required", "a value", found);
+        return missing.map_err(|fault| fault.within(label(&field)));
+    }
+    Ok(())
 }
 
-fn member<'a>(members: &'a [(String, Value)], field: &FieldDescriptor) -> Option<&'a Value> {
-    let wanted = label(field);
-    let exact = members.iter().find(|(name, _)| *name == wanted);
-    let found = exact.or_else(|| members.iter().find(|(name, _)| is_called(field, name)));
-    found.map(|(_, value)| value)
+/// The field that a member is of: the one that decoding calls so, else the one with that name or that name in JSON.
+fn called(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
+    let in_json = message.get_field_by_json_name(name);
+    let named = message.get_field_by_name(name);
+    match (in_json, named) {
+        (Some(_), Some(named)) if label(&named) == name => Some(named),
+        (Some(field), _) | (None, Some(field)) => Some(field),
+        (None, None) => message.fields().find(|field| camel(field.name()) == name),
+    }
 }
 
 fn takes_null(field: &FieldDescriptor) -> bool {

@@ -216,11 +216,17 @@ fn collect(
     }
 }
 
-/// What a field's member is called: its name, or the `json_name` that somebody gave it.
+/// What a field's member is called: its name, or the `json_name` that somebody gave it. No two fields of a message are called
+/// the same: where another one was given this one's name, this one is called as protoc would in JSON.
 fn label(field: &FieldDescriptor) -> String {
-    let given = field.json_name();
-    if given.is_empty() || given == camel(field.name()) {
-        field.name().to_owned()
+    let (name, given) = (field.name(), field.json_name());
+    let own = given.is_empty() || given == camel(name);
+    let taken = || {
+        let other = field.parent_message().get_field_by_json_name(name);
+        other.is_some_and(|other| other != *field)
+    };
+    if own && (given.is_empty() || !taken()) {
+        name.to_owned()
     } else {
         given.to_owned()
     }
@@ -242,5 +248,9 @@ fn camel(name: &str) -> String {
     out
 }
 
+#[cfg(test)]
+pub(crate) mod generated;
+#[cfg(test)]
+mod property_tests;
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,8 @@ use prost_reflect::prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 use prost_reflect::{
-    DynamicMessage, EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor,
-    Syntax, Value,
+    DynamicMessage, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, FileDescriptor, Kind,
+    MessageDescriptor, OneofDescriptor, ServiceDescriptor, Syntax, Value,
 };
 
 use super::camel;
@@ -72,44 +72,66 @@ impl Printer {
         }
         imports.iter().for_each(|import| self.line(import));
         self.options(&file.options());
+        let extensions: Vec<_> = file.extensions().collect();
         for message in file.messages() {
-            self.message(&message);
+            match extensions
+                .iter()
+                .find(|own| is_group(&own.kind(), own.is_group(), &message))
+            {
+                // Where it is described, because messages are numbered by their order.
+                Some(own) => self.extension(own),
+                None => self.message(&message),
+            }
         }
         for symbols in file.enums() {
             self.symbols(&symbols);
         }
-        for extension in &proto.extension {
-            let extendee = extension.extendee();
-            self.line(&format!("extend {extendee} {{"));
-            self.depth += 1;
-            let label = self.label(extension);
-            self.line(&format!(
-                "{label}{} {} = {};",
-                type_of(extension),
-                extension.name(),
-                extension.number()
-            ));
-            self.depth -= 1;
-            self.line("}");
-        }
-        for service in &proto.service {
-            self.line(&format!("service {} {{", service.name()));
-            self.depth += 1;
-            for method in &service.method {
-                let stream = |yes: bool| if yes { "stream " } else { "" };
-                self.line(&format!(
-                    "rpc {} ({}{}) returns ({}{});",
-                    method.name(),
-                    stream(method.client_streaming()),
-                    method.input_type(),
-                    stream(method.server_streaming()),
-                    method.output_type()
-                ));
-            }
-            self.depth -= 1;
-            self.line("}");
+        let others = extensions.iter().filter(|own| !own.is_group());
+        others.for_each(|own| self.extension(own));
+        for service in file.services() {
+            self.service(&service);
         }
         self.out
+    }
+
+    fn service(&mut self, service: &ServiceDescriptor) {
+        self.line(&format!("service {} {{", service.name()));
+        self.depth += 1;
+        self.options(&service.options());
+        for method in service.methods() {
+            let stream = |yes: bool| if yes { "stream " } else { "" };
+            let head = format!(
+                "rpc {} ({}.{}) returns ({}.{})",
+                method.name(),
+                stream(method.is_client_streaming()),
+                method.input().full_name(),
+                stream(method.is_server_streaming()),
+                method.output().full_name()
+            );
+            let options = method.options();
+            if settings(&options).is_empty() {
+                self.line(&format!("{head};"));
+                continue;
+            }
+            self.line(&format!("{head} {{"));
+            self.depth += 1;
+            self.options(&options);
+            self.depth -= 1;
+            self.line("}");
+        }
+        self.depth -= 1;
+        self.line("}");
+    }
+
+    fn extension(&mut self, own: &ExtensionDescriptor) {
+        let proto = own.field_descriptor_proto();
+        self.line(&format!("extend {} {{", proto.extendee()));
+        self.depth += 1;
+        let label = self.label(proto);
+        let settings = self.settings(proto, &own.options(), None);
+        self.typed(label, proto, &own.kind(), &settings);
+        self.depth -= 1;
+        self.line("}");
     }
 
     fn options(&mut self, options: &DynamicMessage) {
@@ -128,30 +150,45 @@ impl Printer {
         self.depth += 1;
         let proto: &DescriptorProto = message.descriptor_proto();
         self.options(&message.options());
+        let place = |field: &FieldDescriptor| {
+            let mut own = proto.field.iter();
+            own.position(|own| own.name() == field.name())
+        };
         let mut fields: Vec<FieldDescriptor> = message.fields().collect();
+        fields.sort_by_key(place);
         if self.sorted {
-            fields.sort_by_key(FieldDescriptor::number);
-        } else {
-            let place = |field: &FieldDescriptor| {
-                proto
-                    .field
-                    .iter()
-                    .position(|own| own.name() == field.name())
-            };
-            fields.sort_by_key(place);
+            // Those that hold a group stay in their order behind the others: it numbers the messages.
+            fields.sort_by_key(|field| {
+                let number = if holds_group(field) {
+                    0
+                } else {
+                    field.number()
+                };
+                (holds_group(field), number)
+            });
         }
+        let extensions: Vec<_> = message.child_extensions().collect();
+        let children = message
+            .child_messages()
+            .filter(|child| !child.is_map_entry());
+        let mut children: Vec<MessageDescriptor> = children.collect();
         let mut told: Vec<String> = Vec::new();
         for field in &fields {
-            match field
-                .containing_oneof()
-                .filter(|oneof| !oneof.is_synthetic())
-            {
+            let groups: Vec<_> = siblings(field).iter().filter_map(group_of).collect();
+            // What stands before a group stays there.
+            if let Some(place) = children.iter().position(|child| groups.contains(child)) {
+                children
+                    .drain(..place)
+                    .for_each(|child| self.child(&child, &extensions));
+            }
+            match real_oneof(field) {
                 None => self.field(field, true),
                 Some(oneof) if told.iter().any(|name| name == oneof.name()) => {}
                 Some(oneof) => {
                     told.push(oneof.name().to_owned());
                     self.line(&format!("oneof {} {{", oneof.name()));
                     self.depth += 1;
+                    self.options(&oneof.options());
                     let own = fields
                         .iter()
                         .filter(|field| field.containing_oneof().as_ref() == Some(&oneof));
@@ -160,19 +197,13 @@ impl Printer {
                     self.line("}");
                 }
             }
+            children.retain(|child| !groups.contains(child));
         }
-        for child in message
-            .child_messages()
-            .filter(|child| !child.is_map_entry())
-        {
-            // A group is described where it is used.
-            let group = fields.iter().any(|field| {
-                field.is_group() && matches!(field.kind(), Kind::Message(own) if own == child)
-            });
-            if !group {
-                self.message(&child);
-            }
+        for child in children {
+            self.child(&child, &extensions);
         }
+        let others = extensions.iter().filter(|own| !own.is_group());
+        others.for_each(|own| self.extension(own));
         message
             .child_enums()
             .for_each(|symbols| self.symbols(&symbols));
@@ -209,52 +240,92 @@ impl Printer {
     fn field(&mut self, field: &FieldDescriptor, labelled: bool) {
         let proto = field.field_descriptor_proto();
         let label = if labelled { self.label(proto) } else { "" };
-        let mut settings = settings(&field.options());
+        let settings = self.settings(proto, &field.options(), Some(field));
+        let Kind::Message(entry) = field.kind() else {
+            return self.typed(label, proto, &field.kind(), &settings);
+        };
+        if !field.is_map() {
+            return self.typed(label, proto, &field.kind(), &settings);
+        }
+        let (key, value) = (entry.map_entry_key_field(), entry.map_entry_value_field());
+        let (key, value) = (key.field_descriptor_proto(), value.field_descriptor_proto());
+        self.line(&format!(
+            "map<{}, {}> {} = {}{settings};",
+            type_of(key),
+            type_of(value),
+            field.name(),
+            field.number()
+        ));
+    }
+
+    /// What stands in brackets behind a field or, where `field` is none, an extension.
+    fn settings(
+        &self,
+        proto: &FieldDescriptorProto,
+        options: &DynamicMessage,
+        field: Option<&FieldDescriptor>,
+    ) -> String {
+        let mut settings = settings(options);
         if let Some(default) = &proto.default_value {
             let text = match proto.r#type() {
-                Type::String => format!("{default:?}"),
+                Type::String => quoted(default),
                 // The descriptor has them escaped already.
                 Type::Bytes => format!("\"{default}\""),
+                // Whole numbers beyond 64 bits are read as such with a point alone.
+                Type::Float | Type::Double
+                    if !default.contains(['.', 'e', 'n'])
+                        && default.trim_start_matches('-').parse::<u64>().is_err() =>
+                {
+                    format!("{default}.0")
+                }
                 _ => default.clone(),
             };
             settings.insert(0, format!("default = {text}"));
         }
-        if !field.json_name().is_empty() && field.json_name() != camel(field.name()) {
-            settings.push(format!("json_name = {:?}", field.json_name()));
+        if let Some(field) = field
+            && !field.json_name().is_empty()
+            && field.json_name() != camel(field.name())
+        {
+            settings.push(format!("json_name = {}", quoted(field.json_name())));
         }
         if self.sorted {
             settings.sort();
         }
-        let settings = if settings.is_empty() {
+        if settings.is_empty() {
             String::new()
         } else {
             format!(" [{}]", settings.join(", "))
-        };
-        let number = field.number();
-        match field.kind() {
-            Kind::Message(entry) if field.is_map() => {
-                let (key, value) = (entry.map_entry_key_field(), entry.map_entry_value_field());
-                let (key, value) = (key.field_descriptor_proto(), value.field_descriptor_proto());
-                self.line(&format!(
-                    "map<{}, {}> {} = {number}{settings};",
-                    type_of(key),
-                    type_of(value),
-                    field.name()
-                ));
-            }
-            Kind::Message(group) if field.is_group() => {
+        }
+    }
+
+    /// The line of a field or extension that is no map, or the lines of a group.
+    fn typed(&mut self, label: &str, proto: &FieldDescriptorProto, kind: &Kind, settings: &str) {
+        let number = proto.number();
+        match kind {
+            Kind::Message(group) if proto.r#type() == Type::Group => {
                 self.line(&format!(
                     "{label}group {} = {number}{settings} {{",
                     group.name()
                 ));
-                self.body(&group);
+                self.body(group);
                 self.line("}");
             }
             _ => self.line(&format!(
                 "{label}{} {} = {number}{settings};",
                 type_of(proto),
-                field.name()
+                proto.name()
             )),
+        }
+    }
+
+    /// A message within another, or the extension that is a group and describes it.
+    fn child(&mut self, child: &MessageDescriptor, extensions: &[ExtensionDescriptor]) {
+        match extensions
+            .iter()
+            .find(|own| is_group(&own.kind(), own.is_group(), child))
+        {
+            Some(own) => self.extension(own),
+            None => self.message(child),
         }
     }
 
@@ -295,6 +366,52 @@ impl Printer {
         self.depth -= 1;
         self.line("}");
     }
+}
+
+/// A text as the language writes it.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            // Writing to a string does not fail.
+            '\0'..=' ' | '\x7f' if c != ' ' => drop(write!(out, "\\{:03o}", u32::from(c))),
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn is_group(kind: &Kind, group: bool, message: &MessageDescriptor) -> bool {
+    group && matches!(kind, Kind::Message(own) if own == message)
+}
+
+/// The message of a field that is a group.
+fn group_of(field: &FieldDescriptor) -> Option<MessageDescriptor> {
+    match field.kind() {
+        Kind::Message(group) if field.is_group() => Some(group),
+        _ => None,
+    }
+}
+
+fn real_oneof(field: &FieldDescriptor) -> Option<OneofDescriptor> {
+    field
+        .containing_oneof()
+        .filter(|oneof| !oneof.is_synthetic())
+}
+
+/// The fields that are written in one block with it.
+fn siblings(field: &FieldDescriptor) -> Vec<FieldDescriptor> {
+    match real_oneof(field) {
+        Some(oneof) => oneof.fields().collect(),
+        None => vec![field.clone()],
+    }
+}
+
+fn holds_group(field: &FieldDescriptor) -> bool {
+    siblings(field).iter().any(FieldDescriptor::is_group)
 }
 
 fn type_of(proto: &FieldDescriptorProto) -> String {

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::decode::{JSON, VALUE, wrapped};
+use super::print::quoted;
 use super::{camel, label};
 use crate::names::{capital, identifier};
 use crate::{Column, ColumnKind, EnumShape, FieldShape, RecordShape, Shape, Unit};
@@ -265,7 +266,7 @@ impl Printer {
                 .any(|name| *name == camel(&own));
             let given = own != field.name || clash;
             let settings = if given {
-                format!(" [json_name = {:?}]", field.name)
+                format!(" [json_name = {}]", quoted(&field.name))
             } else {
                 String::new()
             };

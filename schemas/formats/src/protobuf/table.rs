@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{Kind, MessageDescriptor};
 
 /// The place of a message in the table.
 pub(super) type Id = usize;
@@ -38,6 +38,8 @@ pub(super) enum Wire {
     Text,
     Bytes,
     Message(Id),
+    /// An entry of a map.
+    Entry(Id),
     Group(Id),
 }
 
@@ -53,36 +55,33 @@ impl Table {
         let mut waiting = Vec::new();
         let id = self.reserve(root, &mut waiting);
         while let Some((id, message)) = waiting.pop() {
-            let mut own: Vec<FieldDescriptor> = message.fields().collect();
-            own.sort_by_key(FieldDescriptor::number);
             let mut required = 0;
-            let fields: Vec<Field> = own
-                .iter()
-                .map(|field| {
-                    let mut wire =
-                        |message: &MessageDescriptor| self.reserve(message, &mut waiting);
-                    let wire = match field.kind() {
-                        Kind::Message(message) if field.is_group() => Wire::Group(wire(&message)),
-                        Kind::Message(message) => Wire::Message(wire(&message)),
-                        Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => Wire::Fixed64,
-                        Kind::Float | Kind::Fixed32 | Kind::Sfixed32 => Wire::Fixed32,
-                        Kind::String => Wire::Text,
-                        Kind::Bytes => Wire::Bytes,
-                        _ => Wire::Varint,
-                    };
-                    let bit = field.is_required().then(|| {
+            let mut fields: Vec<Field> = message
+                .fields()
+                .map(|field| Field {
+                    number: field.number(),
+                    name: super::label(&field),
+                    wire: match (field.kind(), field.is_map()) {
+                        (Kind::Message(entry), true) => {
+                            Wire::Entry(self.reserve(&entry, &mut waiting))
+                        }
+                        (kind, _) => self.wire(&kind, field.is_group(), &mut waiting),
+                    },
+                    repeated: field.is_list() || field.is_map(),
+                    required: field.is_required().then(|| {
                         required += 1;
                         required - 1
-                    });
-                    Field {
-                        number: field.number(),
-                        name: super::label(field),
-                        wire,
-                        repeated: field.is_list() || field.is_map(),
-                        required: bit,
-                    }
+                    }),
                 })
                 .collect();
+            fields.extend(message.extensions().map(|field| Field {
+                number: field.number(),
+                name: field.json_name().to_owned(),
+                wire: self.wire(&field.kind(), field.is_group(), &mut waiting),
+                repeated: field.is_list(),
+                required: None,
+            }));
+            fields.sort_by_key(|field| field.number);
             let mut dense = [0; DENSE];
             for (place, field) in fields.iter().enumerate() {
                 if let Some(slot) = dense.get_mut(field.number as usize) {
@@ -96,6 +95,23 @@ impl Table {
             };
         }
         id
+    }
+
+    fn wire(
+        &mut self,
+        kind: &Kind,
+        group: bool,
+        waiting: &mut Vec<(Id, MessageDescriptor)>,
+    ) -> Wire {
+        match kind {
+            Kind::Message(message) if group => Wire::Group(self.reserve(message, waiting)),
+            Kind::Message(message) => Wire::Message(self.reserve(message, waiting)),
+            Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => Wire::Fixed64,
+            Kind::Float | Kind::Fixed32 | Kind::Sfixed32 => Wire::Fixed32,
+            Kind::String => Wire::Text,
+            Kind::Bytes => Wire::Bytes,
+            _ => Wire::Varint,
+        }
     }
 
     fn reserve(

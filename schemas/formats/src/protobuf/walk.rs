@@ -1,7 +1,8 @@
 //! The check: a walk over the wire format that keeps nothing (protobuf.dev, "Encoding").
 //!
-//! The verdict is that of prost's decoder, with two differences: fields that are `required` must be there, and text must be
-//! UTF-8 in proto2 as well, as it is there.
+//! The verdict is that of prost-reflect's decoder, with two differences: fields that are `required` must be there, and a map's
+//! entries must come with the wire type of messages, which it does not look at. Extensions that the schema describes are checked
+//! as fields are; what is nested counts as deep as it does there, where a map's entry is no level of its own.
 
 use super::table::{Field, Id, Table, Wire};
 use crate::fault::{Fault, fault};
@@ -38,6 +39,8 @@ impl Table {
         }
         let message = &self.messages[id];
         let mut missing = all(message.required);
+        // What has no bit is counted by name.
+        let mut seen = vec![false; message.required.saturating_sub(128) as usize];
         let mut ended = group.is_none();
         while !rest.is_empty() {
             let (number, wire) = tag(rest)?;
@@ -53,11 +56,14 @@ impl Table {
                 );
             }
             let Some(field) = message.field(number) else {
-                skip(number, wire, rest, depth)?;
+                skip(number, wire, rest, depth, false)?;
                 continue;
             };
             if let Some(bit) = field.required {
-                missing &= !(1_u128 << bit.min(127));
+                match bit.checked_sub(128) {
+                    None => missing &= !(1_u128 << bit),
+                    Some(place) => seen[place as usize] = true,
+                }
             }
             self.field(field, wire, rest, depth)
                 .map_err(|fault| fault.within(&field.name))?;
@@ -65,19 +71,33 @@ impl Table {
         if !ended {
             return fault("truncated", "the end of a group", "no more bytes");
         }
-        if missing != 0 {
-            return self.missing(id, missing);
+        if missing != 0 || seen.contains(&false) {
+            return self.missing(id, missing, &seen);
+        }
+        Ok(())
+    }
+
+    /// Walks over an entry of a map: a key and a value, neither of which must be there.
+    fn entry(&self, id: Id, mut rest: &[u8], depth: usize) -> Result<(), Fault> {
+        while !rest.is_empty() {
+            let (number, wire) = tag(&mut rest)?;
+            match self.messages[id].field(number) {
+                Some(field) => self
+                    .field(field, wire, &mut rest, depth)
+                    .map_err(|fault| fault.within(&field.name))?,
+                None => skip(number, wire, &mut rest, depth, true)?,
+            }
         }
         Ok(())
     }
 
     #[cold]
-    fn missing(&self, id: Id, missing: u128) -> Result<(), Fault> {
+    fn missing(&self, id: Id, missing: u128, seen: &[bool]) -> Result<(), Fault> {
         let fields = &self.messages[id].fields;
-        let absent = fields.iter().find(|field| {
-            field
-                .required
-                .is_some_and(|bit| missing & (1_u128 << bit.min(127)) != 0)
+        let absent = fields.iter().find(|field| match field.required {
+            Some(bit @ 0..128) => missing & (1_u128 << bit) != 0,
+            Some(bit) => seen.get(bit as usize - 128) == Some(&false),
+            None => false,
         });
         let name = absent.map_or("", |field| field.name.as_str());
         fault("required", "a value", "nothing").map_err(|fault: Fault| fault.within(name))
@@ -102,6 +122,7 @@ impl Table {
                 let mut inner = sized(rest)?;
                 self.message(id, &mut inner, depth + 1, None)
             }
+            (Wire::Entry(id), SIZED) => self.entry(id, sized(rest)?, depth),
             (Wire::Group(id), GROUP) => self.message(id, rest, depth + 1, Some(field.number)),
             // Repeated numbers may come packed whether the schema says so or not.
             (Wire::Varint, SIZED) if field.repeated => {
@@ -118,7 +139,7 @@ impl Table {
     }
 }
 
-/// A bit for each of `count` fields; those beyond 127 share the last.
+/// A bit for each of `count` fields, as far as there are bits.
 fn all(count: u32) -> u128 {
     match count {
         0 => 0,
@@ -134,6 +155,7 @@ fn told(wire: Wire) -> &'static str {
         Wire::Text => "text (wire type 2)",
         Wire::Bytes => "bytes (wire type 2)",
         Wire::Message(_) => "a message (wire type 2)",
+        Wire::Entry(_) => "a map's entry (wire type 2)",
         Wire::Group(_) => "a group (wire type 3)",
         Wire::Fixed32 => "4 bytes (wire type 5)",
     }
@@ -219,20 +241,22 @@ fn packed(rest: &mut &[u8], each: usize) -> Result<(), Fault> {
     )
 }
 
-/// Walks over a field that the schema does not know.
-fn skip(number: u32, wire: u8, rest: &mut &[u8], depth: usize) -> Result<(), Fault> {
+/// Walks over a field that the schema does not know. Within an entry of a map each is a level, as it is to the library.
+fn skip(number: u32, wire: u8, rest: &mut &[u8], depth: usize, entry: bool) -> Result<(), Fault> {
+    let deepest = || {
+        let limit = format!("at most {MAX_DEPTH} levels");
+        fault("depth", limit, "deeper nesting")
+    };
     match wire {
+        _ if entry && depth >= MAX_DEPTH => deepest(),
+        GROUP_END => fault("group", "a field", format!("the end of group {number}")),
         VARINT => varint(rest).map(drop),
         FIXED64 => take(rest, 8).map(drop),
         SIZED => sized(rest).map(drop),
         FIXED32 => take(rest, 4).map(drop),
         _ => {
             if depth >= MAX_DEPTH {
-                return fault(
-                    "depth",
-                    format!("at most {MAX_DEPTH} levels"),
-                    "deeper nesting",
-                );
+                return deepest();
             }
             loop {
                 if rest.is_empty() {
@@ -249,7 +273,7 @@ fn skip(number: u32, wire: u8, rest: &mut &[u8], depth: usize) -> Result<(), Fau
                         format!("the end of group {inner}"),
                     );
                 }
-                skip(inner, wire, rest, depth + 1)?;
+                skip(inner, wire, rest, depth + 1, entry)?;
             }
         }
     }
