@@ -45,6 +45,8 @@ pub(super) struct Node {
     pub(super) types: u8,
     /// Whether `also` and `choices` are all it has to say.
     pub(super) plain: bool,
+    /// Whether there are any of those.
+    pub(super) combined: bool,
     pub(super) numbers: Option<Box<Numbers>>,
     pub(super) strings: Option<Box<Strings>>,
     pub(super) object: Option<Box<Object>>,
@@ -152,7 +154,8 @@ impl Program {
             let rules = node.numbers.is_some() || node.strings.is_some();
             let parts = node.object.is_some() || node.array.is_some();
             let own = node.types != ALL || rules || parts || !node.constants().is_empty();
-            node.plain = !own && node.also().len() + node.choices().len() > 0;
+            node.combined = node.also().len() + node.choices().len() > 0;
+            node.plain = !own && node.combined;
             let choices = node.more.iter_mut().flat_map(|more| &mut more.choices);
             for (choice, types) in choices.zip(lists) {
                 choice.types = types;
@@ -176,6 +179,7 @@ impl Node {
         Self {
             types: ALL,
             plain: false,
+            combined: false,
             numbers: None,
             strings: None,
             object: None,
@@ -194,11 +198,6 @@ impl Node {
 
     pub(super) fn constants(&self) -> &[Constants] {
         self.more.as_ref().map_or(&[], |more| &more.constants)
-    }
-
-    /// Whether its own words are all that there is.
-    pub(super) fn is_single(&self) -> bool {
-        self.more.is_none()
     }
 
     pub(super) fn more(&mut self) -> &mut More {
@@ -224,6 +223,11 @@ impl Choice {
 }
 
 impl Constants {
+    /// Whether a text is among them.
+    pub(super) fn holds(&self, text: &[u8]) -> bool {
+        self.words.iter().any(|word| **word == *text)
+    }
+
     fn types(&self) -> u8 {
         let words = if self.words.is_empty() { 0 } else { STRING };
         let null = if self.null { NULL } else { 0 };

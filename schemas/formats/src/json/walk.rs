@@ -10,6 +10,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use self::number::{Figure, short_integer};
 use super::rules::{
     ARRAY, Array, BOOL, Choice, INTEGER, NULL, NUMBER, Node, OBJECT, Object, Program, STRING,
 };
@@ -34,7 +35,7 @@ type Walked<T = ()> = Result<T, Stop>;
 
 /// Whether `payload` surely is a document that fits.
 pub(super) fn fits(program: &Program, payload: &[u8]) -> bool {
-    let ascii = payload.is_ascii();
+    let ascii = is_ascii(payload);
     if !ascii && std::str::from_utf8(payload).is_err() {
         return false;
     }
@@ -104,7 +105,7 @@ impl<'a> Walk<'a> {
     /// One value, at whose first byte the walk stands, against one schema; ends behind it.
     fn value(&mut self, node: u32) -> Walked {
         let node = &self.program.nodes[node as usize];
-        if !node.is_single() {
+        if node.combined {
             return self.combined(node);
         }
         match self.peek()? {
@@ -150,7 +151,8 @@ impl<'a> Walk<'a> {
             let rules = node.strings.as_ref();
             if rules.is_none_or(|rules| known.is_some_and(|length| rules.allow_length(length))) {
                 self.at = end + 1;
-                return Ok(());
+                let text = &self.bytes[start..end];
+                return sure(node.constants().iter().all(|list| list.holds(text)));
             }
         }
         self.text(node)
@@ -159,10 +161,8 @@ impl<'a> Walk<'a> {
     fn text(&mut self, node: &'a Node) -> Walked {
         let text = self.string()?;
         let rules = node.strings.as_ref().is_none_or(|rules| rules.allow(&text));
-        let listed = |list: &super::rules::Constants| {
-            list.words.iter().any(|word| **word == *text.as_bytes())
-        };
-        sure(rules && node.constants().iter().all(listed))
+        let mut lists = node.constants().iter();
+        sure(rules && lists.all(|list| list.holds(text.as_bytes())))
     }
 
     /// The text from `start` on, of ASCII.
@@ -386,6 +386,19 @@ impl<'a> Walk<'a> {
     }
 
     fn number(&mut self, node: &'a Node) -> Walked {
+        if let Some((number, end)) = short_integer(self.bytes, self.at)
+            && node.constants().is_empty()
+            && node.types & (NUMBER | INTEGER) != 0
+        {
+            let allowed = match &node.numbers {
+                None => Some(true),
+                Some(rules) => rules.direct(number),
+            };
+            if let Some(allowed) = allowed {
+                self.at = end;
+                return sure(allowed);
+            }
+        }
         let start = self.at;
         let figure = self.figure()?;
         if node.types & (NUMBER | INTEGER) == 0 {
@@ -611,43 +624,13 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A number as it is written.
-#[derive(Default)]
-struct Figure {
-    negative: bool,
-    /// Neither fraction nor exponent.
-    whole: bool,
-    exponent: bool,
-    /// All digits before the exponent as one number; of no use where they are too many.
-    value: u64,
-    digits: usize,
-    /// How many of them are behind the point.
-    fraction: usize,
-}
-
-impl Figure {
-    fn is_negative_zero(&self) -> bool {
-        self.negative && self.whole && self.digits == 1 && self.value == 0
-    }
-
-    fn is_short(&self) -> bool {
-        !self.exponent && self.digits <= 15
-    }
-
-    /// Of a short one, the double that is this number, or the one nearest to it where there is a fraction. A double holds 15
-    /// digits and the powers of ten up to 22, so that the quotient is rounded once (Clinger, "How to read floating point
-    /// numbers accurately", 1990).
-    fn exact(&self) -> f64 {
-        const POWERS: [f64; 16] = [
-            1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-        ];
-        let value = self.value as f64;
-        // The division costs more than all the rest.
-        let value = match self.fraction {
-            0 => value,
-            digits => value / POWERS[digits],
-        };
-        if self.negative { -value } else { value }
+/// Whether all bytes are ASCII. What is left behind the last whole chunk is looked at as part of a chunk, not byte by byte as the
+/// library does.
+fn is_ascii(bytes: &[u8]) -> bool {
+    let low = |chunk: &[u8; 32]| chunk.iter().fold(0, |all, byte| all | byte) < 0x80;
+    match bytes.last_chunk::<32>() {
+        Some(last) => bytes.as_chunks::<32>().0.iter().all(low) && low(last),
+        None => bytes.is_ascii(),
     }
 }
 
@@ -715,5 +698,6 @@ fn scan(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+mod number;
 #[cfg(test)]
 mod tests;
