@@ -18,6 +18,7 @@ mod pipeline;
 mod proposals;
 mod pullers;
 mod python;
+mod readings;
 mod registry;
 mod schema_examples;
 mod schemas;

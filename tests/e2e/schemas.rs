@@ -12,33 +12,33 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, eventually, folder, text};
 
-const AVRO: &str = r#"{"type":"record","name":"Flight","namespace":"air","fields":[
+pub const AVRO: &str = r#"{"type":"record","name":"Flight","namespace":"air","fields":[
     {"name":"carrier","type":"string"},{"name":"number","type":"int"},{"name":"delay","type":["null","int"],"default":null}]}"#;
-const AVRO_2: &str = r#"{"type":"record","name":"Flight","namespace":"air","fields":[
+pub const AVRO_2: &str = r#"{"type":"record","name":"Flight","namespace":"air","fields":[
     {"name":"carrier","type":"string"},{"name":"number","type":"long"},{"name":"delay","type":["null","int"],"default":null},
     {"name":"gate","type":"string","default":"?"}]}"#;
-const PROTOBUF: &str = "syntax = \"proto3\";\npackage air;\nmessage Flight { string carrier = 1; int64 number = 2; optional int32 delay = 3; }\n\
+pub const PROTOBUF: &str = "syntax = \"proto3\";\npackage air;\nmessage Flight { string carrier = 1; int64 number = 2; optional int32 delay = 3; }\n\
     message Gate { string name = 1; }\n";
-const JSON: &str = r#"{"title":"air.Flight","type":"object","properties":{"carrier":{"type":"string"},"number":{"type":"integer"},
+pub const JSON: &str = r#"{"title":"air.Flight","type":"object","properties":{"carrier":{"type":"string"},"number":{"type":"integer"},
     "delay":{"type":["integer","null"]}},"required":["carrier","number"],"additionalProperties":false}"#;
 
-fn compiled(format: Format, text: &str) -> Schema {
+pub fn compiled(format: Format, text: &str) -> Schema {
     Schema::compile(format, text, &[]).expect("a schema")
 }
 
-fn encoded(schema: &Schema, document: &Value) -> Bytes {
+pub fn encoded(schema: &Schema, document: &Value) -> Bytes {
     schema
         .encode(&document.clone().into())
         .expect("fits")
         .into()
 }
 
-fn flight() -> Value {
+pub fn flight() -> Value {
     json!({ "carrier": "UA", "number": 1117, "delay": 4 })
 }
 
 /// Writes the schema files and applies a station file that names them.
-fn apply(server: &Server, yaml: &str) {
+pub fn apply(server: &Server, yaml: &str) {
     for (name, text) in [
         ("a1.avsc", AVRO),
         ("a2.avsc", AVRO_2),
@@ -56,15 +56,15 @@ fn apply(server: &Server, yaml: &str) {
     );
 }
 
-fn schema(name: &str, format: &str, file: &str) -> String {
+pub fn schema(name: &str, format: &str, file: &str) -> String {
     format!("kind: schema\nname: {name}\nformat: {format}\nfile: {file}\n---\n")
 }
 
-fn station(name: &str, more: &str) -> String {
+pub fn station(name: &str, more: &str) -> String {
     format!("kind: station\nname: {name}\nsubjects: [\"{name}.>\"]\n{more}---\n")
 }
 
-async fn publish(
+pub async fn publish(
     server: &Server,
     subject: &str,
     headers: &[(&str, &str)],
@@ -81,14 +81,14 @@ async fn publish(
 }
 
 /// Headers and payload of a stored message.
-async fn stored(server: &Server, stream: &str, seq: u64) -> (HeaderMap, Bytes) {
+pub async fn stored(server: &Server, stream: &str, seq: u64) -> (HeaderMap, Bytes) {
     let js = jetstream::new(server.client().await);
     let stream = js.get_stream(stream).await.expect("stream");
     let message = stream.get_raw_message(seq).await.expect("stored");
     (message.headers, message.payload)
 }
 
-fn header(headers: &HeaderMap, name: &str) -> String {
+pub fn header(headers: &HeaderMap, name: &str) -> String {
     let value = headers.get(name);
     value
         .map(|value| value.as_str().to_owned())
@@ -96,7 +96,7 @@ fn header(headers: &HeaderMap, name: &str) -> String {
 }
 
 /// The next message of a new consumer with this metadata.
-async fn read(server: &Server, stream: &str, metadata: &[(&str, &str)]) -> (HeaderMap, Bytes) {
+pub async fn read(server: &Server, stream: &str, metadata: &[(&str, &str)]) -> (HeaderMap, Bytes) {
     let js = jetstream::new(server.client().await);
     let stream = js.get_stream(stream).await.expect("stream");
     let metadata = metadata
