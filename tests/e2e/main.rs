@@ -18,6 +18,8 @@ mod pipeline;
 mod proposals;
 mod pullers;
 mod python;
+#[cfg(feature = "sql")]
+mod queries;
 mod readings;
 mod registry;
 mod schema_examples;

@@ -130,6 +130,7 @@ fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
         .route("/journal/verify", post(verify_journal))
         .route("/apply", post(apply))
         .route("/publish", post(publish))
+        .route("/query", post(query))
         .route("/schema-diff", post(schema_diff))
         .route("/schema-check", post(schema_check))
         .route("/stations/{name}/infer", get(schema_infer))
@@ -207,6 +208,13 @@ async fn apply(State(management): Shared, body: Bytes) -> Response {
 async fn publish(State(management): Shared, body: Bytes) -> Response {
     match read(&body) {
         Ok(request) => run(&management, Operation::Publish(request)).await,
+        Err(failure) => refuse(&failure),
+    }
+}
+
+async fn query(State(management): Shared, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(request) => run(&management, Operation::Query(request)).await,
         Err(failure) => refuse(&failure),
     }
 }

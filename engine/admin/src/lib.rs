@@ -16,6 +16,7 @@ pub use http::{Admin, Options, StartError};
 pub use nats::{NATS_PREFIX, is_management, operation_of};
 pub use operation::{
     ApplyRequest, BoxFuture, CheckRequest, DiffRequest, FileText, HistoryRange, InferRequest,
-    Management, MessagesRequest, MonitorQuery, Operation, PublishRequest, Reply, SchemaText,
+    Management, MessagesRequest, MonitorQuery, Operation, PublishRequest, QueryRequest, Reply,
+    SchemaText,
 };
 pub use schema_registry::{SCHEMA_PREFIX, error_body, reply_body, schema_request};

@@ -21,6 +21,7 @@ pub fn operation_of(subject: &str, payload: &[u8]) -> Result<Operation, Failure>
         ["JOURNAL", "VERIFY"] => Ok(Operation::VerifyJournal),
         ["APPLY"] => Ok(Operation::Apply(read(payload)?)),
         ["PUBLISH"] => Ok(Operation::Publish(read(payload)?)),
+        ["QUERY"] => Ok(Operation::Query(read(payload)?)),
         ["LIST", kind] => Ok(Operation::List { kind: own(kind) }),
         ["DESCRIBE", kind, name] => Ok(Operation::Describe {
             kind: own(kind),
@@ -102,6 +103,8 @@ mod tests {
     fn subjects_become_operations() {
         let of = |subject: &str| operation_of(subject, b"");
         assert!(matches!(of("$MS.API.STATUS"), Ok(Operation::Status)));
+        let asked = operation_of("$MS.API.QUERY", b"{\"sql\":\"SELECT 1\"}");
+        assert!(matches!(asked, Ok(Operation::Query(asked)) if asked.sql == "SELECT 1"));
         assert!(
             matches!(of("$MS.API.DESCRIBE.station.a"), Ok(Operation::Describe { kind, name }) if kind == "station" && name == "a")
         );

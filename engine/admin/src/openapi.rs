@@ -35,6 +35,13 @@ const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
         Some("Publish"),
     ),
     (
+        "post",
+        "/api/v1/query",
+        "QUERY",
+        "Ask what is stored, in SQL; JSON lines: `columns`, then `row`s with `progress` between, and `end` or an error",
+        Some("Query"),
+    ),
+    (
         "get",
         "/api/v1/{kinds}",
         "LIST.<kind>",
@@ -183,33 +190,16 @@ fn parameters(path: &str) -> Value {
 }
 
 fn schemas() -> Value {
+    let mut schemas = operations();
+    if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), about_schemas()) {
+        all.extend(more);
+    }
+    schemas
+}
+
+/// Bodies about schemas.
+fn about_schemas() -> Value {
     json!({
-        "Error": {
-            "type": "object",
-            "required": ["code", "error", "hint"],
-            "properties": {
-                "code": { "type": "integer", "description": "never reused for another error" },
-                "error": { "type": "string" },
-                "hint": { "type": "string", "description": "what to do" },
-                "problems": { "type": "array", "items": { "type": "object" } },
-            },
-        },
-        "RegistryError": {
-            "type": "object",
-            "required": ["error_code", "message"],
-            "properties": { "error_code": { "type": "integer" }, "message": { "type": "string" } },
-        },
-        "Apply": {
-            "type": "object",
-            "required": ["files"],
-            "properties": {
-                "dry_run": { "type": "boolean" },
-                "files": { "type": "array", "items": { "type": "object", "required": ["name", "text"],
-                    "properties": { "name": { "type": "string" }, "text": { "type": "string" } } } },
-                "attachments": { "type": "object", "additionalProperties": { "type": "string", "contentEncoding": "base64" } },
-                "variables": { "type": "object", "additionalProperties": { "type": "string" } },
-            },
-        },
         "SchemaText": {
             "type": "object",
             "description": "either `subject` and perhaps `version`, or `schema` with `format` and `references`",
@@ -240,6 +230,45 @@ fn schemas() -> Value {
                 "against_history": { "type": "object", "required": ["station"], "properties": {
                     "station": { "type": "string" }, "from_seq": { "type": "integer" },
                     "from_time": { "type": "string", "format": "date-time" }, "limit": { "type": "integer" } } },
+            },
+        },
+    })
+}
+
+fn operations() -> Value {
+    json!({
+        "Error": {
+            "type": "object",
+            "required": ["code", "error", "hint"],
+            "properties": {
+                "code": { "type": "integer", "description": "never reused for another error" },
+                "error": { "type": "string" },
+                "hint": { "type": "string", "description": "what to do" },
+                "problems": { "type": "array", "items": { "type": "object" } },
+            },
+        },
+        "RegistryError": {
+            "type": "object",
+            "required": ["error_code", "message"],
+            "properties": { "error_code": { "type": "integer" }, "message": { "type": "string" } },
+        },
+        "Apply": {
+            "type": "object",
+            "required": ["files"],
+            "properties": {
+                "dry_run": { "type": "boolean" },
+                "files": { "type": "array", "items": { "type": "object", "required": ["name", "text"],
+                    "properties": { "name": { "type": "string" }, "text": { "type": "string" } } } },
+                "attachments": { "type": "object", "additionalProperties": { "type": "string", "contentEncoding": "base64" } },
+                "variables": { "type": "object", "additionalProperties": { "type": "string" } },
+            },
+        },
+        "Query": {
+            "type": "object",
+            "required": ["sql"],
+            "properties": {
+                "sql": { "type": "string", "description": "one `SELECT`, or `EXPLAIN` of one" },
+                "timeout": { "type": "integer", "minimum": 1, "maximum": 3600, "description": "seconds; 60 when absent" },
             },
         },
         "Publish": {

@@ -134,6 +134,16 @@ pub struct CheckRequest {
     pub against_history: Option<HistoryRange>,
 }
 
+/// A question in SQL.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueryRequest {
+    /// One `SELECT`, or `EXPLAIN` of one.
+    pub sql: String,
+    /// How long it may take, in seconds; 60 when absent, an hour at most.
+    pub timeout: Option<u64>,
+}
+
 /// Query of a monitoring page.
 pub type MonitorQuery = BTreeMap<String, String>;
 
@@ -209,6 +219,8 @@ pub enum Operation {
     SchemaDiff(DiffRequest),
     /// What would happen if a schema became the next version of a subject.
     SchemaCheck(CheckRequest),
+    /// Asks what is stored, in SQL.
+    Query(QueryRequest),
     /// The server in a few numbers.
     Status,
     /// Check every byte of the log.

@@ -81,6 +81,8 @@ pub enum Command {
     /// Look at rejected messages, send them again or drop them
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// Ask what is stored, in SQL: stations are tables; `system.streams`, `system.consumers` and others tell of the server
+    Sql(SqlArgs),
     /// Register, compare, check, propose and delete schemas
     #[command(subcommand)]
     Schema(SchemaCommand),
@@ -157,6 +159,20 @@ pub struct TailArgs {
     /// Show payloads as they are stored, and not as JSON
     #[arg(long)]
     pub raw: bool,
+}
+
+/// `sql`.
+#[derive(Args, Clone, Debug)]
+pub struct SqlArgs {
+    /// A statement; several may be given. Without one they are read from standard input, each up to a `;`
+    #[arg(long, short, value_name = "STATEMENT")]
+    pub command: Vec<String>,
+    /// Show rows as CSV, with a header
+    #[arg(long, conflicts_with = "output")]
+    pub csv: bool,
+    /// Give each statement this many seconds; 60 when left out, 3600 at most
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: Option<u64>,
 }
 
 /// What `bench` measures.

@@ -6,6 +6,7 @@ mod dead_letters;
 mod journal;
 mod publish;
 mod schema;
+mod sql;
 mod tail;
 mod things;
 
@@ -75,8 +76,25 @@ async fn dispatch(command: &Command, session: Session<'_, '_>) -> Result<(), Cli
         Command::Tail(args) => tail::tail(args, session).await,
         Command::Status => things::status(session).await,
         Command::Schema(command) => schema::schema(command, session).await,
+        Command::Sql(args) => sql::sql(args, session).await,
         Command::Bench(args) => bench::bench(args, session).await,
         Command::DeadLetters(command) => dead_letters::dead_letters(command, session).await,
         Command::Journal(command) => journal::journal(command, session).await,
+    }
+}
+
+/// What the last line of an answer in lines says went wrong.
+fn ended_with(last: Value) -> CliError {
+    let text = |name: &str| last.get(name).and_then(Value::as_str).map(str::to_owned);
+    let status = match last["code"].as_u64() {
+        Some(11) => 404,
+        Some(10 | 12..=14) => 422,
+        _ => 500,
+    };
+    CliError::Server {
+        status,
+        error: text("error").unwrap_or_else(|| "the answer ended early".to_owned()),
+        hint: text("hint").unwrap_or_default(),
+        body: last,
     }
 }

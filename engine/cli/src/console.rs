@@ -21,6 +21,8 @@ pub struct Console<'a> {
     pub input: &'a mut (dyn BufRead + Send),
     /// Whether `err` is a terminal, so that progress makes sense.
     pub terminal: bool,
+    /// Whether `input` is a terminal, where somebody waits to be asked.
+    pub typed: bool,
     /// The environment, for `${NAME}` in station files.
     pub variables: &'a (dyn Fn(&str) -> Option<String> + Sync),
 }
@@ -56,6 +58,7 @@ impl System {
     pub fn console(&mut self) -> Console<'_> {
         Console {
             terminal: self.err.is_terminal(),
+            typed: self.input.get_ref().is_terminal(),
             out: &mut self.out,
             err: &mut self.err,
             input: &mut self.input,

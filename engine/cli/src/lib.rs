@@ -18,7 +18,7 @@ mod tests;
 pub use args::{
     ApplyArgs, BenchArgs, BenchCase, CheckArgs, Command, Connection, DeadLettersCommand, Format,
     InferArgs, JournalCommand, PublishArgs, RegisterArgs, SchemaCommand, SchemaFile, SchemaFormat,
-    TailArgs, VerifyArgs,
+    SqlArgs, TailArgs, VerifyArgs,
 };
 pub use commands::{run, verified};
 pub use console::{Console, System};

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 /// Most columns of a table made from objects: more do not fit on a line.
 const MAX_COLUMNS: usize = 9;
 
-/// A table under construction.
-#[derive(Debug)]
+/// A table under construction; its first row is the header.
+#[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }

@@ -99,6 +99,7 @@ async fn type_in(server: &str, args: &[&str], input: &str) -> String {
         err: &mut err,
         input: &mut input,
         terminal: false,
+        typed: false,
         variables: &|name| (name == "HOOK_SECRET").then(|| "s3cret".to_owned()),
     };
     let status = crate::run(&cli.connection, &cli.command, &mut console).await;

@@ -228,6 +228,20 @@ impl Reader {
         from: u64,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, FetchError> {
+        self.matching(stream, from, b">", limit)
+    }
+
+    /// The same of the messages whose subject matches a pattern; no others are read.
+    ///
+    /// # Errors
+    /// As [`Reader::range`].
+    pub fn matching(
+        &self,
+        stream: &str,
+        from: u64,
+        filter: &[u8],
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, FetchError> {
         let Some(cell) = self.shared.node.stream(stream) else {
             return Ok(Vec::new());
         };
@@ -237,9 +251,11 @@ impl Reader {
         while found.len() < limit {
             let place = {
                 let stream = cell.lock();
-                stream
-                    .next_live(next)
-                    .and_then(|seq| Some((seq, stream.locate(seq)?)))
+                let seq = match filter {
+                    b">" => stream.next_live(next),
+                    filter => stream.next_for_filter(next, filter),
+                };
+                seq.and_then(|seq| Some((seq, stream.locate(seq)?)))
             };
             let Some((seq, place)) = place else { break };
             found.extend(cursor.record(&self.shared, &cell, seq, place)?);

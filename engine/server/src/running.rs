@@ -86,8 +86,8 @@ impl Running {
         } else {
             (None, None)
         };
-        let metrics = Metrics::new(&pipelines);
-        let manager = Arc::new(Manager {
+        let manager = Arc::new_cyclic(|me| Manager {
+            me: me.clone(),
             broker: broker.clone(),
             group: group.clone(),
             node: Arc::clone(&node),
@@ -96,10 +96,11 @@ impl Running {
             compiler,
             schemas: Arc::default(),
             blobs,
-            metrics,
+            metrics: Metrics::new(&pipelines),
             store,
             started: millstream_types::Timestamp::now(),
             apply: tokio::sync::Mutex::new(()),
+            queries: crate::manage::turns(),
         });
         let mut running = Self {
             broker,

@@ -21,14 +21,27 @@ pub(crate) const TABLE: &str = "message";
 pub(crate) const SUBJECT: &str = "_subject";
 /// When the server took the message in.
 pub(crate) const TIME: &str = "_time";
+/// The number that the station gave to the message; only stored messages have one.
+pub(crate) const SEQUENCE: &str = "_sequence";
 /// The headers as a map of texts; values of a repeated name are joined by `, `.
 pub(crate) const HEADERS: &str = "_headers";
 /// The columns that every message has, whatever its payload. A payload column of the same name is hidden.
 pub(crate) const METADATA: [&str; 3] = [SUBJECT, TIME, HEADERS];
 
+/// Says of a column that its text is JSON.
+const JSON: &str = "millstream.json";
+
 const UTC: &str = "UTC";
-/// Functions that read the file being scanned; there is none.
-const NO_FUNCTIONS: [&str; 2] = ["input_file_name", "file_row_index"];
+/// Functions that read the file being scanned, for there is none, and those that make as many values of nothing as a number
+/// says: one row would take all memory there is.
+const NO_FUNCTIONS: [&str; 6] = [
+    "input_file_name",
+    "file_row_index",
+    "range",
+    "generate_series",
+    "array_repeat",
+    "array_resize",
+];
 
 /// Where the values of a table column come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +51,7 @@ pub(crate) enum Origin {
     Subject,
     Time,
     Headers,
+    Sequence,
 }
 
 /// One column of the table `message`.
@@ -53,6 +67,14 @@ impl Source {
         self.origin == Origin::Member(ColumnKind::Json)
     }
 
+    pub(crate) fn field(&self) -> Field {
+        let field = Field::new(&self.name, self.data_type(), self.nullable);
+        if self.is_json() {
+            return field.with_metadata([(JSON.to_owned(), String::new())].into());
+        }
+        field
+    }
+
     pub(crate) fn data_type(&self) -> DataType {
         match &self.origin {
             Origin::Member(ColumnKind::Bool) => DataType::Boolean,
@@ -63,8 +85,14 @@ impl Source {
             }
             Origin::Member(ColumnKind::Timestamp) | Origin::Time => timestamp(),
             Origin::Headers => headers(),
+            Origin::Sequence => DataType::Int64,
         }
     }
+}
+
+/// Whether a column is one whose text is JSON, handed on as it is.
+pub(crate) fn is_json(field: &Field) -> bool {
+    field.metadata().contains_key(JSON)
 }
 
 /// Nanoseconds in UTC.
@@ -97,15 +125,9 @@ pub(crate) struct Catalog {
 impl Catalog {
     pub(crate) fn new(columns: &[Column]) -> Self {
         let sources = sources(columns);
-        let fields: Vec<_> = sources
-            .iter()
-            .map(|source| Field::new(&source.name, source.data_type(), source.nullable))
-            .collect();
+        let fields: Vec<_> = sources.iter().map(Source::field).collect();
         let mut functions = HashMap::new();
-        for function in SessionStateDefaults::default_scalar_functions() {
-            if NO_FUNCTIONS.contains(&function.name()) {
-                continue;
-            }
+        for function in scalar_functions() {
             for alias in function.aliases() {
                 functions.insert(alias.clone(), Arc::clone(&function));
             }
@@ -155,7 +177,15 @@ impl Catalog {
     }
 }
 
-fn sources(columns: &[Column]) -> Vec<Source> {
+/// The functions of one row that a statement may call.
+pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+    let mut functions = SessionStateDefaults::default_scalar_functions();
+    functions.retain(|function| !NO_FUNCTIONS.contains(&function.name()));
+    functions
+}
+
+/// The columns of a message: those of its payload, and the metadata.
+pub(crate) fn sources(columns: &[Column]) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::with_capacity(columns.len() + METADATA.len());
     for column in columns {
         let taken = sources.iter().any(|source| source.name == column.name);

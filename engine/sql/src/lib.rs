@@ -1,10 +1,11 @@
 //! SQL over messages. The only room that knows DataFusion and Arrow.
 //!
 //! What lives here: [`SqlStage`], one `SELECT … FROM message [WHERE …]` that is checked, typed and compiled when it is
-//! deployed and then runs on batches of messages: JSON in, Arrow arrays between, JSON out. What may not come in: planning
-//! while messages pass, aggregates or anything else that needs more than one message, tokio, any IO, any clock.
+//! deployed and then runs on batches of messages: JSON in, Arrow arrays between, JSON out. And [`query`], questions over
+//! stored messages, on threads of their own. What may not come in: planning while messages pass; in a stage, anything that
+//! needs more than one message; any IO: what a query reads is handed to it.
 //!
-//! The way through the files: `parse` (text to one `SELECT`) and `shape` (what a stage refuses), `catalog` (what a
+//! The way through the files of a stage: `parse` (text to one `SELECT`) and `shape` (what a stage refuses), `catalog` (what a
 //! statement may name), `compile` and `lower` (to physical expressions), `locate` (where an error stands); then, per
 //! batch, `scan` and `cell` (JSON to arrays), `program` (evaluate), `print` (arrays to JSON).
 
@@ -19,6 +20,7 @@ mod overflow;
 mod parse;
 mod print;
 mod program;
+pub mod query;
 mod scan;
 mod shape;
 mod stage;

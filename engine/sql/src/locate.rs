@@ -45,7 +45,7 @@ pub(crate) fn explain(
 }
 
 /// The planner's words: the first sentence is the message, and what it adds is the hint.
-fn worded(at: Place, message: &str) -> SqlError {
+pub(crate) fn worded(at: Place, message: &str) -> SqlError {
     if message.starts_with("Cannot access field") {
         return SqlError::new(at, "value has no members to name")
             .hint("objects and arrays in the payload are kept as JSON text");

@@ -20,6 +20,54 @@ const MAX_TOKENS: usize = 4096;
 
 /// The query of `text`, which holds nothing else.
 pub(crate) fn parse(text: &str) -> Result<Box<Query>, SqlError> {
+    match one(text, "make each statement a stage of its own")? {
+        None => Err(empty()),
+        Some(Statement::Query(query)) => {
+            check_depth(&*query)?;
+            Ok(query)
+        }
+        Some(_) => {
+            Err(other(text, "is no transform").hint("a stage is one `SELECT … FROM message`"))
+        }
+    }
+}
+
+/// The question that `text` holds and nothing else: a query, or `EXPLAIN` of one.
+pub(crate) fn parse_question(text: &str) -> Result<Statement, SqlError> {
+    match one(text, "ask them one after the other")? {
+        None => Err(empty()),
+        Some(statement) => {
+            let asked = match &statement {
+                Statement::Explain { statement, .. } => statement,
+                statement => statement,
+            };
+            if !matches!(asked, Statement::Query(_)) {
+                return Err(other(text, "is no question")
+                    .hint("write `SELECT …`, or `EXPLAIN SELECT …`; stations change by `millstream apply`"));
+            }
+            check_depth(&statement)?;
+            Ok(statement)
+        }
+    }
+}
+
+fn empty() -> SqlError {
+    SqlError::new(Place::START, "statement is empty").hint("write `SELECT … FROM message`")
+}
+
+fn other(text: &str, what: &str) -> SqlError {
+    let first = first_word(text);
+    SqlError::new(
+        first.as_ref().map_or(Place::START, |(_, at)| *at),
+        format!(
+            "`{}` {what}",
+            first.map_or_else(String::new, |(word, _)| word)
+        ),
+    )
+}
+
+/// The statement of a text that is not too long, if there is one.
+fn one(text: &str, several: &'static str) -> Result<Option<Statement>, SqlError> {
     if text.len() > MAX_TEXT {
         let message = format!(
             "statement has {} bytes, at most {MAX_TEXT} are allowed",
@@ -46,27 +94,9 @@ pub(crate) fn parse(text: &str) -> Result<Box<Query>, SqlError> {
     if let Some(second) = statements.get(1) {
         let at = Place::of(second.span()).unwrap_or(Place::START);
         let message = format!("{} statements where one is expected", statements.len());
-        return Err(SqlError::new(at, message).hint("make each statement a stage of its own"));
+        return Err(SqlError::new(at, message).hint(several));
     }
-    let first = first_word(text);
-    match statements.pop() {
-        None => {
-            Err(SqlError::new(Place::START, "statement is empty")
-                .hint("write `SELECT … FROM message`"))
-        }
-        Some(Statement::Query(query)) => {
-            check_depth(&query)?;
-            Ok(query)
-        }
-        Some(_) => Err(SqlError::new(
-            first.as_ref().map_or(Place::START, |(_, at)| *at),
-            format!(
-                "`{}` is no transform",
-                first.map_or_else(String::new, |(word, _)| word)
-            ),
-        )
-        .hint("a stage is one `SELECT … FROM message`")),
-    }
+    Ok(statements.pop())
 }
 
 /// Where the keyword `word` stands outside all parentheses; the start of the text when it does not.
@@ -90,6 +120,19 @@ pub(crate) fn keyword(text: &str, word: &str) -> Place {
         }
     }
     Place::START
+}
+
+/// Where the name `word` stands first; the start of the text when it does not.
+pub(crate) fn word(text: &str, word: &str) -> Place {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
+    let named = |token: &Token| matches!(token, Token::Word(found) if found.value == word);
+    let found = tokens
+        .unwrap_or_default()
+        .into_iter()
+        .find(|token| named(&token.token));
+    found
+        .and_then(|token| Place::of(token.span))
+        .unwrap_or(Place::START)
 }
 
 fn first_word(text: &str) -> Option<(String, Place)> {
@@ -140,8 +183,8 @@ pub(crate) fn lower_first(text: &str) -> String {
     }
 }
 
-fn check_depth(query: &Query) -> Result<(), SqlError> {
-    match query.visit(&mut Depth(0)) {
+fn check_depth(statement: &impl Visit) -> Result<(), SqlError> {
+    match statement.visit(&mut Depth(0)) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(at) => {
             let message = format!("expressions are nested more than {MAX_DEPTH} levels deep");

@@ -58,13 +58,10 @@ impl Printer {
         if rows.is_empty() {
             return;
         }
-        let pairs = self.members.iter().zip(batch.columns());
-        let columns: Vec<_> = pairs
-            .map(|(member, array)| (member, writer(array.as_ref(), member.json)))
-            .collect();
+        let printed = self.rows(batch);
         for (row, message) in rows.iter().enumerate() {
             let start = found.text.len();
-            found.ends[*message] = match object(&columns, row, &mut found.text) {
+            found.ends[*message] = match printed.put(row, &mut found.text) {
                 Ok(()) => End::Row(start..found.text.len()),
                 Err(reason) => {
                     found.text.truncate(start);
@@ -76,6 +73,32 @@ impl Printer {
                 }
             };
         }
+    }
+}
+
+/// Prints rows of a table, whose types pass [`check_printable`], one object each.
+pub(crate) struct Rows<'a> {
+    columns: Vec<(&'a Member, Writer<'a>)>,
+}
+
+impl Printer {
+    /// The rows of a batch with this printer's columns.
+    pub(crate) fn rows<'a>(&'a self, batch: &'a RecordBatch) -> Rows<'a> {
+        let pairs = self.members.iter().zip(batch.columns());
+        let columns = pairs.map(|(member, array)| (member, writer(array.as_ref(), member.json)));
+        Rows {
+            columns: columns.collect(),
+        }
+    }
+}
+
+impl Rows<'_> {
+    /// Appends a row as a JSON object.
+    ///
+    /// # Errors
+    /// Which column has a value that JSON cannot hold.
+    pub(crate) fn put(&self, row: usize, out: &mut Vec<u8>) -> Result<(), String> {
+        object(&self.columns, row, out)
     }
 }
 

@@ -7,7 +7,7 @@ use arrow::array::{
     ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, MapBuilder, StringBuilder,
     TimestampNanosecondBuilder,
 };
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use millstream_pipeline::{ColumnKind, Record};
@@ -28,9 +28,12 @@ pub(crate) struct Scan {
     /// For each length of a member's name the columns with names of that length.
     by_length: Vec<Vec<usize>>,
     reads_payload: bool,
+    /// Whether a payload is looked at even when no column comes from it.
+    objects_only: bool,
 }
 
 /// Messages as arrays.
+#[derive(Debug)]
 pub(crate) struct Scanned {
     pub(crate) batch: RecordBatch,
     /// Which message each row of the batch is.
@@ -40,11 +43,13 @@ pub(crate) struct Scanned {
 }
 
 impl Scan {
+    /// The columns' types.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     pub(crate) fn new(sources: Vec<Source>) -> Self {
-        let fields: Vec<_> = sources
-            .iter()
-            .map(|source| Field::new(&source.name, source.data_type(), source.nullable))
-            .collect();
+        let fields: Vec<_> = sources.iter().map(Source::field).collect();
         let mut by_length: Vec<Vec<usize>> = Vec::new();
         let mut reads_payload = false;
         for (index, source) in sources.iter().enumerate() {
@@ -60,6 +65,15 @@ impl Scan {
             sources,
             by_length,
             reads_payload,
+            objects_only: true,
+        }
+    }
+
+    /// One that leaves payloads alone which no column comes from.
+    pub(crate) fn any_payload(sources: Vec<Source>) -> Self {
+        Self {
+            objects_only: false,
+            ..Self::new(sources)
         }
     }
 
@@ -69,6 +83,18 @@ impl Scan {
     /// # Errors
     /// Only when Arrow refuses the arrays, which were built to their schema.
     pub(crate) fn read(&self, records: &[Record]) -> Result<Scanned, ArrowError> {
+        self.read_numbered(records, &[])
+    }
+
+    /// The same for stored messages, whose sequences come beside them.
+    ///
+    /// # Errors
+    /// As [`Scan::read`].
+    pub(crate) fn read_numbered(
+        &self,
+        records: &[Record],
+        sequences: &[u64],
+    ) -> Result<Scanned, ArrowError> {
         let mut columns: Vec<_> = self
             .sources
             .iter()
@@ -82,10 +108,11 @@ impl Scan {
                 Err(refusal) => refused.push((index, refusal)),
                 Ok(()) => {
                     rows.push(index);
+                    let sequence = sequences.get(index).copied();
                     for ((column, cell), source) in
                         columns.iter_mut().zip(&cells).zip(&self.sources)
                     {
-                        column.push(cell, source, record)?;
+                        column.push(cell, source, (record, sequence))?;
                     }
                 }
             }
@@ -108,6 +135,9 @@ impl Scan {
     ) -> Result<(), Refusal> {
         cells.clear();
         cells.resize(self.sources.len(), None);
+        if !self.reads_payload && !self.objects_only {
+            return Ok(());
+        }
         match &record.parsed {
             Some(value) => self.members(value, cells)?,
             // Even a statement that reads no member takes only objects: it says what becomes of a record.
@@ -213,7 +243,9 @@ impl ColumnBuilder {
     fn new(source: &Source, rows: usize) -> Self {
         match source.origin {
             Origin::Member(ColumnKind::Bool) => Self::Bool(BooleanBuilder::with_capacity(rows)),
-            Origin::Member(ColumnKind::Int64) => Self::Int(Int64Builder::with_capacity(rows)),
+            Origin::Member(ColumnKind::Int64) | Origin::Sequence => {
+                Self::Int(Int64Builder::with_capacity(rows))
+            }
             Origin::Member(ColumnKind::Float64) => Self::Float(Float64Builder::with_capacity(rows)),
             Origin::Member(ColumnKind::String | ColumnKind::Json) | Origin::Subject => {
                 Self::Text(StringBuilder::with_capacity(rows, rows * 16))
@@ -233,7 +265,7 @@ impl ColumnBuilder {
         &mut self,
         cell: &Option<Cell<'_>>,
         source: &Source,
-        record: &Record,
+        (record, sequence): (&Record, Option<u64>),
     ) -> Result<(), ArrowError> {
         match (self, cell) {
             (Self::Headers(builder), _) => push_headers(builder, &record.message.headers)?,
@@ -242,6 +274,9 @@ impl ColumnBuilder {
             }
             (Self::Time(builder), _) if source.origin == Origin::Time => {
                 builder.append_value(record.time.0);
+            }
+            (Self::Int(builder), _) if source.origin == Origin::Sequence => {
+                builder.append_option(sequence.and_then(|sequence| i64::try_from(sequence).ok()));
             }
             (Self::Bool(builder), Some(Cell::Bool(value))) => builder.append_value(*value),
             (Self::Int(builder), Some(Cell::Int(value))) => builder.append_value(*value),

@@ -6,12 +6,14 @@ mod describe;
 mod journal;
 mod letters;
 mod messages;
+#[cfg(feature = "sql")]
+mod query;
 mod remove;
 mod schemas;
 mod streams;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use millstream_admin::{
@@ -37,6 +39,12 @@ use crate::monitor;
 /// Everything the operations work on.
 #[derive(Debug)]
 pub(crate) struct Manager {
+    /// Itself, for what goes on after the call that began it.
+    #[cfg_attr(
+        not(feature = "sql"),
+        expect(dead_code, reason = "only queries use it")
+    )]
+    pub(crate) me: Weak<Self>,
     pub(crate) broker: Broker,
     pub(crate) group: Group<Node>,
     pub(crate) node: Arc<Node>,
@@ -51,6 +59,20 @@ pub(crate) struct Manager {
     pub(crate) started: Timestamp,
     /// One apply or delete at a time: what is checked must still hold when it is proposed.
     pub(crate) apply: tokio::sync::Mutex<()>,
+    /// A turn for each query that runs.
+    #[cfg_attr(
+        not(feature = "sql"),
+        expect(dead_code, reason = "only queries use it")
+    )]
+    pub(crate) queries: Arc<tokio::sync::Semaphore>,
+}
+
+/// Queries at once: each has a thread and memory of its own.
+const MAX_QUERIES: usize = 4;
+
+/// A turn for each query that may run.
+pub(crate) fn turns() -> Arc<tokio::sync::Semaphore> {
+    Arc::new(tokio::sync::Semaphore::new(MAX_QUERIES))
 }
 
 impl Manager {
@@ -91,11 +113,24 @@ impl Manager {
             }
             Operation::SchemaDiff(request) => self.schema_diff(request).await?,
             Operation::SchemaCheck(request) => return self.schema_check(request).await,
+            #[cfg(feature = "sql")]
+            Operation::Query(request) => return self.query(request).await,
+            #[cfg(not(feature = "sql"))]
+            Operation::Query(_) => return Err(no_sql()),
             Operation::Status => self.status(),
             Operation::VerifyJournal => self.verify_journal().await?,
         };
         Ok(Reply::Value(value))
     }
+}
+
+#[cfg(not(feature = "sql"))]
+fn no_sql() -> Failure {
+    Failure::new(
+        FailureCode::BadRequest,
+        "this build has no SQL",
+        "use one built with the feature `sql`",
+    )
 }
 
 fn parse_kind(word: &str) -> Result<Kind, Failure> {
@@ -191,7 +226,7 @@ fn bounded(mut operation: Operation) -> Operation {
 fn looks_through(operation: &Operation) -> bool {
     matches!(
         operation,
-        Operation::SchemaInfer { .. } | Operation::SchemaCheck(_)
+        Operation::SchemaInfer { .. } | Operation::SchemaCheck(_) | Operation::Query(_)
     )
 }
 

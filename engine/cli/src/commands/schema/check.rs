@@ -9,7 +9,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::table::{Table, field, one_line};
 
-use super::super::Session;
+use super::super::{Session, ended_with};
 
 pub(super) async fn dry_run(args: &RegisterArgs, session: Session<'_, '_>) -> Result<(), CliError> {
     ask(&args.subject, &args.schema, None, session).await
@@ -76,18 +76,7 @@ pub(super) async fn result(mut lines: Lines, console: &mut Console<'_>) -> Resul
     if let Some(result) = last.get_mut("result") {
         return Ok(result.take());
     }
-    let text = |name: &str| last.get(name).and_then(Value::as_str).map(str::to_owned);
-    let status = match last["code"].as_u64() {
-        Some(11) => 404,
-        Some(10 | 12..=14) => 422,
-        _ => 500,
-    };
-    Err(CliError::Server {
-        status,
-        error: text("error").unwrap_or_else(|| "the answer ended early".to_owned()),
-        hint: text("hint").unwrap_or_default(),
-        body: last,
-    })
+    Err(ended_with(last))
 }
 
 fn in_words(result: &Value, console: &mut Console<'_>) -> Result<(), CliError> {

@@ -1,0 +1,169 @@
+//! `query`: questions in SQL to what is stored, and to the server about itself.
+
+mod stations;
+mod system;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_admin::{Failure, FailureCode, QueryRequest, Reply};
+use millstream_sql::query::{Event, Limits, Looked, QueryError, Table, Tables, start};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{MAX_QUERIES, Manager};
+
+/// How long a query may take when its author does not say.
+const TIME: Duration = Duration::from_secs(60);
+/// How long it may take at all, in seconds.
+const MAX_TIME: u64 = 3600;
+/// Bytes that a query may hold.
+const MEMORY: usize = 256 << 20;
+/// Pieces of an answer that may wait for its reader.
+const WAITING: usize = 16;
+
+/// The groups of tables.
+const STATIONS: &str = "stations";
+const SYSTEM: &str = "system";
+
+/// What a statement may name: stations and other streams, and the server's own tables.
+#[derive(Debug)]
+struct Known(Arc<Manager>);
+
+impl Tables for Known {
+    fn groups(&self) -> Vec<String> {
+        vec![STATIONS.to_owned(), SYSTEM.to_owned()]
+    }
+
+    fn names(&self, group: &str) -> Vec<String> {
+        if group == SYSTEM {
+            return system::names();
+        }
+        let streams = self.0.node.streams();
+        streams.iter().map(|cell| cell.name.clone()).collect()
+    }
+
+    fn table(&self, group: &str, name: &str) -> Result<Option<Arc<dyn Table>>, String> {
+        if group == SYSTEM {
+            return Ok(system::table(&self.0, name));
+        }
+        stations::table(&self.0, name)
+    }
+}
+
+impl Manager {
+    /// Answers once it is known whether the statement can be run at all.
+    pub(super) async fn query(&self, request: QueryRequest) -> Result<Reply, Failure> {
+        let seconds = request.timeout.unwrap_or(TIME.as_secs());
+        if !(1..=MAX_TIME).contains(&seconds) {
+            let error = format!("`timeout` is {seconds} seconds");
+            let hint = format!("from 1 to {MAX_TIME} seconds are possible");
+            return Err(Failure::new(FailureCode::BadRequest, error, hint));
+        }
+        let unavailable = |error: String, hint| Failure::new(FailureCode::Unavailable, error, hint);
+        let turn = Arc::clone(&self.queries).try_acquire_owned();
+        let turn = turn.map_err(|_| {
+            let error = format!("{MAX_QUERIES} queries run already");
+            unavailable(error, "try again when one of them is done")
+        })?;
+        let me = self.me.upgrade();
+        let me = me.ok_or_else(|| unavailable("server stops".to_owned(), "ask another one"))?;
+        let limits = Limits {
+            memory: MEMORY,
+            time: Duration::from_secs(seconds),
+        };
+        let (events, mut heard) = mpsc::channel(WAITING);
+        let tell = move |event| {
+            // Held until the query is done.
+            let _turn = &turn;
+            events.blocking_send(event).is_ok()
+        };
+        start(request.sql, Arc::new(Known(me)), limits, tell).map_err(|error| {
+            let error = format!("no thread for the query: {error}");
+            unavailable(error, "try again when there is less to do")
+        })?;
+        let first = match heard.recv().await {
+            Some(Event::End(Err(error))) => return Err(failure(&error)),
+            Some(first) => first,
+            None => return Err(unavailable("query ended".to_owned(), "see the log")),
+        };
+        let (lines, receiver) = mpsc::channel(WAITING);
+        tokio::spawn(async move {
+            let mut next = Some(first);
+            while let Some(event) = next {
+                if lines.send(told(event)).await.is_err() {
+                    return;
+                }
+                next = heard.recv().await;
+            }
+        });
+        Ok(Reply::Lines(receiver))
+    }
+}
+
+/// An event as lines of the answer.
+fn told(event: Event) -> Bytes {
+    let value = match event {
+        Event::Rows(rows) => {
+            let mut lines = Vec::with_capacity(rows.len() + rows.len() / 8);
+            for row in rows
+                .split(|byte| *byte == b'\n')
+                .filter(|row| !row.is_empty())
+            {
+                lines.extend_from_slice(b"{\"row\":");
+                lines.extend_from_slice(row);
+                lines.extend_from_slice(b"}\n");
+            }
+            return lines.into();
+        }
+        Event::Columns(columns) => {
+            let column = |(name, kind)| json!({ "name": name, "type": kind });
+            json!({ "columns": columns.into_iter().map(column).collect::<Vec<_>>() })
+        }
+        Event::Progress(looked) => json!({ "progress": seen(&looked) }),
+        Event::End(Ok(looked)) => json!({ "end": seen(&looked) }),
+        Event::End(Err(error)) => failure(&error).body(),
+    };
+    format!("{value}\n").into()
+}
+
+fn seen(looked: &Looked) -> Value {
+    let Looked {
+        records,
+        rows,
+        skipped,
+        first_skipped,
+    } = looked;
+    let mut value = json!({ "rows": rows, "records": records });
+    if *skipped > 0 {
+        value["skipped"] = json!(skipped);
+        value["first_skipped"] = json!(first_skipped);
+    }
+    value
+}
+
+fn failure(error: &QueryError) -> Failure {
+    let (code, hint) = match error {
+        QueryError::Statement(wrong) => {
+            let place = format!(
+                "line {}, column {}: {}",
+                wrong.line, wrong.column, wrong.message
+            );
+            let hint = wrong.hint.clone();
+            let hint = hint.unwrap_or_else(|| "mend the statement".to_owned());
+            let details = json!({ "line": wrong.line, "column": wrong.column });
+            return Failure::new(FailureCode::BadRequest, place, hint).with_details(details);
+        }
+        QueryError::Memory(_) | QueryError::Deadline(_) => (
+            FailureCode::Refused,
+            "ask for less, or for longer with `timeout`",
+        ),
+        QueryError::Cancelled => (FailureCode::Unavailable, "ask again"),
+        QueryError::Failed(_) => (
+            FailureCode::Refused,
+            "filter the rows out that cannot be computed, or mend the statement",
+        ),
+    };
+    Failure::new(code, error.to_string(), hint)
+}

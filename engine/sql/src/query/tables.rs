@@ -1,0 +1,152 @@
+//! What a statement may name, as the planner asks for it: nothing is looked up before a statement names it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvider};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::streaming::{PartitionStream as _, StreamingTableExec};
+use millstream_pipeline::Column;
+
+use super::bounds::{bounds, narrows};
+use super::source::{Records, Watch};
+use super::{Table, Tables};
+use crate::catalog::{Origin, SEQUENCE, Source, sources};
+
+/// The groups of tables as a catalog.
+#[derive(Debug)]
+pub(super) struct Groups {
+    pub(super) tables: Arc<dyn Tables>,
+    pub(super) watch: Arc<Watch>,
+}
+
+impl CatalogProvider for Groups {
+    fn schema_names(&self) -> Vec<String> {
+        self.tables.groups()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let known = self.tables.groups().iter().any(|group| group == name);
+        known.then(|| {
+            Arc::new(Group {
+                name: name.to_owned(),
+                tables: Arc::clone(&self.tables),
+                watch: Arc::clone(&self.watch),
+            }) as Arc<dyn SchemaProvider>
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Group {
+    name: String,
+    tables: Arc<dyn Tables>,
+    watch: Arc<Watch>,
+}
+
+#[async_trait]
+impl SchemaProvider for Group {
+    fn table_names(&self) -> Vec<String> {
+        self.tables.names(&self.name)
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let found = self.tables.table(&self.name, name);
+        let found = found.map_err(|why| DataFusionError::External(why.into()))?;
+        let watch = Arc::clone(&self.watch);
+        Ok(found.map(|table| Arc::new(Provider::new(table, watch)) as Arc<dyn TableProvider>))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.tables.names(&self.name).iter().any(|own| own == name)
+    }
+}
+
+#[derive(Debug)]
+struct Provider {
+    table: Arc<dyn Table>,
+    sources: Vec<Source>,
+    schema: SchemaRef,
+    watch: Arc<Watch>,
+}
+
+impl Provider {
+    fn new(table: Arc<dyn Table>, watch: Arc<Watch>) -> Self {
+        // Members may be missing: a table has messages of older versions, too.
+        let nullable = |column: Column| Column {
+            nullable: true,
+            ..column
+        };
+        let columns: Vec<Column> = table.columns().into_iter().map(nullable).collect();
+        let mut sources = sources(&columns);
+        if table.is_stored() {
+            sources.retain(|source| source.name != SEQUENCE);
+            sources.push(Source {
+                name: SEQUENCE.to_owned(),
+                origin: Origin::Sequence,
+                nullable: false,
+            });
+        } else {
+            sources.retain(|source| matches!(source.origin, Origin::Member(_)));
+        }
+        let fields: Vec<Field> = sources.iter().map(Source::field).collect();
+        Self {
+            table,
+            sources,
+            schema: Arc::new(Schema::new(fields)),
+            watch,
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for Provider {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let each = filters.iter().map(|filter| {
+            if self.table.is_stored() && narrows(filter) {
+                TableProviderFilterPushDown::Inexact
+            } else {
+                TableProviderFilterPushDown::Unsupported
+            }
+        });
+        Ok(each.collect())
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let sources = match projection {
+            None => self.sources.clone(),
+            Some(columns) => columns
+                .iter()
+                .map(|column| self.sources[*column].clone())
+                .collect(),
+        };
+        let table = Arc::clone(&self.table);
+        let records = Records::new(table, bounds(filters), sources, Arc::clone(&self.watch));
+        let schema = Arc::clone(records.schema());
+        // A filter that is only narrowed by may leave fewer rows than the limit asks for.
+        let limit = limit.filter(|_| filters.is_empty());
+        let plan =
+            StreamingTableExec::try_new(schema, vec![Arc::new(records)], None, [], false, limit)?;
+        Ok(Arc::new(plan))
+    }
+}
