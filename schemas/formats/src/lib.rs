@@ -22,6 +22,7 @@ mod protobuf;
 mod scalars;
 mod schema;
 mod shape;
+mod tags;
 mod text;
 mod value;
 mod violation;
@@ -39,5 +40,6 @@ pub use json::{
 pub use protobuf::{ProtobufSchema, read_message_index, write_message_index};
 pub use schema::{Reference, Schema};
 pub use shape::{EnumShape, FieldShape, RecordShape, Shape, Unit};
+pub use tags::{Entity, tagged};
 pub use value::{Instant, Value};
 pub use violation::Violation;

@@ -29,7 +29,7 @@ pub use data::{Metadata, MigrationRule, Rule, RuleSet, SchemaReference};
 pub use error::{DecodeError, MissingError, RegisterError};
 pub use millstream_schema_formats::Format;
 pub use name::{DEFAULT_CONTEXT, Name};
-pub use plan::{Candidate, Planned, Prepared, plan, prepare_register};
+pub use plan::{Candidate, Planned, Prepared, TagChanges, plan, prepare_register};
 pub use refusal::RegistryError;
 pub use registry::{Registered, Registry};
 pub use request::{Ask, Entity, EntityTags, Reply, Request, Verb};

@@ -180,11 +180,17 @@ pub struct Ask {
     #[serde(deserialize_with = "nullable")]
     pub mode: String,
     /// Tags to add, per entity.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(alias = "schemaTagsToAdd", deserialize_with = "nullable")]
     pub tags_to_add: Vec<EntityTags>,
     /// Tags to take away, per entity.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(alias = "schemaTagsToRemove", deserialize_with = "nullable")]
     pub tags_to_remove: Vec<EntityTags>,
+    /// With the latest version's tags, on what is still there.
+    #[serde(deserialize_with = "flag")]
+    pub propagate_schema_tags: bool,
+    /// Show the tags of the text.
+    #[serde(deserialize_with = "flag")]
+    pub find_tags: bool,
 }
 
 /// Tags of one part of a schema.

@@ -295,7 +295,7 @@ fn table() -> Vec<Line> {
             "POST",
             "/subjects/a%2Fb/versions/1/tags",
             Some(
-                json!({ "tagsToAdd": [{ "schemaEntity": { "entityPath": "object.x", "entityType": "sr_field" }, "tags": ["PII"] }] }),
+                json!({ "tagsToAdd": [{ "schemaEntity": { "entityPath": "object", "entityType": "sr_record" }, "tags": ["PII"] }] }),
             ),
             200,
             json!({ "id": 3, "version": 3 }),

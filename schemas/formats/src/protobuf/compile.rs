@@ -13,6 +13,26 @@ use crate::{Reference, SchemaError};
 /// What the file itself is called among its imports.
 const OWN: &str = "schema.proto";
 
+/// Files that Confluent's serializers take for known and do not register, by their import path. What they describe is public:
+/// field and extension numbers are those of its clients.
+const KNOWN: [(&str, &str); 2] = [
+    (
+        "confluent/meta.proto",
+        "syntax = \"proto3\"; package confluent; import \"google/protobuf/descriptor.proto\";
+        message Meta { string doc = 1; map<string, string> params = 2; repeated string tags = 3; }
+        extend google.protobuf.FileOptions { Meta file_meta = 1088; }
+        extend google.protobuf.MessageOptions { Meta message_meta = 1088; }
+        extend google.protobuf.FieldOptions { Meta field_meta = 1088; }
+        extend google.protobuf.EnumOptions { Meta enum_meta = 1088; }
+        extend google.protobuf.EnumValueOptions { Meta enum_value_meta = 1088; }",
+    ),
+    (
+        "confluent/type/decimal.proto",
+        "syntax = \"proto3\"; package confluent.type;
+        message Decimal { bytes value = 1; uint32 precision = 2; int32 scale = 3; }",
+    ),
+];
+
 /// Files by their import path; nothing is read from anywhere else.
 struct Given(HashMap<String, File>);
 
@@ -21,7 +41,13 @@ impl FileResolver for Given {
         let found = self.0.get(name);
         let copy = found
             .map(|file| File::from_file_descriptor_proto(file.file_descriptor_proto().clone()));
-        copy.ok_or_else(|| protox::Error::file_not_found(name))
+        if let Some(copy) = copy {
+            return Ok(copy);
+        }
+        match KNOWN.iter().find(|(known, _)| *known == name) {
+            Some((_, source)) => File::from_source(name, source),
+            None => Err(protox::Error::file_not_found(name)),
+        }
     }
 }
 

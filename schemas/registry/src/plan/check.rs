@@ -1,7 +1,9 @@
 //! Whether a schema gets along with the versions there are.
 
+use std::collections::BTreeSet;
+
 use millstream_schema_formats::{Incompatibility, Schema as CompiledSchema};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::register::{Candidate, Read};
 use super::{Found, Planned};
@@ -13,6 +15,8 @@ use crate::schema::Schema;
 use crate::settings::Config;
 use crate::{Compatibility, RegistryError};
 
+/// The metadata property with reserved names, between commas.
+const RESERVED: &str = "confluent:reserved";
 /// Longest text of an older schema in a message, in characters.
 const MAX_SHOWN: usize = 4096;
 
@@ -28,6 +32,13 @@ pub(super) fn incompatibilities(
     only: Option<u32>,
 ) -> Vec<String> {
     let level = config.compatibility.unwrap_or_default();
+    if config.other.get("validateFields") == Some(&Value::Bool(true)) {
+        let previous = registry.one(name, "latest", false).ok();
+        let messages = reserved(read, previous.map(|found| found.schema));
+        if !messages.is_empty() {
+            return messages;
+        }
+    }
     let Some((context, subject)) = registry.find(name) else {
         return Vec::new();
     };
@@ -69,6 +80,36 @@ pub(super) fn incompatibilities(
         }
     }
     Vec::new()
+}
+
+/// Names that no field of the top level may have, listed in the metadata: they stay reserved, and are not used.
+fn reserved(read: &Read, previous: Option<&Schema>) -> Vec<String> {
+    let names = |schema: &Schema| -> BTreeSet<String> {
+        let metadata = schema.metadata.as_ref();
+        let list = metadata.and_then(|metadata| metadata.properties.get(RESERVED));
+        let names = list.into_iter().flat_map(|list| list.split(','));
+        let names = names.map(|name| name.trim().to_owned());
+        names.filter(|name| !name.is_empty()).collect()
+    };
+    let told = |kind: &str, name: &str, why: &str| {
+        format!("{{errorType:'{kind}', description:'{why}', additionalInfo:'{name}'}}")
+    };
+    let now = names(&read.schema);
+    let before = previous.map(names).unwrap_or_default();
+    let gone = before.difference(&now).map(|name| {
+        let why =
+            format!("field `{name}` is reserved in the version before, and no longer in this one");
+        told("RESERVED_FIELD_REMOVED", name, &why)
+    });
+    let columns = read.compiled.columns().unwrap_or_default();
+    let used = now
+        .iter()
+        .filter(|name| columns.iter().any(|column| column.name == **name));
+    let used = used.map(|name| {
+        let why = format!("field `{name}` is there, though its name is reserved");
+        told("FIELD_CONFLICTS_WITH_RESERVED_FIELD", name, &why)
+    });
+    gone.chain(used).collect()
 }
 
 fn between(

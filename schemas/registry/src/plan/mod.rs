@@ -11,6 +11,7 @@ mod tag;
 use serde_json::{Value, json};
 
 pub use self::register::{Candidate, Prepared, prepare_register};
+pub use self::tag::TagChanges;
 use crate::change::RegistryChange;
 use crate::compiled::Compiled;
 use crate::data::SchemaReference;
@@ -83,7 +84,7 @@ pub fn plan(
     match request.verb {
         Verb::Types => Ok(Planned::read(json!(["JSON", "PROTOBUF", "AVRO"]))),
         Verb::Schemas => read::schemas(registry, ask),
-        Verb::Id => read::by_id(registry, ask),
+        Verb::Id => read::by_id(registry, compiled, ask),
         Verb::IdSchema => read::text_of_id(registry, ask),
         Verb::IdSubjects => read::subjects_of_id(registry, ask),
         Verb::IdVersions => read::versions_of_id(registry, ask),
@@ -91,7 +92,7 @@ pub fn plan(
         Verb::GuidIds => read::ids_of_guid(registry, ask),
         Verb::Subjects => read::subjects(registry, ask),
         Verb::Versions => read::versions(registry, &name, ask),
-        Verb::Version => read::version(registry, &name, ask),
+        Verb::Version => read::version(registry, compiled, &name, ask),
         Verb::VersionSchema => read::text_of_version(registry, &name, ask),
         Verb::ReferencedBy => read::referenced_by(registry, &name, ask),
         Verb::ByMetadata => read::by_metadata(registry, &name, ask),

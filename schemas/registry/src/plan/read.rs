@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use millstream_schema_formats::Format;
 use serde_json::{Value, json};
 
-use super::{Found, Planned, context_name, has_prefix, page, resolved, with_schema};
+use super::{Found, Planned, context_name, has_prefix, page, resolved, tag, with_schema};
 use crate::RegistryError;
+use crate::compiled::Compiled;
 use crate::name::{DEFAULT_CONTEXT, Name};
 use crate::registry::{Context, Registry, VersionEntry};
 use crate::request::{Ask, Reply};
@@ -83,11 +84,18 @@ fn identified<'a>(
     found.ok_or_else(missing)
 }
 
-pub(super) fn by_id(registry: &Registry, ask: &Ask) -> Result<Planned, RegistryError> {
+pub(super) fn by_id(
+    registry: &Registry,
+    compiled: &Compiled,
+    ask: &Ask,
+) -> Result<Planned, RegistryError> {
     let (key, context, _, schema) = identified(registry, ask)?;
     let mut out = json!({});
     with_schema(&mut out, schema);
     out["schema"] = resolved::text(registry, &home(key), schema, &ask.format).into();
+    if ask.find_tags {
+        out["schemaTags"] = tag::shown(registry, compiled, &home(key), schema)?;
+    }
     if ask.fetch_max_id {
         out["maxId"] = context.last_id().into();
     }
@@ -236,12 +244,16 @@ fn asked<'a>(registry: &'a Registry, name: &Name, ask: &Ask) -> Result<Found<'a>
 
 pub(super) fn version(
     registry: &Registry,
+    compiled: &Compiled,
     name: &Name,
     ask: &Ask,
 ) -> Result<Planned, RegistryError> {
     let found = asked(registry, name, ask)?;
     let mut out = found.shown(name);
     out["schema"] = resolved::text(registry, name, found.schema, &ask.format).into();
+    if ask.find_tags {
+        out["schemaTags"] = tag::shown(registry, compiled, name, found.schema)?;
+    }
     Ok(Planned::read(out))
 }
 

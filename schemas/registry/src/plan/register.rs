@@ -4,6 +4,7 @@ use millstream_schema_formats::{Format, ProtobufSchema, Schema as CompiledSchema
 use serde_json::{Value, json};
 
 use super::check::incompatibilities;
+use super::tag::TagChanges;
 use super::{Found, Planned, version_word, with_schema};
 use crate::change::RegistryChange;
 use crate::compiled::Compiled;
@@ -36,6 +37,8 @@ pub struct Candidate {
     pub normalize: bool,
     /// Compare by this level instead of the subject's, which is about to become it.
     pub level: Option<crate::Compatibility>,
+    /// Changes of its tags.
+    pub tags: TagChanges,
 }
 
 /// What a registration leads to.
@@ -77,6 +80,7 @@ impl Candidate {
             version: positive(&ask.version)?,
             normalize: ask.normalize || config.normalize == Some(true),
             level: None,
+            tags: TagChanges::of(ask),
         })
     }
 
@@ -113,6 +117,8 @@ impl Candidate {
             }
         };
         let texts = registry.references(name, &references)?;
+        let lent = self.tags.lent(registry, compiled, name, previous)?;
+        let text = self.tags.text(format, text, lent)?;
         let schema = compiled.schema(format, &text, &texts)?;
         let text = match &schema {
             _ if self.normalize => schema.normalized(),
@@ -128,20 +134,16 @@ impl Candidate {
             _ if self.normalize => text.clone(),
             _ => schema.canonical(),
         };
-        let borrowed = |own: bool| previous.filter(|_| own);
-        let metadata = self
-            .metadata
-            .as_ref()
-            .or_else(|| borrowed(self.metadata.is_none())?.metadata.as_ref());
-        let metadata = Metadata::merged(config.default_metadata.as_ref(), metadata);
-        let metadata = Metadata::merged(metadata.as_ref(), config.override_metadata.as_ref());
-        let lender = borrowed(self.rule_set.is_none());
+        let metadata = self.metadata(format, config, previous);
+        let same = |previous: &Schema| {
+            previous.format == format
+                && previous.canonical() == key
+                && previous.references == references
+        };
+        let lender = previous.filter(|_| self.rule_set.is_none());
         let lent = lender.and_then(|previous| {
             let rules = previous.rule_set.as_ref()?;
-            let same = previous.format == format
-                && previous.canonical() == key
-                && previous.references == references;
-            if same {
+            if same(previous) {
                 Some(rules.clone())
             } else {
                 rules.lent()
@@ -157,6 +159,20 @@ impl Candidate {
             schema: Schema::new(format, text, key, references, metadata, rules),
             compiled: schema,
         })
+    }
+
+    /// Its metadata, or what the version before lends, with what the settings say.
+    fn metadata(
+        &self,
+        format: Format,
+        config: &Config,
+        previous: Option<&Schema>,
+    ) -> Option<Metadata> {
+        let before = previous.and_then(|previous| previous.metadata.as_ref());
+        let own = self.metadata.as_ref().or(before);
+        let merged = Metadata::merged(config.default_metadata.as_ref(), own);
+        let merged = Metadata::merged(merged.as_ref(), config.override_metadata.as_ref());
+        self.tags.metadata(format, merged, before)
     }
 
     /// References with numbers for `latest`.

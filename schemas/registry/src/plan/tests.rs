@@ -614,14 +614,13 @@ fn metadata_makes_another_schema_and_is_inherited() {
     assert_eq!(found["version"], 2);
     assert_eq!(found["metadata"], json!({ "properties": { "major": "1" } }));
     let tags = json!({ "subject": "a", "version": "latest",
-        "tagsToAdd": [{ "schemaEntity": { "entityPath": "object.name", "entityType": "sr_field" }, "tags": ["PII"] }] });
+        "tagsToAdd": [{ "schemaEntity": { "entityPath": "object", "entityType": "sr_record" }, "tags": ["PII"] }] });
     assert_eq!(desk.good(Verb::Tag, tags)["version"], 3);
     let latest = desk.good(Verb::Version, json!({ "subject": "a", "version": -1 }));
     assert_eq!(
-        latest["metadata"]["tags"],
-        json!({ "object.name": ["PII"] })
+        latest["metadata"],
+        json!({ "properties": { "major": "1" } })
     );
-    assert_eq!(latest["metadata"]["properties"], json!({ "major": "1" }));
     desk.good(Verb::SetConfig, json!({ "subject": "b", "alias": "a" }));
     assert_eq!(
         desk.good(Verb::Versions, json!({ "subject": "b" })),
@@ -635,4 +634,137 @@ fn metadata_makes_another_schema_and_is_inherited() {
             .map(Vec::len),
         Some(1)
     );
+}
+
+fn field_tags(path: &str, tags: &[&str]) -> Value {
+    json!([{ "schemaEntity": { "entityPath": path, "entityType": "sr_field" }, "tags": tags }])
+}
+
+#[test]
+fn tags_are_in_the_text() {
+    let mut desk = Desk::default();
+    let text = |more: &str| {
+        format!(
+            r#"{{"type":"object","additionalProperties":false,"properties":{{"a":{{"type":"string"}}{more}}}}}"#
+        )
+    };
+    desk.register("t", &text(""));
+    let tag = json!({ "subject": "t", "version": 1, "tagsToAdd": field_tags("object.a", &["PII", "ME"]) });
+    assert_eq!(desk.good(Verb::Tag, tag.clone())["version"], 2);
+    // Once more is nothing new.
+    assert_eq!(desk.good(Verb::Tag, tag)["version"], 2);
+    let asked = json!({ "subject": "t", "version": "latest", "findTags": "true" });
+    let found = desk.good(Verb::Version, asked);
+    let a = json!([{ "schemaEntity": { "entityPath": "object.a", "entityType": "sr_field" }, "tags": ["ME", "PII"] }]);
+    assert_eq!(found["schemaTags"], a);
+    assert!(
+        found["schema"]
+            .as_str()
+            .is_some_and(|text| text.contains(r#""confluent:tags":["ME","PII"]"#))
+    );
+    let by_id = desk.good(Verb::Id, json!({ "id": found["id"], "findTags": true }));
+    assert_eq!(by_id["schemaTags"], a);
+    let plain = desk.good(Verb::Version, json!({ "subject": "t", "version": 2 }));
+    assert_eq!(plain.get("schemaTags"), None);
+    // A new version takes them along where it is asked to, with changes of its own.
+    let third = json!({ "subject": "t", "schemaType": "JSON", "schema": text(r#","b":{"type":"string"}"#), "propagateSchemaTags": true,
+        "schemaTagsToAdd": field_tags("object.b", &["NEW"]), "schemaTagsToRemove": field_tags("object.a", &["ME"]) });
+    let got = desk.good(Verb::Register, third);
+    let found = desk.good(Verb::Id, json!({ "id": got["id"], "findTags": true }));
+    let tags = |path: &str| {
+        let all = found["schemaTags"].as_array().expect("tags");
+        let one = all
+            .iter()
+            .find(|one| one["schemaEntity"]["entityPath"] == path);
+        one.map(|one| one["tags"].clone())
+    };
+    assert_eq!(tags("object.a"), Some(json!(["PII"])));
+    assert_eq!(tags("object.b"), Some(json!(["NEW"])));
+    let wrong =
+        json!({ "subject": "t", "version": 1, "tagsToAdd": field_tags("object.c", &["X"]) });
+    let (code, text) = desk.bad(Verb::Tag, wrong);
+    assert_eq!(code, 42_201);
+    assert!(text.contains("it has no field `object.c` to tag"), "{text}");
+    // Protobuf texts are not written anew: their tags are in the metadata, and those in the text are found.
+    let proto = "syntax = \"proto3\"; import \"confluent/meta.proto\"; message M { int32 a = 1 [(confluent.field_meta).tags = \"OLD\"]; int32 b = 2; }";
+    desk.good(
+        Verb::Register,
+        json!({ "subject": "p", "schemaType": "PROTOBUF", "schema": proto }),
+    );
+    desk.good(
+        Verb::Tag,
+        json!({ "subject": "p", "version": 1, "tagsToAdd": field_tags("M.b", &["PII"]) }),
+    );
+    let found = desk.good(
+        Verb::Version,
+        json!({ "subject": "p", "version": 2, "findTags": true }),
+    );
+    assert_eq!(found["metadata"]["tags"], json!({ "M.b": ["PII"] }));
+    assert_eq!(found["schemaTags"][0]["tags"], json!(["OLD"]));
+}
+
+#[test]
+fn migrations_belong_to_one_version() {
+    let mut desk = Desk::default();
+    let rule = |name: &str, mode: &str, kind: &str, expr: &str| json!({ "name": name, "kind": "TRANSFORM", "mode": mode, "type": kind, "expr": expr });
+    let version = |title: &str, rules: Value| json!({ "subject": "m", "schemaType": "JSON", "schema": format!(r#"{{"type":"object","title":"{title}"}}"#), "ruleSet": rules });
+    desk.good(Verb::Register, version("one", Value::Null));
+    let rules = json!({
+        "migrationRules": [
+            rule("up", "UPGRADE", "FUNCTION", "to-two"), rule("down", "DOWNGRADE", "SQL", "SELECT 1 AS a FROM message"),
+            rule("theirs", "UPGRADE", "JSONATA", "$"),
+        ],
+        "domainRules": [rule("checked", "WRITE", "CEL", "true")],
+    });
+    let second = version("two", rules);
+    assert_eq!(desk.good(Verb::Register, second.clone())["version"], 2);
+    // The same again, with and without its rules, is the same version.
+    assert_eq!(desk.good(Verb::Register, second)["version"], 2);
+    assert_eq!(
+        desk.good(Verb::Register, version("two", Value::Null))["version"],
+        2
+    );
+    assert_eq!(desk.registry.migrated_by("to-two"), [("m", 2)]);
+    assert!(
+        desk.registry
+            .migrated_by("SELECT 1 AS a FROM message")
+            .is_empty()
+    );
+    // The next one takes over all rules but those.
+    desk.good(Verb::Register, version("three", Value::Null));
+    let found = desk.good(Verb::Version, json!({ "subject": "m", "version": 3 }));
+    let names = |list: &str| -> Vec<Value> {
+        let rules = found["ruleSet"][list]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        rules.into_iter().map(|rule| rule["name"].clone()).collect()
+    };
+    assert_eq!(names("migrationRules"), ["theirs"]);
+    assert_eq!(names("domainRules"), ["checked"]);
+    let empty = json!({ "migrationRules": [rule("up", "UPGRADE", "SQL", "")] });
+    assert_eq!(desk.bad(Verb::Register, version("four", empty)).0, 42_210);
+}
+
+#[test]
+fn reserved_fields_stay_free_where_that_is_validated() {
+    let mut desk = Desk::default();
+    let version = |field: &str, reserved: &str| {
+        json!({ "subject": "r", "schema": format!(r#"{{"type":"record","name":"R","fields":[{{"name":"{field}","type":"int","default":1}}]}}"#),
+        "metadata": { "properties": { "confluent:reserved": reserved } } })
+    };
+    desk.good(Verb::Register, version("a", "a, b"));
+    desk.good(
+        Verb::SetConfig,
+        json!({ "subject": "r", "validateFields": true }),
+    );
+    for (body, kind) in [
+        (version("b", "a,b"), "FIELD_CONFLICTS_WITH_RESERVED_FIELD"),
+        (version("c", "a"), "RESERVED_FIELD_REMOVED"),
+    ] {
+        let (code, text) = desk.bad(Verb::Register, body);
+        assert_eq!(code, 409);
+        assert!(text.contains(kind) && text.contains("`b`"), "{text}");
+    }
+    desk.good(Verb::Register, version("c", "a,b,d"));
 }
