@@ -13,6 +13,7 @@ mod latency;
 mod memory;
 mod pipeline;
 mod process;
+mod query;
 mod replay;
 mod report;
 mod restart;
@@ -50,6 +51,13 @@ enum Action {
     },
     /// What the check of a payload costs, for each format, and the walks over bytes beside decoders of whole values.
     Schema,
+    /// How fast questions in SQL read what is stored, and what publishers feel while four that never end run. Needs a server with
+    /// the feature `sql`.
+    Query {
+        /// Messages stored.
+        #[arg(long, default_value_t = 1_000_000)]
+        messages: u64,
+    },
     /// Publishes through no stage, schema, function, SQL and all of them, in alternating rounds.
     Pipeline {
         /// The folder of the flights example.
@@ -108,6 +116,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.command {
         Action::Compare { case, messages } => compare::run(common, case, *messages, sink),
         Action::Schema => schema::run(common, sink),
+        Action::Query { messages } => query::run(common, *messages, sink),
         Action::Pipeline { example, messages } => pipeline::run(common, example, *messages, sink),
         Action::OpenLoop(options) => latency::open(common, options, sink),
         Action::SyncFloor { bytes } => latency::sync_floor(common, bytes, sink),

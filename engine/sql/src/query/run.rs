@@ -41,6 +41,9 @@ use crate::{locate, parse};
 
 /// Stack of a query's thread: planning recurses over the statement with frames of many kilobytes.
 const STACK: usize = 64 * 1024 * 1024;
+#[cfg(target_os = "linux")]
+/// The priority that gives way to everything else.
+const LOWEST: i32 = 19;
 /// The catalog that need not be named.
 const CATALOG: &str = "millstream";
 /// Between two reports of how far it is.
@@ -63,6 +66,7 @@ where
     F: FnMut(Event) -> bool + Send + 'static,
 {
     let run = move || {
+        give_way();
         let mut query = Query {
             tables,
             limits,
@@ -86,6 +90,13 @@ enum Step {
     Deadline,
     Report,
     Next(Option<Result<RecordBatch, DataFusionError>>),
+}
+
+/// Lets everything else go first. Only Linux has a priority for a single thread.
+fn give_way() {
+    // Where it is not to be had, the query runs all the same.
+    #[cfg(target_os = "linux")]
+    let _lower = rustix::process::nice(LOWEST);
 }
 
 struct Query {
