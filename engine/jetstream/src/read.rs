@@ -228,10 +228,11 @@ impl Reader {
         from: u64,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, FetchError> {
-        self.matching(stream, from, b">", limit)
+        self.matching(stream, from, b">", (limit, usize::MAX))
     }
 
-    /// The same of the messages whose subject matches a pattern; no others are read.
+    /// The same of the messages whose subject matches a pattern; no others are read. Ends after so many messages, or with the
+    /// one whose payload makes them so many bytes.
     ///
     /// # Errors
     /// As [`Reader::range`].
@@ -240,15 +241,15 @@ impl Reader {
         stream: &str,
         from: u64,
         filter: &[u8],
-        limit: usize,
+        (limit, most): (usize, usize),
     ) -> Result<Vec<StoredRecord>, FetchError> {
         let Some(cell) = self.shared.node.stream(stream) else {
             return Ok(Vec::new());
         };
         let mut cursor = FrameCursor::default();
         let mut found = Vec::new();
-        let mut next = from;
-        while found.len() < limit {
+        let (mut next, mut bytes) = (from, 0);
+        while found.len() < limit && bytes < most {
             let place = {
                 let stream = cell.lock();
                 let seq = match filter {
@@ -258,7 +259,11 @@ impl Reader {
                 seq.and_then(|seq| Some((seq, stream.locate(seq)?)))
             };
             let Some((seq, place)) = place else { break };
-            found.extend(cursor.record(&self.shared, &cell, seq, place)?);
+            let record = cursor.record(&self.shared, &cell, seq, place)?;
+            bytes += record
+                .as_ref()
+                .map_or(0, |record| record.view().payload.len());
+            found.extend(record);
             next = seq + 1;
         }
         Ok(found)

@@ -9,8 +9,8 @@ use millstream_schema_formats::{Format, Schema};
 use serde_json::Value;
 
 const SCHEMAS: [&str; 3] = [
-    r#"{"type":"object","required":["a"],"properties":{"a":{"type":"integer","minimum":-3,"multipleOf":2},"b":{"type":["string","null"],"maxLength":3},
-      "c":{"type":"array","items":{"$ref":"#"},"uniqueItems":true},"d":{"enum":[1,"x",null,[1]]},"e":{"oneOf":[{"const":1},{"type":"number"}]}},"additionalProperties":false}"#,
+    r##"{"type":"object","required":["a"],"properties":{"a":{"type":"integer","minimum":-3,"multipleOf":2},"b":{"type":["string","null"],"maxLength":3},
+      "c":{"type":"array","items":{"$ref":"#"},"uniqueItems":true},"d":{"enum":[1,"x",null,[1]]},"e":{"oneOf":[{"const":1},{"type":"number"}]}},"additionalProperties":false}"##,
     r##"{"$defs":{"n":{"anyOf":[{"type":"number","exclusiveMaximum":1e19},{"type":"array","prefixItems":[{"$ref":"#/$defs/n"}],"items":{"type":"boolean"},"minItems":1}]}},
       "$ref":"#/$defs/n"}"##,
     r#"{"not":{"required":["x"]},"minProperties":1,"propertyNames":{"pattern":"^[a-z]"},"dependentRequired":{"a":["b"]},"if":{"properties":{"a":{"const":1}}},"then":{"maxProperties":2}}"#,

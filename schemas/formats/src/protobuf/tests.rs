@@ -770,3 +770,17 @@ fn versions_resolve_by_numbers() {
         json!({ "airline": "UA", "number": 7, "gate": "" })
     );
 }
+
+#[test]
+fn the_end_of_a_group_is_no_entry_of_a_map() {
+    let text = "syntax = \"proto3\"; message M { map<int32, M> m = 11; }";
+    let schema = ProtobufSchema::compile(text, &[]).expect("a schema");
+    // An empty entry, and one that comes as the end of a group: the library does not look at that, found by fuzzing.
+    let why = crate::Schema::Protobuf(schema)
+        .check(&[0x5a, 0, 0x5c, 0])
+        .expect_err("strange");
+    assert_eq!(
+        (why.keyword.as_str(), why.expected.as_str()),
+        ("type", "a map's entry (wire type 2)")
+    );
+}

@@ -49,11 +49,15 @@ impl Table {
                     ended = true;
                     break;
                 }
-                return fault(
-                    "group",
-                    "the end of the group that was begun",
-                    format!("the end of group {number}"),
-                );
+                // Before a map's number that is no group's end to the library, but a strange entry.
+                let entry = |field: &Field| matches!(field.wire, Wire::Entry(_));
+                if !message.field(number).is_some_and(entry) {
+                    return fault(
+                        "group",
+                        "the end of the group that was begun",
+                        format!("the end of group {number}"),
+                    );
+                }
             }
             let Some(field) = message.field(number) else {
                 skip(number, wire, rest, depth, false)?;

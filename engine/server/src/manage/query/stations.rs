@@ -13,8 +13,8 @@ use millstream_types::Timestamp;
 use super::super::Manager;
 use crate::shelf::Shelf;
 
-/// Messages of a page.
-const PAGE: usize = 1024;
+/// Messages of a page, and bytes of their payloads: what a scan holds.
+const PAGE: (usize, usize) = (1024, 8 << 20);
 /// Messages, the newest, that tell the columns which no schema tells.
 const SAMPLE: u64 = 500;
 
@@ -110,7 +110,9 @@ impl Stored {
     fn observed(&self, from: u64) -> Result<Vec<Column>, String> {
         let mut inference = Inference::default();
         let limit = usize::try_from(SAMPLE).unwrap_or(usize::MAX);
-        let records = self.reader.range(&self.stream, from, limit);
+        let records = self
+            .reader
+            .matching(&self.stream, from, b">", (limit, PAGE.1));
         for record in records.map_err(|error| error.to_string())? {
             // What is no JSON tells no columns.
             let _not_json = inference.observe(&self.payload(&record));
