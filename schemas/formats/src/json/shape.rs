@@ -32,7 +32,47 @@ pub(super) fn shape(documents: &Documents) -> Shape {
         nesting: 0,
         read: 0,
     };
-    reader.shape(documents.top(), "Record", false)
+    let mut shape = reader.shape(documents.top(), "Record", false);
+    let mut described = HashSet::new();
+    names(&shape, &mut described);
+    forget(&mut shape, &described);
+    shape
+}
+
+/// The names that a shape describes.
+fn names(shape: &Shape, into: &mut HashSet<String>) {
+    match shape {
+        Shape::Record(record) => {
+            into.insert(record.name.clone());
+            record
+                .fields
+                .iter()
+                .for_each(|field| names(&field.shape, into));
+        }
+        Shape::Enum(EnumShape { name, .. }) | Shape::Fixed { name, .. } => {
+            into.insert(name.clone());
+        }
+        Shape::List(inner) | Shape::Map(inner) => names(inner, into),
+        Shape::Union(branches) => branches.iter().for_each(|branch| names(branch, into)),
+        _ => {}
+    }
+}
+
+/// What is named where its description was left out, as in a part of an `allOf` that says nothing more, is anything.
+fn forget(shape: &mut Shape, described: &HashSet<String>) {
+    match shape {
+        Shape::Named(name) if !described.contains(name) => *shape = Shape::Any,
+        Shape::Record(record) => {
+            let fields = record.fields.iter_mut();
+            fields.for_each(|field| forget(&mut field.shape, described));
+        }
+        Shape::List(inner) | Shape::Map(inner) => forget(inner, described),
+        Shape::Union(branches) => {
+            let branches = branches.iter_mut();
+            branches.for_each(|branch| forget(branch, described));
+        }
+        _ => {}
+    }
 }
 
 struct Reader<'a> {

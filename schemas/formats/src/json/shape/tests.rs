@@ -318,3 +318,20 @@ fn schemas_that_hold_themselves_have_shapes() {
     }).chain([("d50".to_owned(), json!({}))]).collect();
     of(&json!({"$ref": "#/$defs/d0", "$defs": laughs}));
 }
+
+/// Found by chance: the only description of `a` lies in a part that is passed over.
+#[test]
+fn what_is_described_in_a_part_left_out_is_anything() {
+    let schema = serde_json::json!({
+        "type": "object",
+        "properties": {
+            "b": { "allOf": [{ "type": "string" }, { "properties": { "b": { "$ref": "#/properties/a" } } }] },
+            "a": { "type": "object", "properties": { "a": { "type": "null" } } },
+        },
+    });
+    let Shape::Record(record) = of(&schema) else {
+        panic!("a record")
+    };
+    let shapes: Vec<&Shape> = record.fields.iter().map(|field| &field.shape).collect();
+    assert_eq!(shapes, [&Shape::String, &Shape::Any]);
+}
