@@ -1,4 +1,4 @@
-//! The types of `millstream:function/types@0.1.0`, field for field; the WIT file says what each one means.
+//! The types of `millstream:function/types@0.2.0`, field for field; the WIT file says what each one means.
 
 use std::time::Duration;
 
@@ -77,6 +77,27 @@ pub struct Rejection {
     pub code: String,
     /// A sentence for the person who reads the dead letter.
     pub reason: String,
+    /// JSON pointer to the offending place in the payload, where there is one.
+    pub path: Option<String>,
+}
+
+impl Rejection {
+    /// A short code to count by and a sentence for a person.
+    #[must_use]
+    pub fn new(code: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            reason: reason.into(),
+            path: None,
+        }
+    }
+
+    /// The same, for this place in the payload: a JSON pointer such as `/legs/2/distance`.
+    #[must_use]
+    pub fn at(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
 }
 
 /// What becomes of one message.
@@ -106,15 +127,37 @@ impl Outcome {
     /// The message is wrong: a short code to count by and a sentence for a person.
     #[must_use]
     pub fn reject(code: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Reject(Rejection {
-            code: code.into(),
-            reason: reason.into(),
-        })
+        Self::Reject(Rejection::new(code, reason))
     }
 
     /// Not now, but after this pause; rounded down to milliseconds.
     #[must_use]
     pub fn retry_after(pause: Duration) -> Self {
         Self::Retry(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Output> for Outcome {
+    fn from(output: Output) -> Self {
+        Self::Replace(output)
+    }
+}
+
+impl From<Vec<Output>> for Outcome {
+    fn from(outputs: Vec<Output>) -> Self {
+        Self::Emit(outputs)
+    }
+}
+
+impl From<Rejection> for Outcome {
+    fn from(rejection: Rejection) -> Self {
+        Self::Reject(rejection)
+    }
+}
+
+/// What makes `?` work in a function: an error is an outcome as well.
+impl<T: Into<Outcome>, E: Into<Outcome>> From<Result<T, E>> for Outcome {
+    fn from(result: Result<T, E>) -> Self {
+        result.map_or_else(Into::into, Into::into)
     }
 }
