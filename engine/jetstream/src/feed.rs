@@ -306,6 +306,7 @@ impl Feed {
             code: code.to_owned(),
             reason: reason.to_owned(),
             path: None,
+            version: None,
         };
         let original: Message = record.message();
         let letter = dead_letter(&self.cell.name, &original, &why, Timestamp::now(), 0);

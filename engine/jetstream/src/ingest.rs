@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_cluster::{Command, Outcome, StreamCell};
-use millstream_pipeline::{Ended, OnRejection, Plan, Record, Rejection, dead_letter, unforged};
+use millstream_pipeline::{Ended, OnRejection, Plan, Record, Rejection, dead_letter};
 use millstream_streams::{
     ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder,
 };
@@ -13,6 +13,8 @@ use millstream_types::{HeaderBlock, HeadersBuilder, Message, Timestamp, check_su
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use crate::group::{MAX_PAUSE, MIN_PAUSE, exhausted, unstaged};
+use crate::ingress::Ingress;
 use crate::service::{Keep, Shared};
 
 /// The stream a station's dead letters go to.
@@ -123,23 +125,61 @@ pub(crate) struct Staged {
     pub(crate) answers: Vec<Answer>,
 }
 
-/// Runs one station's batch.
-pub(crate) fn stage(
+/// What is to be written for one station's batch that went through its plan.
+pub(crate) fn settle(
     shared: &Shared,
     cell: &Arc<StreamCell>,
     plan: Option<&Plan>,
-    inputs: Vec<Record>,
+    ended: Vec<Ended>,
     originals: &[Message],
     time: Timestamp,
 ) -> Staged {
     let mut stager = Stager::new(shared, time);
-    let answers = stager.run(cell, plan, inputs, originals);
+    let answers = stager.settle(cell, plan, ended, originals);
     stager.finish(answers, None)
+}
+
+/// Stations whose stages may send a message on, one to the next.
+const MAX_HOPS: usize = 8;
+
+/// Runs a plan until every input has ended, waiting where a stage asks for it.
+fn run_to_end(plan: &Plan, inputs: Vec<Record>) -> Vec<Ended> {
+    let mut again: Vec<Record> = inputs.clone();
+    let mut ended = plan.run(inputs);
+    for retries in 0.. {
+        let waiting = ended.iter().filter_map(|ended| match ended {
+            Ended::Retry { after, .. } => Some(*after),
+            _ => None,
+        });
+        let Some(pause) = waiting.max() else { break };
+        if retries == plan.running().max_retries {
+            for ended in &mut ended {
+                if let Ended::Retry { stage, .. } = ended {
+                    *ended = Ended::Rejected(exhausted(stage, retries));
+                }
+            }
+            break;
+        }
+        std::thread::sleep(pause.clamp(MIN_PAUSE, MAX_PAUSE));
+        let open: Vec<usize> = (0..ended.len())
+            .filter(|index| matches!(ended[*index], Ended::Retry { .. }))
+            .collect();
+        let inputs = open.iter().map(|index| {
+            again[*index].deliveries = retries + 1;
+            again[*index].clone()
+        });
+        for (index, end) in open.iter().zip(plan.run(inputs.collect())) {
+            ended[*index] = end;
+        }
+    }
+    ended
 }
 
 struct Stager<'a> {
     shared: &'a Shared,
     time: Timestamp,
+    /// How many stations' stages sent the message on that is looked at.
+    hops: usize,
     sections: Vec<(Arc<StreamCell>, RecordsBuilder, usize)>,
 }
 
@@ -148,6 +188,7 @@ impl<'a> Stager<'a> {
         Self {
             shared,
             time,
+            hops: 0,
             sections: Vec::new(),
         }
     }
@@ -168,6 +209,7 @@ impl<'a> Stager<'a> {
         (section, *count - 1)
     }
 
+    /// Runs a batch to its end, also where a stage wants to see a message again: nobody else waits for this thread.
     fn run(
         &mut self,
         cell: &Arc<StreamCell>,
@@ -176,17 +218,19 @@ impl<'a> Stager<'a> {
         originals: &[Message],
     ) -> Vec<Answer> {
         let ended = match plan {
-            Some(plan) => plan.run(inputs),
-            None => inputs
-                .into_iter()
-                .map(|mut record| {
-                    if let Some(clean) = unforged(&record.message.headers) {
-                        record.message.headers = clean;
-                    }
-                    Ended::Stored(vec![record])
-                })
-                .collect(),
+            Some(plan) => run_to_end(plan, inputs),
+            None => inputs.into_iter().map(unstaged).collect(),
         };
+        self.settle(cell, plan, ended, originals)
+    }
+
+    fn settle(
+        &mut self,
+        cell: &Arc<StreamCell>,
+        plan: Option<&Plan>,
+        ended: Vec<Ended>,
+        originals: &[Message],
+    ) -> Vec<Answer> {
         let letters = self.shared.node.stream(&dead_letter_stream(&cell.name));
         let each = ended.into_iter().zip(originals);
         each.map(|(ended, original)| {
@@ -194,24 +238,24 @@ impl<'a> Stager<'a> {
                 Ended::Stored(records) => self.captured(cell, records),
                 other => other,
             };
-            match ended {
-                Ended::Stored(records) if records.is_empty() => Answer::Dropped,
-                Ended::Stored(records) => self.store(cell, &records),
-                Ended::Dropped { .. } => Answer::Dropped,
-                Ended::Rejected(why) => {
-                    note_rejected(&cell.name, original, &why);
-                    let version = plan.map_or(0, |plan| plan.version);
-                    let wanted = plan.is_none_or(|plan| {
-                        plan.on_rejection(&why) == OnRejection::DeadLetter
-                            || original.reply.is_none()
-                    });
-                    let letter = letters.as_ref().filter(|_| wanted).map(|letters| {
-                        let letter = dead_letter(&cell.name, original, &why, self.time, version);
-                        self.add(letters, &letter)
-                    });
-                    Answer::Rejected { why, letter }
-                }
-            }
+            let why = match ended {
+                Ended::Stored(records) if records.is_empty() => return Answer::Dropped,
+                Ended::Stored(records) => return self.store(cell, &records),
+                Ended::Dropped { .. } => return Answer::Dropped,
+                // Whoever may wait has waited: this one came by another station's stage.
+                Ended::Retry { stage, .. } => exhausted(&stage, 0),
+                Ended::Rejected(why) => why,
+            };
+            note_rejected(&cell.name, original, &why);
+            let version = plan.map_or(0, |plan| plan.version);
+            let wanted = plan.is_none_or(|plan| {
+                plan.on_rejection(&why) == OnRejection::DeadLetter || original.reply.is_none()
+            });
+            let letter = letters.as_ref().filter(|_| wanted).map(|letters| {
+                let letter = dead_letter(&cell.name, original, &why, self.time, version);
+                self.add(letters, &letter)
+            });
+            Answer::Rejected { why, letter }
         })
         .collect()
     }
@@ -227,38 +271,83 @@ impl<'a> Stager<'a> {
         Answer::Rejected { why, letter }
     }
 
-    /// A stage may rename a message only within the station's subjects: elsewhere another station's rules would be passed by.
-    fn captured(&self, cell: &StreamCell, records: Vec<Record>) -> Ended {
+    /// The records that this station stores. What a stage wrote on another station's subjects goes through that station's
+    /// own door: its rules are not passed by.
+    fn captured(&mut self, cell: &Arc<StreamCell>, records: Vec<Record>) -> Ended {
         let most = self.shared.broker.options().max_payload;
         if let Some(large) = records
             .iter()
             .map(|record| record.message.payload.len())
             .find(|size| *size > most)
         {
-            return Ended::Rejected(Rejection {
-                stage: "station:output".to_owned(),
-                code: "too_large".to_owned(),
-                reason: format!("record has {large} bytes, `max_payload` allows {most}"),
-                path: None,
-            });
+            let reason = format!("record has {large} bytes, `max_payload` allows {most}");
+            return Ended::Rejected(Rejection::new("station:output", "too_large", &reason));
         }
-        let stream = cell.lock();
-        let outside = records
+        let own = {
+            let stream = cell.lock();
+            let own = |record: &Record| stream.captures(&record.message.subject);
+            records.iter().map(own).collect::<Vec<_>>()
+        };
+        if !own.contains(&false) {
+            return Ended::Stored(records);
+        }
+        // All of them are looked for before the first is stored anywhere.
+        let doors: Vec<Option<Arc<Ingress>>> = records
             .iter()
-            .find(|record| !stream.captures(&record.message.subject));
-        match outside {
-            None => Ended::Stored(records),
-            Some(record) => Ended::Rejected(Rejection {
-                stage: "function:output".to_owned(),
-                code: "subject_outside_station".to_owned(),
-                reason: format!(
-                    "subject `{}` is not one of station `{}`; emit on its own subjects",
-                    record.message.subject_str(),
-                    cell.name
-                ),
-                path: None,
-            }),
+            .zip(&own)
+            .map(|(record, own)| {
+                let elsewhere = (!own).then_some(&record.message.subject)?;
+                self.shared.ingress_for(elsewhere)
+            })
+            .collect();
+        let mut each = records.iter().zip(&own).zip(&doors);
+        if let Some(((record, _), _)) = each.find(|((_, own), door)| !**own && door.is_none()) {
+            let subject = record.message.subject_str();
+            let reason = format!(
+                "no station stores subject `{subject}`: declare one, or let the function emit on another subject"
+            );
+            return Ended::Rejected(Rejection::new("function:output", "no_station", &reason));
         }
+        if self.hops == MAX_HOPS {
+            let reason = format!(
+                "stages of {MAX_HOPS} stations sent it on, one to the next: they may go in a circle"
+            );
+            return Ended::Rejected(Rejection::new("function:output", "too_many_hops", &reason));
+        }
+        self.hops += 1;
+        let mut stays = Vec::with_capacity(records.len());
+        for (record, door) in records.into_iter().zip(doors) {
+            match door {
+                None => stays.push(record),
+                Some(door) => self.send_on(&door, record),
+            }
+        }
+        self.hops -= 1;
+        Ended::Stored(stays)
+    }
+
+    /// A message for another station: like one that was published there, without anybody who waits for the answer.
+    fn send_on(&mut self, door: &Arc<Ingress>, record: Record) {
+        let headers = HeaderBlock::new(&record.message.headers);
+        let message = Message {
+            reply: None,
+            // Its id would count in the other station as well, for all that one input becomes.
+            headers: match headers.message_id() {
+                Some(_) => HeadersBuilder::without_message_id(&headers).build(),
+                None => record.message.headers.clone(),
+            },
+            ..record.message
+        };
+        let originals = [message];
+        self.shared.broadcast(&originals);
+        let plan = door.plan.load_full();
+        let input = Record::new(originals[0].clone(), self.time);
+        let ended = match plan.as_deref() {
+            Some(plan) => plan.run(vec![input]),
+            None => vec![unstaged(input)],
+        };
+        // Nobody waits for this answer; what is rejected is among the other station's dead letters.
+        let _answers = self.settle(&door.cell, plan.as_deref(), ended, &originals);
     }
 
     fn store(&mut self, cell: &Arc<StreamCell>, records: &[Record]) -> Answer {

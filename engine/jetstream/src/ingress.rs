@@ -6,7 +6,7 @@
 //! schema, as long as they fit: the check walks over them where they lie. A station with stages hands batches to a worker; at
 //! most one worker runs per station, so the log has the order of arrival.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,13 +15,14 @@ use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use millstream_broker::{Collector, Handler, Origin, Published};
 use millstream_cluster::{Command, Outcome, StreamCell};
-use millstream_pipeline::{Plan, Record, unforged};
+use millstream_pipeline::{Order, Plan, unforged};
 use millstream_streams::{
     ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder,
 };
 use millstream_types::{Message, Timestamp};
 
-use crate::ingest::{Answer, stage};
+use crate::group::{Group, Member};
+use crate::ingest::{Answer, settle};
 use crate::replies::Replies;
 use crate::service::Shared;
 
@@ -40,6 +41,8 @@ pub(crate) struct Ingress {
     /// Whether publishers are answered: not with `no_ack`.
     pub(crate) answers: AtomicBool,
     queue: Mutex<Queue>,
+    /// By key, what waits for a message of that key that is to be tried again.
+    held: Mutex<HashMap<Bytes, Vec<Member>>>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +81,7 @@ impl Ingress {
             plan: ArcSwapOption::new(plan),
             answers: AtomicBool::new(true),
             queue: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -132,7 +136,10 @@ impl Ingress {
                         }
                     }
                     drop(queue);
-                    self.run_plan(together);
+                    if !self.run_plan(together) {
+                        // It goes on where it was left when the time has come.
+                        return;
+                    }
                 }
             }
         }
@@ -184,28 +191,140 @@ impl Ingress {
         }
     }
 
-    fn run_plan(self: &Arc<Self>, batches: Vec<Staged>) {
-        let time = Timestamp::now();
-        let mut messages =
+    /// Takes batches through the plan together. False when the station has to wait until one of the messages is tried again.
+    fn run_plan(self: &Arc<Self>, batches: Vec<Staged>) -> bool {
+        let mut members =
             Vec::with_capacity(batches.iter().map(|batch| batch.messages.len()).sum());
-        let mut origins = Vec::with_capacity(batches.len());
         for batch in batches {
-            messages.extend(batch.messages);
-            origins.push((batch.origin, batch.bytes));
+            let origin = &batch.origin;
+            let each = batch.messages.into_iter();
+            members.extend(each.map(|message| Member::new(message, Arc::clone(origin))));
         }
-        let inputs = messages
-            .iter()
-            .map(|message| Record::new(message.clone(), time))
-            .collect();
         let plan = self.plan.load_full();
-        let staged = stage(
-            &self.shared,
-            &self.cell,
-            plan.as_deref(),
-            inputs,
-            &messages,
-            time,
-        );
+        let order = plan.as_ref().map_or(Order::Station, |plan| plan.running().order);
+        if let (Some(plan), Order::Key) = (&plan, order) {
+            members = self.hold(plan, members);
+        }
+        let mut group = Group::new(members);
+        group.run(plan.as_deref());
+        let Some(pause) = group.pause() else {
+            self.commit(plan.as_deref(), group);
+            return true;
+        };
+        match (order, &plan) {
+            (Order::Station, _) | (_, None) => {
+                let ingress = Arc::clone(self);
+                self.later(pause, move || ingress.resume(group));
+                return false;
+            }
+            (Order::None, Some(_)) => {
+                for alone in group.part() {
+                    self.retry(None, alone);
+                }
+            }
+            (Order::Key, Some(plan)) => {
+                for (key, alone) in group.part_by_key(plan) {
+                    self.held().entry(key.clone()).or_default();
+                    self.retry(Some(key), alone);
+                }
+            }
+        }
+        self.commit(plan.as_deref(), group);
+        true
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Bytes, Vec<Member>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps back what has to wait for a message of the same key.
+    fn hold(&self, plan: &Plan, members: Vec<Member>) -> Vec<Member> {
+        let mut held = self.held();
+        if held.is_empty() {
+            return members;
+        }
+        let mut rest = Vec::with_capacity(members.len());
+        for member in members {
+            match held.get_mut(&member.key(plan)) {
+                Some(waiting) => waiting.push(member),
+                None => rest.push(member),
+            }
+        }
+        rest
+    }
+
+    /// Runs `work` on a worker when the time has come. Nothing waits on a thread meanwhile.
+    fn later(&self, pause: Duration, work: impl FnOnce() + Send + 'static) {
+        let runtime = self.shared.runtime.clone();
+        self.shared.runtime.spawn(async move {
+            tokio::time::sleep(pause).await;
+            runtime.spawn_blocking(work);
+        });
+    }
+
+    /// The station goes on with the batch that it waited for, and then with what came meanwhile.
+    fn resume(self: &Arc<Self>, mut group: Group) {
+        let plan = self.plan.load_full();
+        group.run(plan.as_deref());
+        if let Some(pause) = group.pause() {
+            let ingress = Arc::clone(self);
+            self.later(pause, move || ingress.resume(group));
+            return;
+        }
+        self.commit(plan.as_deref(), group);
+        self.work();
+    }
+
+    /// Tries a group again beside the others, until all of it has ended.
+    fn retry(self: &Arc<Self>, key: Option<Bytes>, group: Group) {
+        let pause = group.pause().unwrap_or_default();
+        let ingress = Arc::clone(self);
+        self.later(pause, move || ingress.run_again(key, group));
+    }
+
+    fn run_again(self: &Arc<Self>, key: Option<Bytes>, mut group: Group) {
+        let plan = self.plan.load_full();
+        group.run(plan.as_deref());
+        if group.pause().is_some() {
+            self.retry(key, group);
+            return;
+        }
+        self.commit(plan.as_deref(), group);
+        let Some(key) = key else { return };
+        let next = {
+            let mut held = self.held();
+            match held.get_mut(&key).map(std::mem::take) {
+                Some(waiting) if !waiting.is_empty() => waiting,
+                _ => {
+                    held.remove(&key);
+                    return;
+                }
+            }
+        };
+        self.run_again(Some(key), Group::new(next));
+    }
+
+    /// Stores what became of a group and answers its publishers.
+    fn commit(self: &Arc<Self>, plan: Option<&Plan>, group: Group) {
+        let Group { members, time } = group;
+        if members.is_empty() {
+            return;
+        }
+        let mut messages = Vec::with_capacity(members.len());
+        let mut ends = Vec::with_capacity(members.len());
+        // Those of a batch come together, so that few steps are taken for many messages.
+        let mut origins: Vec<(Arc<Origin>, usize)> = Vec::new();
+        for member in members {
+            match origins.last_mut() {
+                Some((origin, bytes)) if Arc::ptr_eq(origin, &member.origin) => {
+                    *bytes += member.bytes;
+                }
+                _ => origins.push((member.origin, member.bytes)),
+            }
+            messages.push(member.message);
+            ends.extend(member.ended);
+        }
+        let staged = settle(&self.shared, &self.cell, plan, ends, &messages, time);
         let replies: Vec<Option<Bytes>> =
             messages.into_iter().map(|message| message.reply).collect();
         let ingress = Arc::clone(self);

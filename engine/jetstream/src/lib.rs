@@ -10,6 +10,7 @@ mod acks;
 mod api;
 mod due;
 mod feed;
+mod group;
 mod ingest;
 mod ingress;
 mod plans;

@@ -45,6 +45,9 @@ pub fn dead_letter(
     if let Some(path) = &why.path {
         headers.push("Ms-Dead-Path", path.as_bytes());
     }
+    if let Some(version) = why.version {
+        headers.push("Ms-Dead-Function-Version", version.to_string().as_bytes());
+    }
     headers.push("Ms-Dead-Time", time.to_rfc3339().as_bytes());
     headers.push("Ms-Dead-Subject", &original.subject);
     headers.push("Ms-Dead-Version", version.to_string().as_bytes());
@@ -76,6 +79,8 @@ pub struct DeadLetter {
     pub reason: String,
     /// JSON pointer to the offending place, where there is one.
     pub path: Option<String>,
+    /// Which version of the function rejected it, when it was one.
+    pub function_version: Option<u64>,
     /// When it was rejected.
     pub time: Timestamp,
     /// The subject it was published on.
@@ -104,6 +109,8 @@ impl DeadLetter {
             code: text("Ms-Dead-Code")?,
             reason: text("Ms-Dead-Reason")?,
             path: text("Ms-Dead-Path"),
+            function_version: text("Ms-Dead-Function-Version")
+                .and_then(|version| version.parse().ok()),
             time: Timestamp::parse_rfc3339(block.get_str("Ms-Dead-Time")?)?,
             subject: Bytes::copy_from_slice(block.get("Ms-Dead-Subject")?),
             version: block.get_str("Ms-Dead-Version")?.parse().ok()?,

@@ -5,9 +5,10 @@
 //! behind traits), tokio, any IO, the log. The only clock read is the one that measures how long a stage took.
 
 mod dead_letter;
-mod function_stage;
+mod function;
 mod headers;
 mod metrics;
+mod order;
 mod plan;
 mod record;
 mod run;
@@ -16,10 +17,14 @@ mod stage;
 mod verdict;
 
 pub use dead_letter::{DeadLetter, dead_letter};
-pub use function_stage::FunctionStage;
+pub use function::{
+    Difference, FunctionMetrics, FunctionSnapshot, FunctionStage, FunctionVersion, Shadows, Share,
+    Trial, TrialMode, TrialReport, TrialRules, TrialTable, VersionMetrics,
+};
 pub use headers::unforged;
 pub use metrics::{PipelineMetrics, StageMetrics, StageSnapshot};
 pub use millstream_schema_formats::{Column, ColumnKind};
+pub use order::{KeyRule, Order, Running};
 pub use plan::Plan;
 pub use record::Record;
 pub use schema::{

@@ -31,6 +31,7 @@ pub struct PipelineMetrics {
     records_out: Family<Labels, Counter>,
     dropped: Family<Labels, Counter>,
     rejected: Family<Labels, Counter>,
+    retried: Family<Labels, Counter>,
     bytes_in: Family<Labels, Counter>,
     bytes_out: Family<Labels, Counter>,
     /// Not registered: it is the sum of `latency`, which the histogram does not tell.
@@ -45,6 +46,7 @@ impl Default for PipelineMetrics {
             records_out: Family::default(),
             dropped: Family::default(),
             rejected: Family::default(),
+            retried: Family::default(),
             bytes_in: Family::default(),
             bytes_out: Family::default(),
             busy_nanos: Family::default(),
@@ -86,6 +88,11 @@ impl PipelineMetrics {
             "Records that a stage rejected",
             &self.rejected,
         );
+        counter(
+            "records_retried",
+            "Records that a stage wanted to see again later",
+            &self.retried,
+        );
         counter("bytes_in", "Bytes that a stage took in", &self.bytes_in);
         counter("bytes_out", "Bytes that a stage passed on", &self.bytes_out);
         registry.register_with_unit(
@@ -108,6 +115,7 @@ impl PipelineMetrics {
             records_out: self.records_out.get_or_create_owned(&labels),
             dropped: self.dropped.get_or_create_owned(&labels),
             rejected: self.rejected.get_or_create_owned(&labels),
+            retried: self.retried.get_or_create_owned(&labels),
             bytes_in: self.bytes_in.get_or_create_owned(&labels),
             bytes_out: self.bytes_out.get_or_create_owned(&labels),
             latency: self.latency.get_or_create_owned(&labels),
@@ -126,6 +134,7 @@ impl PipelineMetrics {
             &self.records_out,
             &self.dropped,
             &self.rejected,
+            &self.retried,
             &self.bytes_in,
             &self.bytes_out,
             &self.busy_nanos,
@@ -143,6 +152,7 @@ pub struct StageMetrics {
     records_out: Counter,
     dropped: Counter,
     rejected: Counter,
+    retried: Counter,
     bytes_in: Counter,
     bytes_out: Counter,
     latency: Histogram,
@@ -163,6 +173,7 @@ pub(crate) struct Batch {
     pub(crate) records_out: usize,
     pub(crate) dropped: usize,
     pub(crate) rejected: usize,
+    pub(crate) retried: usize,
     pub(crate) bytes_in: usize,
     pub(crate) bytes_out: usize,
 }
@@ -173,6 +184,7 @@ impl StageMetrics {
         self.records_out.inc_by(batch.records_out as u64);
         self.dropped.inc_by(batch.dropped as u64);
         self.rejected.inc_by(batch.rejected as u64);
+        self.retried.inc_by(batch.retried as u64);
         self.bytes_in.inc_by(batch.bytes_in as u64);
         self.bytes_out.inc_by(batch.bytes_out as u64);
         self.latency.observe(took.as_secs_f64());
@@ -189,6 +201,7 @@ impl StageMetrics {
             records_out: self.records_out.get(),
             dropped: self.dropped.get(),
             rejected: self.rejected.get(),
+            retried: self.retried.get(),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
             busy: Duration::from_nanos(self.busy_nanos.get()),
@@ -211,6 +224,8 @@ pub struct StageSnapshot {
     pub dropped: u64,
     /// Records it rejected, with those of the same inputs that were withdrawn for it.
     pub rejected: u64,
+    /// Records it wanted to see again later.
+    pub retried: u64,
     /// Bytes of subject, headers and payload it took in.
     pub bytes_in: u64,
     /// Bytes it passed on.

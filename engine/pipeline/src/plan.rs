@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::metrics::{Batch, PipelineMetrics, StageMetrics, StageSnapshot};
 use crate::run::Run;
-use crate::{Ended, OnRejection, Record, Rejection, SchemaStage, Stage, Verdict, VersionSchema};
+use crate::{
+    Ended, OnRejection, Record, Rejection, Running, SchemaStage, Stage, Verdict, VersionSchema,
+};
 
 /// What a station does to messages before they are stored, compiled once when it is applied. Immutable: a changed station
 /// gets a new plan, and batches under way end with the one they began with.
@@ -18,6 +22,7 @@ pub struct Plan {
     stages: Vec<Arc<dyn Stage>>,
     metrics: Vec<StageMetrics>,
     on_rejection: OnRejection,
+    running: Running,
 }
 
 impl Plan {
@@ -47,7 +52,28 @@ impl Plan {
             stages,
             metrics,
             on_rejection,
+            running: Running::default(),
         }
+    }
+
+    /// The same plan, run like this.
+    #[must_use]
+    pub fn with_running(mut self, running: Running) -> Self {
+        self.running = running;
+        self
+    }
+
+    /// How it is run.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// The key of a message, where one is declared; a message without one has the empty key.
+    #[must_use]
+    pub fn key(&self, record: &mut Record) -> Bytes {
+        let rule = self.running.key.as_ref();
+        rule.and_then(|rule| rule.of(record)).unwrap_or_default()
     }
 
     /// A plan that rejects every message with `why`: for a station whose real plan cannot be compiled, where storing
@@ -152,7 +178,12 @@ impl Plan {
     /// Headers `Ms-Schema` and `Ms-Schema-Violation` of the publisher are removed; with a schema, stored records carry the
     /// server's own: the version they were checked against on their way in, or what they violate.
     #[must_use]
-    pub fn run(&self, inputs: Vec<Record>) -> Vec<Ended> {
+    pub fn run(&self, mut inputs: Vec<Record>) -> Vec<Ended> {
+        if let Some(rule) = &self.running.key {
+            for record in &mut inputs {
+                record.key = rule.of(record);
+            }
+        }
         let mut run = Run::new(inputs, self.schema.is_some());
         if let Some(schema) = &self.schema {
             run.schema(schema, &self.metrics[0]);

@@ -17,6 +17,12 @@ pub struct Record {
     pub message: Message,
     /// When the server took it in.
     pub time: Timestamp,
+    /// Its number in the stream it was read from; `None` while it is on its way into one.
+    pub sequence: Option<u64>,
+    /// How often it went through the plan before and was to be tried again.
+    pub deliveries: u32,
+    /// Its key, where one is declared.
+    pub key: Option<Bytes>,
     /// The payload as JSON, once a stage has asked for it; `None` does not mean that it is no JSON.
     pub parsed: Option<Value>,
     /// What it was checked against on its way in.
@@ -59,6 +65,9 @@ impl Record {
                 ..self.message.clone()
             },
             time: self.time,
+            sequence: self.sequence,
+            deliveries: self.deliveries,
+            key: self.key.clone(),
             parsed,
             schema: self.schema.clone(),
             encoded: None,

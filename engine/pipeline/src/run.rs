@@ -109,15 +109,25 @@ impl Run {
                         .for_each(|record| self.pass(record, *owner));
                 }
                 Verdict::Drop => batch.dropped += 1,
+                Verdict::Retry(after) => {
+                    batch.retried += 1;
+                    let stage = stage.label().to_owned();
+                    self.ends[*owner].get_or_insert(Ended::Retry { stage, after });
+                }
                 Verdict::Reject(why) => {
                     batch.rejected += 1;
-                    // The first rejection of an input is the one that is told.
-                    self.ends[*owner].get_or_insert(Ended::Rejected(why));
+                    // The first rejection of an input is the one that is told; what is rejected is not tried again.
+                    match &mut self.ends[*owner] {
+                        Some(Ended::Rejected(_)) => {}
+                        end => *end = Some(Ended::Rejected(why)),
+                    }
                 }
             }
         }
         if batch.rejected > 0 {
             batch.rejected += self.withdraw();
+        } else if batch.retried > 0 {
+            self.withdraw();
         }
         self.mark_dropped(stage, &owners);
         batch.records_out = self.records.len();

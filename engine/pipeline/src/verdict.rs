@@ -1,5 +1,7 @@
 //! What a stage decides about a record, and how an input ends.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Record;
@@ -20,6 +22,8 @@ pub enum Verdict {
     Emit(Vec<Record>),
     /// Ends here on purpose; it is not stored and that is no error.
     Drop,
+    /// Is to be tried again after this time.
+    Retry(Duration),
     /// Is wrong.
     Reject(Rejection),
 }
@@ -36,6 +40,9 @@ pub struct Rejection {
     pub reason: String,
     /// JSON pointer to the offending place in the payload, where there is one.
     pub path: Option<String>,
+    /// Which version of the function said so, when it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 impl Rejection {
@@ -47,7 +54,15 @@ impl Rejection {
             code: clean(code, MAX_WORD),
             reason: clean(reason, MAX_REASON),
             path: None,
+            version: None,
         }
+    }
+
+    /// The same with the version of the function that said so.
+    #[must_use]
+    pub fn of_version(mut self, version: u64) -> Self {
+        self.version = Some(version);
+        self
     }
 
     /// The same with the place in the payload.
@@ -66,7 +81,10 @@ impl Rejection {
     /// The same with all texts bounded and on one line, whoever wrote them.
     #[must_use]
     pub(crate) fn bounded(&self) -> Self {
-        let bounded = Self::new(&self.stage, &self.code, &self.reason);
+        let bounded = Self {
+            version: self.version,
+            ..Self::new(&self.stage, &self.code, &self.reason)
+        };
         match &self.path {
             Some(path) => bounded.at(path),
             None => bounded,
@@ -113,6 +131,13 @@ pub enum Ended {
     Dropped {
         /// The label of that stage.
         stage: String,
+    },
+    /// A stage wants to see it again after this time: the whole input goes through the plan again then.
+    Retry {
+        /// The label of that stage.
+        stage: String,
+        /// How long to wait.
+        after: Duration,
     },
     /// A stage rejected it, or one of the records made from it.
     Rejected(Rejection),

@@ -187,7 +187,7 @@ impl Shelf {
                 let entry =
                     entry.ok_or_else(|| wrong(format!("there is no function `{function}`")))?;
                 let function = self.stages.function(entry, modules).map_err(wrong)?;
-                Arc::new(FunctionStage::new(function))
+                Arc::new(FunctionStage::new(FunctionVersion::new(function, 0), None))
             }
             MigrationRule::Sql(text) => {
                 let columns = from.schema.columns();

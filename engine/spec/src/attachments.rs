@@ -33,20 +33,36 @@ impl Document {
             Spec::Function(spec) => (&spec.component, "component"),
             Spec::Station(_) | Spec::Source(_) | Spec::Sink(_) => return None,
         };
-        Some(Attachment {
+        Some(self.attached(path, field))
+    }
+
+    /// The file with this document's tests, if any.
+    #[must_use]
+    pub fn tests(&self) -> Option<Attachment> {
+        match &self.spec {
+            Spec::Function(spec) => Some(self.attached(spec.tests.as_ref()?, "tests")),
+            _ => None,
+        }
+    }
+
+    fn attached(&self, path: &str, field: &str) -> Attachment {
+        Attachment {
             key: attachment_key(self.file(), path),
-            path: path.clone(),
+            path: path.to_owned(),
             at: self.at(field),
             kind: self.spec.kind(),
             name: self.spec.name().to_owned(),
-        })
+        }
     }
 }
 
 /// The files these documents need, in order; one that several need comes several times.
 #[must_use]
 pub fn attachments(documents: &[Document]) -> Vec<Attachment> {
-    documents.iter().filter_map(Document::attachment).collect()
+    documents
+        .iter()
+        .flat_map(|document| document.attachment().into_iter().chain(document.tests()))
+        .collect()
 }
 
 /// `path` as seen from where `file` is named: `a/b.yaml` and `../c.wasm` give `c.wasm`. Absolute

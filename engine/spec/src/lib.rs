@@ -26,8 +26,8 @@ pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
     AddedColumn, Compatibility, Compression, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec,
     Discard, EncodeUse, Framing, FunctionLimits, FunctionSpec, MigrationsSpec, OnRejection,
-    PersistMode, Policy, RetentionSpec, SchemaFormat, SchemaReference, SchemaRule, SchemaSpec,
-    SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage,
-    ValueType,
+    OrderSpec, PersistMode, Policy, RetentionSpec, RunningSpec, SchemaFormat, SchemaReference,
+    SchemaRule, SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec,
+    StateSpec, StationSpec, Storage, ValueType,
 };
 pub use variables::variable_names;

@@ -3,19 +3,20 @@
 mod connector;
 mod function;
 mod read;
+mod read_function;
 mod read_schema;
 mod schema;
 mod station;
 mod text;
 
 pub use connector::{ConnectorConfig, SinkSpec, SourceSpec};
-pub use function::{AddedColumn, FunctionLimits, FunctionSpec, ValueType};
+pub use function::{AddedColumn, FunctionLimits, FunctionSpec, StateSpec, ValueType};
 pub(crate) use read::read_spec;
 pub use schema::{
     Compatibility, MigrationsSpec, SchemaFormat, SchemaReference, SchemaSpec, SchemaText,
 };
 pub use station::{
     Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, EncodeUse, Framing, OnRejection,
-    PersistMode, Policy, RetentionSpec, SchemaRule, SchemaUse, SchemaVersion, StageSpec,
-    StationSpec, Storage,
+    OrderSpec, PersistMode, Policy, RetentionSpec, RunningSpec, SchemaRule, SchemaUse,
+    SchemaVersion, StageSpec, StationSpec, Storage,
 };

@@ -69,6 +69,7 @@ impl Printer {
                         code: "sql_error",
                         reason,
                         path: None,
+                        version: None,
                     })
                 }
             };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use millstream_types::{Domain, Retry, format_bytes};
+use millstream_types::{Domain, Retry, format_bytes, format_duration};
 use thiserror::Error;
 
 /// Why a module was not loaded. Every text says what to do next.
@@ -32,7 +32,7 @@ pub enum LoadError {
     },
     /// A core module that does not implement the world.
     #[error(
-        "the module is neither a component nor a core module that can be made one: {reason}; build it with the guest kit against world `pure` of `millstream:function@0.1.0`"
+        "the module is neither a component nor a core module that can be made one: {reason}; build it with the guest kit against a world of `millstream:function@0.2.0`"
     )]
     NotAFunction {
         /// What is missing.
@@ -40,8 +40,9 @@ pub enum LoadError {
     },
     /// It wants something that it was not granted.
     #[error(
-        "the function imports what it was not granted: {}; a `pure` function imports nothing",
-        quoted(imports)
+        "the function imports what it was not granted: {}{}",
+        quoted(imports),
+        granting(imports)
     )]
     Imports {
         /// The full name of each import.
@@ -49,13 +50,19 @@ pub enum LoadError {
     },
     /// The component lacks a function of the world, or has it with another type.
     #[error(
-        "the component does not export `{export}` as world `pure` of `millstream:function@0.1.0` has it: {reason}"
+        "the component does not export `{export}` as `millstream:function@0.2.0` has it: {reason}"
     )]
     Export {
         /// Name of the export.
         export: String,
         /// Missing, or how its type differs.
         reason: String,
+    },
+    /// It takes the compiler too long.
+    #[error("the module is not compiled after {}; make it smaller, or split it", format_duration(*after))]
+    Budget {
+        /// The time it had.
+        after: std::time::Duration,
     },
     /// The compiler gave up.
     #[error("the module cannot be compiled: {reason}")]
@@ -75,6 +82,22 @@ pub enum LoadError {
         /// The guest's words.
         reason: String,
     },
+}
+
+/// What to write into the document, or why no document can grant it.
+fn granting(imports: &[String]) -> &'static str {
+    let any = |part: &str| imports.iter().any(|name| name.contains(part));
+    if any("wasi:") || any("wasi_snapshot") {
+        "; functions have no WASI: build it without (JavaScript: `disableFeatures`, Python: `--stub-wasi`, Rust: `wasm32-unknown-unknown`)"
+    } else if any("function/bucket@") {
+        "; write `state: {}` into its document to give it a bucket"
+    } else if any("function/stations@") {
+        "; list what it may read under `lookup:` in its document"
+    } else if any("function/web@") {
+        "; list the hosts under `http:` in its document"
+    } else {
+        "; a function imports interfaces of `millstream:function` alone"
+    }
 }
 
 fn quoted(names: &[String]) -> String {
@@ -118,6 +141,8 @@ pub enum FaultCode {
     Memory,
     /// More came out than allowed.
     OutputLimit,
+    /// More calls to the host than allowed.
+    HostCalls,
     /// Another number of outcomes than messages.
     WrongCount,
     /// An outcome that cannot be carried out, such as a subject with a wildcard.
@@ -133,6 +158,7 @@ impl FaultCode {
             Self::Timeout => "timeout",
             Self::Memory => "memory",
             Self::OutputLimit => "output_limit",
+            Self::HostCalls => "host_calls",
             Self::WrongCount => "wrong_count",
             Self::BadOutput => "bad_output",
         }

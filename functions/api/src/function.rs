@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::{Fault, FunctionMessage, FunctionOutcome, Limits, LoadError};
+use crate::{Fault, FunctionMessage, FunctionOutcome, Grants, Limits, LoadError, Outside};
 
 /// What is deployed besides the module itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Manifest {
     pub config: BTreeMap<String, String>,
     /// What it may use.
     pub limits: Limits,
+    /// What it may reach.
+    pub grants: Grants,
 }
 
 /// A loaded function. Shared by all threads that run its stage.
@@ -30,6 +32,9 @@ pub trait Function: Send + Sync + Debug {
     /// Blocks the calling thread, for a small multiple of [`Limits::timeout`] at most: one time-out for the batch,
     /// then one for each message that brings about another, up to the bound that the host states.
     fn process(&self, batch: &[FunctionMessage]) -> Vec<Result<FunctionOutcome, Fault>>;
+
+    /// Linear memory of its largest instance so far, in bytes.
+    fn memory(&self) -> u64;
 }
 
 /// Turns the bytes of a module into a [`Function`].
@@ -39,5 +44,10 @@ pub trait FunctionHost: Send + Sync + Debug {
     ///
     /// # Errors
     /// What is wrong with the module or its configuration; nothing is kept of it then.
-    fn load(&self, wasm: &[u8], manifest: &Manifest) -> Result<Arc<dyn Function>, LoadError>;
+    fn load(
+        &self,
+        wasm: &[u8],
+        manifest: &Manifest,
+        outside: Arc<dyn Outside>,
+    ) -> Result<Arc<dyn Function>, LoadError>;
 }

@@ -56,5 +56,7 @@ pub enum FunctionOutcome {
         code: String,
         /// A sentence for a person.
         reason: String,
+        /// JSON pointer to the offending place in the payload, where there is one.
+        path: Option<String>,
     },
 }

@@ -1,4 +1,4 @@
-//! The types of `millstream:function/types@0.1.0` as the engine passes them, and what is checked on their way back.
+//! The types of `millstream:function/types` as the engine passes them, and what is checked on their way back.
 
 use std::time::Duration;
 
@@ -72,6 +72,50 @@ pub(crate) struct Output {
 pub(crate) struct Rejection {
     code: String,
     reason: String,
+    path: Option<String>,
+}
+
+/// A rejection of version 0.1.0.
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct RejectionV1 {
+    code: String,
+    reason: String,
+}
+
+/// An outcome of version 0.1.0.
+#[derive(Debug, ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum OutcomeV1 {
+    #[component(name = "keep")]
+    Keep,
+    #[component(name = "replace")]
+    Replace(Output),
+    #[component(name = "emit")]
+    Emit(Vec<Output>),
+    #[component(name = "drop")]
+    Drop,
+    #[component(name = "retry")]
+    Retry(u64),
+    #[component(name = "reject")]
+    Reject(RejectionV1),
+}
+
+impl From<OutcomeV1> for Outcome {
+    fn from(outcome: OutcomeV1) -> Self {
+        match outcome {
+            OutcomeV1::Keep => Self::Keep,
+            OutcomeV1::Replace(output) => Self::Replace(output),
+            OutcomeV1::Emit(outputs) => Self::Emit(outputs),
+            OutcomeV1::Drop => Self::Drop,
+            OutcomeV1::Retry(millis) => Self::Retry(millis),
+            OutcomeV1::Reject(RejectionV1 { code, reason }) => Self::Reject(Rejection {
+                code,
+                reason,
+                path: None,
+            }),
+        }
+    }
 }
 
 #[derive(Debug, ComponentType, Lift)]
@@ -98,7 +142,7 @@ impl Outcome {
             Self::Keep => FunctionOutcome::Keep,
             Self::Drop => FunctionOutcome::Drop,
             Self::Retry(millis) => FunctionOutcome::Retry(Duration::from_millis(millis)),
-            Self::Reject(Rejection { code, reason }) => FunctionOutcome::Reject {
+            Self::Reject(Rejection { code, reason, path }) => FunctionOutcome::Reject {
                 code: cut(
                     if code.is_empty() {
                         UNNAMED.to_owned()
@@ -108,6 +152,7 @@ impl Outcome {
                     MAX_CODE_BYTES,
                 ),
                 reason: cut(reason, MAX_REASON_BYTES),
+                path: path.map(|path| cut(path, MAX_REASON_BYTES)),
             },
             Self::Replace(output) => {
                 check_bytes(output.bytes(), limits)?;

@@ -4,6 +4,7 @@ use millstream_function_api::{Fault, FaultCode, Limits};
 use millstream_types::{format_bytes, format_duration};
 use wasmtime::{Trap, WasmBacktrace};
 
+use crate::calls::TooManyCalls;
 use crate::limiter::Limiter;
 
 /// The engine's own words when a guest hands over more than `set_hostcall_fuel` allows; the error's type is private
@@ -21,6 +22,12 @@ pub(crate) fn of(error: &wasmtime::Error, limiter: &Limiter, limits: &Limits) ->
         return Fault {
             code: FaultCode::Timeout,
             reason,
+        };
+    }
+    if let Some(calls) = error.downcast_ref::<TooManyCalls>() {
+        return Fault {
+            code: FaultCode::HostCalls,
+            reason: calls.to_string(),
         };
     }
     if limiter.refused {

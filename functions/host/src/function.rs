@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub(crate) struct WasmFunction {
     idle: Mutex<Vec<Instance>>,
     /// Messages of the next call, 1 to `MAX_CHUNK`.
     chunk: AtomicUsize,
+    /// Memory of the largest instance so far.
+    memory: AtomicU64,
 }
 
 impl fmt::Debug for WasmFunction {
@@ -49,10 +51,12 @@ impl fmt::Debug for WasmFunction {
 
 impl WasmFunction {
     pub(crate) fn new(recipe: Recipe, first: Instance) -> Self {
+        let memory = AtomicU64::new(first.memory());
         Self {
             recipe,
             idle: Mutex::new(vec![first]),
             chunk: AtomicUsize::new(MAX_CHUNK),
+            memory,
         }
     }
 
@@ -68,6 +72,7 @@ impl WasmFunction {
     }
 
     fn put_back(&self, instance: Instance) {
+        self.memory.fetch_max(instance.memory(), Ordering::Relaxed);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < self.recipe.shared.options.idle_instances.max(1) {
             idle.push(instance);
@@ -112,6 +117,10 @@ impl Function for WasmFunction {
             self.put_back(instance);
         }
         run.answers
+    }
+
+    fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
     }
 }
 
@@ -178,6 +187,7 @@ impl Run<'_> {
         });
         let result = result.and_then(|outcomes| counted(outcomes, messages.len()));
         if result.is_ok() {
+            instance.commit();
             self.instance = Some(instance);
         } else {
             let short = || began.elapsed().min(recipe.shared.ticker.period());

@@ -1,23 +1,31 @@
 //! The host: one engine, its ticker, and the modules compiled so far.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_function_api::{Function, FunctionHost, LoadError, Manifest};
+use millstream_function_api::{Function, FunctionHost, LoadError, Manifest, Outside};
 use thiserror::Error;
-use wasmtime::component::{InstancePre, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine};
 
-use crate::cache::{self, Cache};
+use crate::artefacts::Artefacts;
+use crate::cache::{self, Cache, Key};
+use crate::calls;
+use crate::compiler::Compiler;
 use crate::function::WasmFunction;
 use crate::instance::{Instance, Recipe, State};
 use crate::module;
 use crate::ticker::Ticker;
 
 /// Limits of the host as a whole; those of one function are in its manifest.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
+    /// Where compiled modules are kept; `None`: only in memory.
+    pub artefacts: Option<PathBuf>,
+    /// How long the compiler may take for a module.
+    pub compile_budget: Duration,
     /// Largest module in bytes.
     pub max_module_bytes: u64,
     /// Stack of a guest in bytes. The threads that call functions need half a mebibyte more than this.
@@ -35,6 +43,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            artefacts: None,
+            compile_budget: Duration::from_secs(180),
             max_module_bytes: 64 << 20,
             max_stack_bytes: 512 << 10,
             start_timeout: Duration::from_secs(1),
@@ -54,6 +64,17 @@ pub enum HostError {
     /// No thread for the clock.
     #[error("no thread for the time-outs of functions, raise the limit of threads")]
     Thread(#[source] std::io::Error),
+    /// No threads for the compiler.
+    #[error("no threads for the compiler of functions, raise the limit of threads")]
+    Compiler(#[source] rayon::ThreadPoolBuildError),
+    /// The folder of compiled modules cannot be made.
+    #[error("cannot keep compiled functions in `{folder}`; check that it may be written to")]
+    Artefacts {
+        /// Which folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// Loads and runs functions with wasmtime. Cheap to clone.
@@ -68,6 +89,9 @@ pub(crate) struct Shared {
     pub(crate) ticker: Ticker,
     pub(crate) options: Options,
     compiled: Cache<InstancePre<State>>,
+    compiler: Compiler,
+    artefacts: Option<Artefacts>,
+    linker: Linker<State>,
 }
 
 impl fmt::Debug for WasmtimeHost {
@@ -91,26 +115,39 @@ impl WasmtimeHost {
             .max_wasm_stack(options.max_stack_bytes);
         let engine = Engine::new(&config).map_err(HostError::Engine)?;
         let ticker = Ticker::start(&engine, options.tick).map_err(HostError::Thread)?;
-        let compiled = Cache::new(options.compiled_modules);
+        let compiler = Compiler::start(options.compile_budget).map_err(HostError::Compiler)?;
+        let artefacts = options.artefacts.as_ref().map(|folder| {
+            Artefacts::open(folder, &engine).map_err(|source| HostError::Artefacts {
+                folder: folder.clone(),
+                source,
+            })
+        });
+        let mut linker = Linker::new(&engine);
+        calls::link(&mut linker).map_err(HostError::Engine)?;
         Ok(Self {
             shared: Arc::new(Shared {
-                engine,
                 ticker,
+                compiled: Cache::new(options.compiled_modules),
+                compiler,
+                artefacts: artefacts.transpose()?,
+                linker,
                 options,
-                compiled,
+                engine,
             }),
         })
     }
 
-    fn compiled(&self, wasm: &[u8]) -> Result<InstancePre<State>, LoadError> {
+    /// The module, compiled in whichever way is quickest. What it imports is checked in each of them.
+    fn compiled(&self, wasm: &[u8], manifest: &Manifest) -> Result<InstancePre<State>, LoadError> {
         let key = cache::key(wasm);
         if let Some(module) = self.shared.compiled.get(&key) {
+            module::check_imports(&self.shared.engine, module.component(), &manifest.grants)?;
             return Ok(module);
         }
-        let bytes = module::component_bytes(wasm)?;
-        let component = module::compile(&self.shared.engine, &bytes)?;
-        // A function is granted nothing, so there is nothing to link.
-        let module = Linker::new(&self.shared.engine)
+        let component = self.component(&key, wasm, manifest)?;
+        let module = self
+            .shared
+            .linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::Compile {
                 reason: format!("{error:#}"),
@@ -118,18 +155,49 @@ impl WasmtimeHost {
         self.shared.compiled.put(key, module.clone());
         Ok(module)
     }
+
+    fn component(
+        &self,
+        key: &Key,
+        wasm: &[u8],
+        manifest: &Manifest,
+    ) -> Result<Component, LoadError> {
+        let shared = &self.shared;
+        let kept = shared
+            .artefacts
+            .as_ref()
+            .and_then(|kept| kept.get(&shared.engine, key));
+        if let Some(component) = kept {
+            module::check_imports(&shared.engine, &component, &manifest.grants)?;
+            return Ok(component);
+        }
+        let bytes = module::component_bytes(wasm)?;
+        let component = shared.compiler.compile(&shared.engine, &bytes)?;
+        module::check_imports(&shared.engine, &component, &manifest.grants)?;
+        if let Some(artefacts) = &shared.artefacts {
+            artefacts.put(key, &component);
+        }
+        Ok(component)
+    }
 }
 
 impl FunctionHost for WasmtimeHost {
-    fn load(&self, wasm: &[u8], manifest: &Manifest) -> Result<Arc<dyn Function>, LoadError> {
+    fn load(
+        &self,
+        wasm: &[u8],
+        manifest: &Manifest,
+        outside: Arc<dyn Outside>,
+    ) -> Result<Arc<dyn Function>, LoadError> {
         let (size, limit) = (wasm.len() as u64, self.shared.options.max_module_bytes);
         if size > limit {
             return Err(LoadError::TooLarge { size, limit });
         }
         let recipe = Recipe {
             shared: Arc::clone(&self.shared),
-            module: self.compiled(wasm)?,
+            module: self.compiled(wasm, manifest)?,
+            grants: Arc::new(manifest.grants.clone()),
             manifest: Arc::new(manifest.clone()),
+            outside,
         };
         let first = Instance::start(&recipe)?;
         tracing::debug!(target: "functions", name = manifest.name, version = manifest.version, bytes = size, "loaded");

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_function_api::{Fault, LoadError, Manifest};
+use millstream_function_api::{Fault, Grants, LoadError, Manifest, Outside};
 use wasmtime::component::{Func, InstancePre};
 use wasmtime::{Store, UpdateDeadline};
 
-use crate::abi::{Message, Outcome};
+use crate::abi::{Message, Outcome, OutcomeV1};
+use crate::calls::{Allowance, Calls};
 use crate::clock::Clock;
 use crate::fault;
 use crate::host::Shared;
@@ -25,6 +26,14 @@ const OUTPUT_OVERHEAD_BYTES: usize = 128;
 pub(crate) struct State {
     limiter: Limiter,
     clock: Clock,
+    pub(crate) calls: Calls,
+}
+
+/// Which version of the package a guest was built for, as far as its types differ.
+#[derive(Clone, Copy, Debug)]
+enum Abi {
+    V1,
+    V2,
 }
 
 /// Everything it takes to start another instance of a function.
@@ -33,6 +42,8 @@ pub(crate) struct Recipe {
     pub(crate) shared: Arc<Shared>,
     pub(crate) module: InstancePre<State>,
     pub(crate) manifest: Arc<Manifest>,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) outside: Arc<dyn Outside>,
 }
 
 impl Recipe {
@@ -42,7 +53,14 @@ impl Recipe {
         let limiter = Limiter::new(self.manifest.limits.memory);
         let mut clock = Clock::default();
         clock.start(shared.options.start_timeout);
-        let mut store = Store::new(&self.shared.engine, State { limiter, clock });
+        let mut calls = Calls::new(Arc::clone(&self.outside), Arc::clone(&self.grants));
+        calls.begin(self.allowance(1, false));
+        let state = State {
+            limiter,
+            clock,
+            calls,
+        };
+        let mut store = Store::new(&self.shared.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |mut store| {
@@ -53,10 +71,24 @@ impl Recipe {
     }
 }
 
+impl Recipe {
+    /// What a call with so many messages may use of the host.
+    fn allowance(&self, messages: usize, writable: bool) -> Allowance {
+        let limits = &self.manifest.limits;
+        Allowance {
+            calls: u64::from(limits.host_calls) * messages as u64,
+            lines: limits.log_lines,
+            wait: limits.wait,
+            writable,
+        }
+    }
+}
+
 /// A guest with its memory. After an error it is in no state to be called again.
 pub(crate) struct Instance {
     store: Store<State>,
     process: Func,
+    abi: Abi,
 }
 
 impl Instance {
@@ -66,6 +98,7 @@ impl Instance {
             shared,
             module,
             manifest,
+            ..
         } = recipe;
         let limits = &manifest.limits;
         let mut store = recipe.store();
@@ -91,9 +124,16 @@ impl Instance {
         let process = instance
             .get_func(&mut store, "process")
             .ok_or_else(|| missing("process"))?;
-        process
-            .typed::<(&[Message<'_>],), (Vec<Outcome>,)>(&store)
-            .map_err(|error| other_type("process", error))?;
+        let newest = process.typed::<(&[Message<'_>],), (Vec<Outcome>,)>(&store);
+        let abi = match newest {
+            Ok(_) => Abi::V2,
+            Err(error) => {
+                process
+                    .typed::<(&[Message<'_>],), (Vec<OutcomeV1>,)>(&store)
+                    .map_err(|_| other_type("process", error))?;
+                Abi::V1
+            }
+        };
         let configure = instance
             .get_func(&mut store, "configure")
             .ok_or_else(|| missing("configure"))?;
@@ -109,7 +149,12 @@ impl Instance {
             .call(&mut store, (&config,))
             .map_err(|error| failed(error, &store))?;
         answer.map_err(|reason| LoadError::Configure { reason })?;
-        Ok(Self { store, process })
+        store.data_mut().calls.tell_lost();
+        Ok(Self {
+            store,
+            process,
+            abi,
+        })
     }
 
     /// One call with a batch. The number of outcomes is not checked here.
@@ -133,17 +178,40 @@ impl Instance {
             .saturating_mul(batch.len())
             .min(MAX_RESULT_BYTES.max(per_message));
         self.store.set_hostcall_fuel(result_bytes);
+        let allowance = recipe.allowance(batch.len(), true);
+        self.store.data_mut().calls.begin(allowance);
         let _running = shared.ticker.enter();
         // The type was checked at the start. It is checked again here because the parameters are borrowed, and a
         // typed function has the lifetime of its parameters in its type; it costs less than a message.
-        let outcomes = self
-            .process
-            .typed::<(&[Message<'_>],), (Vec<Outcome>,)>(&self.store)
-            .and_then(|process| process.call(&mut self.store, (batch,)));
+        let outcomes = match self.abi {
+            Abi::V2 => self
+                .process
+                .typed::<(&[Message<'_>],), (Vec<Outcome>,)>(&self.store)
+                .and_then(|process| process.call(&mut self.store, (batch,)))
+                .map(|(outcomes,)| outcomes),
+            Abi::V1 => self
+                .process
+                .typed::<(&[Message<'_>],), (Vec<OutcomeV1>,)>(&self.store)
+                .and_then(|process| process.call(&mut self.store, (batch,)))
+                .map(|(outcomes,)| outcomes.into_iter().map(Outcome::from).collect()),
+        };
         match outcomes {
-            Ok((outcomes,)) => Ok(outcomes),
-            Err(error) => Err(fault::of(&error, &self.store.data().limiter, limits)),
+            Ok(outcomes) => Ok(outcomes),
+            Err(error) => {
+                self.store.data_mut().calls.tell_lost();
+                Err(fault::of(&error, &self.store.data().limiter, limits))
+            }
         }
+    }
+
+    /// The last call ended well, and its answer as well: what it wrote to its bucket counts.
+    pub(crate) fn commit(&mut self) {
+        self.store.data_mut().calls.commit();
+    }
+
+    /// Linear memory in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.store.data().limiter.memory()
     }
 
     /// Processor time of the last call; `None` when it was shorter than a tick.

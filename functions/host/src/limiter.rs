@@ -29,6 +29,11 @@ impl Limiter {
             refused: false,
         }
     }
+
+    /// Bytes of all memories.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory as u64
+    }
 }
 
 impl ResourceLimiter for Limiter {

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
-use millstream_function_api::{LoadError, WIT};
+use millstream_function_api::{Grants, LoadError, WIT_0_1};
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
+
+use crate::compiler::MAX_FUNCTION_BYTES;
 
 const WORLD: &str = "pure";
 /// What a core module must have to be made a component.
@@ -24,21 +26,33 @@ pub(crate) fn component_bytes(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     }
 }
 
-/// Compiles and looks at the imports. In this order, because only a compiled component tells what its imports are.
-pub(crate) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
-    let component = Component::new(engine, bytes).map_err(|error| LoadError::Compile {
-        reason: format!("{error:#}"),
-    })?;
+/// Whether a compiled component imports only what it was granted.
+pub(crate) fn check_imports(
+    engine: &Engine,
+    component: &Component,
+    grants: &Grants,
+) -> Result<(), LoadError> {
     let ty = component.component_type();
     let imports: Vec<String> = ty
         .imports(engine)
-        .filter(|(_, item)| wants_something(engine, &item.ty))
+        .filter(|(name, item)| !granted(name, grants) && wants_something(engine, &item.ty))
         .map(|(name, _)| name.to_owned())
         .collect();
     if imports.is_empty() {
-        Ok(component)
+        Ok(())
     } else {
         Err(LoadError::Imports { imports })
+    }
+}
+
+/// Whether an interface may be imported, by its full name without the patch version.
+fn granted(name: &str, grants: &Grants) -> bool {
+    match name {
+        "millstream:function/log@0.2.0" => true,
+        "millstream:function/bucket@0.2.0" => grants.state,
+        "millstream:function/stations@0.2.0" => !grants.lookup.is_empty(),
+        "millstream:function/web@0.2.0" => !grants.http.is_empty(),
+        _ => false,
     }
 }
 
@@ -94,6 +108,13 @@ fn outline(wasm: &[u8]) -> Result<Outline, LoadError> {
                     core.exports.push(export.map_err(invalid)?.name.to_owned());
                 }
             }
+            Payload::CodeSectionEntry(body) if body.range().len() > MAX_FUNCTION_BYTES => {
+                let reason = format!(
+                    "a function of it has {} bytes, {MAX_FUNCTION_BYTES} are allowed",
+                    body.range().len()
+                );
+                return Err(LoadError::Compile { reason });
+            }
             Payload::CustomSection(section) => {
                 core.described |= section.name().starts_with(TYPE_SECTION)
             }
@@ -108,10 +129,11 @@ fn outline(wasm: &[u8]) -> Result<Outline, LoadError> {
 }
 
 fn wrap(wasm: &[u8], core: &Core) -> Result<Vec<u8>, LoadError> {
-    if !core.imports.is_empty() {
-        return Err(LoadError::Imports {
-            imports: core.imports.clone(),
-        });
+    // What a described module imports of this package is checked when it is a component.
+    let foreign = |import: &&String| !core.described || !import.starts_with("millstream:function/");
+    let foreign: Vec<String> = core.imports.iter().filter(foreign).cloned().collect();
+    if !foreign.is_empty() {
+        return Err(LoadError::Imports { imports: foreign });
     }
     let mut wasm = Cow::Borrowed(wasm);
     if !core.described {
@@ -135,11 +157,11 @@ fn wrap(wasm: &[u8], core: &Core) -> Result<Vec<u8>, LoadError> {
         .map_err(|error| not_a_function(format!("{error:#}")))
 }
 
-/// Adds the description that a guest kit would have added.
+/// Adds the description that a guest kit would have added: of the first version, as it always was.
 fn describe(wasm: &mut Vec<u8>) {
     let mut resolve = Resolve::default();
     let package = resolve
-        .push_source("function.wit", WIT)
+        .push_source("function.wit", WIT_0_1)
         .expect("invariant: our own WIT file parses");
     let world = resolve
         .select_world(&[package], Some(WORLD))

@@ -7,9 +7,9 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{host, manifest, message};
+use common::{host, load, manifest, message};
 use delay_band::DelayBand;
-use millstream_function_api::{FunctionHost, FunctionOutcome, LoadError, Output};
+use millstream_function_api::{FunctionOutcome, LoadError, Output};
 use millstream_guest::{Config, Function as _, Message, Outcome};
 use proptest::prelude::*;
 
@@ -39,6 +39,7 @@ fn translate(outcome: Outcome) -> FunctionOutcome {
         Outcome::Reject(why) => FunctionOutcome::Reject {
             code: why.code,
             reason: why.reason,
+            path: why.path,
         },
         other => panic!("delay-band never answers {other:?}"),
     }
@@ -54,8 +55,7 @@ fn sandboxed(config: &[(&str, &str)], payloads: &[Vec<u8>]) -> Vec<FunctionOutco
         .iter()
         .map(|payload| message(payload.clone()))
         .collect();
-    let answers = shared_host()
-        .load(WASM, &manifest)
+    let answers = load(&shared_host(), WASM, &manifest)
         .expect("it loads")
         .process(&batch);
     answers
@@ -116,6 +116,7 @@ fn a_flight_of_each_kind() {
             FunctionOutcome::Reject {
                 code: "impossible_speed".to_owned(),
                 reason: "distance and air_time make 4200 mph, more than 700 mph".to_owned(),
+                path: None,
             },
         ]
     );
@@ -127,7 +128,7 @@ fn a_bad_configuration_is_refused_in_the_guests_words() {
     manifest
         .config
         .insert("late_after".to_owned(), "30".to_owned());
-    let error = shared_host().load(WASM, &manifest).expect_err("misspelt");
+    let error = load(&shared_host(), WASM, &manifest).expect_err("misspelt");
     let reason = "unknown configuration `late_after`; known: `late_after_minutes`".to_owned();
     assert_eq!(error, LoadError::Configure { reason });
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{host, manifest, message};
+use common::{host, load, manifest, message};
 use cpu_time::ThreadTime;
 use millstream_function_api::{
-    Fault, FaultCode, Function, FunctionHost, FunctionMessage, FunctionOutcome, Output,
+    Fault, FaultCode, Function, FunctionMessage, FunctionOutcome, Output,
 };
 use proptest::prelude::*;
 
@@ -64,7 +64,7 @@ const HOSTILE: &[(u8, FaultCode, &str)] = &[
 
 fn guest(timeout: Duration) -> Arc<dyn Function> {
     let wasm = wat::parse_str(include_str!("fixtures/guest.wat")).expect("well formed");
-    host().load(&wasm, &manifest(timeout)).expect("it loads")
+    load(&host(), &wasm, &manifest(timeout)).expect("it loads")
 }
 
 fn command(byte: u8) -> FunctionMessage {
@@ -89,6 +89,7 @@ fn expect_good(byte: u8) -> FunctionOutcome {
         b'J' => FunctionOutcome::Reject {
             code: "bad_flight".to_owned(),
             reason: "it never flew".to_owned(),
+            path: None,
         },
         _ => FunctionOutcome::Keep,
     }

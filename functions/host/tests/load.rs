@@ -4,14 +4,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::{host, manifest, message};
-use millstream_function_api::{FaultCode, FunctionHost, FunctionOutcome, LoadError};
+use common::{host, load, manifest, message};
+use millstream_function_api::{FaultCode, FunctionOutcome, LoadError};
 use millstream_function_host::{Options, WasmtimeHost};
 
 fn error(wasm: &[u8]) -> LoadError {
-    host()
-        .load(wasm, &manifest(Duration::from_secs(1)))
-        .expect_err("this must not load")
+    load(&host(), wasm, &manifest(Duration::from_secs(1))).expect_err("this must not load")
 }
 
 fn error_of(text: &str) -> LoadError {
@@ -35,9 +33,7 @@ fn guest(fields: &str, configure: &str) -> String {
 #[test]
 fn the_template_itself_loads() {
     let wasm = wat::parse_str(guest("", "(i32.const 0)")).unwrap();
-    host()
-        .load(&wasm, &manifest(Duration::from_secs(1)))
-        .unwrap();
+    load(&host(), &wasm, &manifest(Duration::from_secs(1))).unwrap();
 }
 
 #[test]
@@ -68,10 +64,10 @@ fn damage_anywhere_is_an_error_and_no_panic() {
     let whole = wat::parse_str(guest("", "(i32.const 0)")).unwrap();
     for cut in 0..whole.len() {
         // Custom sections at the end may be lost without harm; a cut through anything else may not.
-        let _ = host.load(&whole[..cut], &manifest(Duration::from_secs(1)));
+        let _ = load(&host, &whole[..cut], &manifest(Duration::from_secs(1)));
         let mut flipped = whole.clone();
         flipped[cut] ^= 0x55;
-        let _ = host.load(&flipped, &manifest(Duration::from_millis(100)));
+        let _ = load(&host, &flipped, &manifest(Duration::from_millis(100)));
     }
 }
 
@@ -80,7 +76,7 @@ fn a_module_that_is_no_function() {
     let error = error_of(r#"(module (memory (export "memory") 1) (func (export "run")))"#);
     assert_eq!(
         error.to_string(),
-        "the module is neither a component nor a core module that can be made one: it does not export `cabi_realloc`, `configure`, `process`; build it with the guest kit against world `pure` of `millstream:function@0.1.0`"
+        "the module is neither a component nor a core module that can be made one: it does not export `cabi_realloc`, `configure`, `process`; build it with the guest kit against a world of `millstream:function@0.2.0`"
     );
     let wrong_type = guest("", "(i32.const 0)")
         .replace("(param i32 i32) (result i32)", "(param i32) (result i32)");
@@ -99,7 +95,7 @@ fn imports_are_refused_by_name() {
     let error = error_of(&text);
     assert_eq!(
         error.to_string(),
-        "the function imports what it was not granted: `wasi_snapshot_preview1.random_get`, `env.now`; a `pure` function imports nothing"
+        "the function imports what it was not granted: `wasi_snapshot_preview1.random_get`, `env.now`; functions have no WASI: build it without (JavaScript: `disableFeatures`, Python: `--stub-wasi`, Rust: `wasm32-unknown-unknown`)"
     );
     let error = error_of(
         r#"(component
@@ -178,9 +174,7 @@ fn modules_have_a_size() {
         ..Options::default()
     })
     .unwrap();
-    let error = host
-        .load(&[0; 101], &manifest(Duration::from_secs(1)))
-        .expect_err("too large");
+    let error = load(&host, &[0; 101], &manifest(Duration::from_secs(1))).expect_err("too large");
     assert_eq!(
         error,
         LoadError::TooLarge {
@@ -194,12 +188,8 @@ fn modules_have_a_size() {
 fn functions_outlive_their_host() {
     let wasm = wat::parse_str(include_str!("fixtures/guest.wat")).expect("well formed");
     let host = host();
-    let first = host
-        .load(&wasm, &manifest(Duration::from_secs(10)))
-        .unwrap();
-    let second = host
-        .load(&wasm, &manifest(Duration::from_secs(10)))
-        .unwrap();
+    let first = load(&host, &wasm, &manifest(Duration::from_secs(10))).unwrap();
+    let second = load(&host, &wasm, &manifest(Duration::from_secs(10))).unwrap();
     drop(host);
     assert_eq!(first.process(&[message("k")]), [Ok(FunctionOutcome::Keep)]);
     drop(first);

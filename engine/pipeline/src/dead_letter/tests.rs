@@ -82,6 +82,7 @@ fn hostile_texts_stay_short_and_on_one_line() {
         code: "a\r\nNats-Msg-Id: 1".to_owned(),
         reason: "é\n".repeat(10_000),
         path: Some("/\r\n\r\n".repeat(1000)),
+        version: None,
     };
     let letter = dead_letter("s", &message(Bytes::new()), &why, TIME, 0);
     assert!(letter.headers.len() < 3000);

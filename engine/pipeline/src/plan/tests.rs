@@ -15,8 +15,9 @@ use serde_json::json;
 
 use super::Plan;
 use crate::{
-    Ended, Framing, FunctionStage, OnRejection, PipelineMetrics, Record, Rejection, RuleFor,
-    SchemaOptions, SchemaRule, SchemaStage, Stage, SubjectSchemas, Verdict, VersionSchema, Wanted,
+    Ended, Framing, FunctionStage, FunctionVersion, OnRejection, PipelineMetrics, Record,
+    Rejection, RuleFor, SchemaOptions, SchemaRule, SchemaStage, Stage, SubjectSchemas, Verdict,
+    VersionSchema, Wanted,
 };
 
 /// Decides by a number in the payload's last token, so that a model can predict it.
@@ -101,6 +102,7 @@ fn shown(ended: &Ended) -> String {
             )
         }
         Ended::Dropped { stage } => format!("dropped {stage}"),
+        Ended::Retry { stage, after } => format!("retry {stage} {}s", after.as_secs()),
         Ended::Rejected(why) => format!("rejected {} {}", why.stage, why.code),
     }
 }
@@ -426,6 +428,7 @@ impl Function for Answers {
             b"reject" => Ok(FunctionOutcome::Reject {
                 code: "odd".to_owned(),
                 reason: "a\nb".to_owned(),
+                path: Some("/x".to_owned()),
             }),
             b"fault" => Err(Fault {
                 code: FaultCode::Trap,
@@ -449,11 +452,15 @@ impl Function for Answers {
         };
         batch.iter().map(answer).collect()
     }
+
+    fn memory(&self) -> u64 {
+        0
+    }
 }
 
 #[test]
 fn outcomes_of_functions_become_verdicts() {
-    let stage = FunctionStage::new(Arc::new(Answers));
+    let stage = FunctionStage::new(FunctionVersion::new(Arc::new(Answers), 3), None);
     let plan = Plan::new(1, None, vec![Arc::new(stage)], OnRejection::DeadLetter);
     let words = [
         "keep", "replace", "emit", "none", "drop", "retry", "reject", "fault", "header",
@@ -472,7 +479,7 @@ fn outcomes_of_functions_become_verdicts() {
         "stored one,two",
         "dropped function:answers",
         "dropped function:answers",
-        "rejected function:answers retry",
+        "retry function:answers 5s",
         "rejected function:answers odd",
         "rejected function:answers trap",
         "rejected function:answers bad_output",
@@ -492,12 +499,18 @@ fn outcomes_of_functions_become_verdicts() {
         panic!("rejected above")
     };
     assert_eq!(why.reason, "a b");
+    assert_eq!((why.path.as_deref(), why.version), (Some("/x"), Some(3)));
 }
 
 #[test]
 fn numbers_outlive_a_swapped_plan() {
     let metrics = PipelineMetrics::default();
-    let stage = || Arc::new(FunctionStage::new(Arc::new(Answers))) as Arc<dyn Stage>;
+    let stage = || {
+        Arc::new(FunctionStage::new(
+            FunctionVersion::new(Arc::new(Answers), 3),
+            None,
+        )) as Arc<dyn Stage>
+    };
     let plan = |version| {
         Plan::new(
             version,

@@ -128,7 +128,9 @@ impl Migration {
             Some(Verdict::Emit(made)) => {
                 return Err(self.failed(format!("{} messages", made.len())));
             }
-            Some(Verdict::Drop) | None => return Err(self.failed("none".to_owned())),
+            Some(Verdict::Drop | Verdict::Retry(_)) | None => {
+                return Err(self.failed("none".to_owned()));
+            }
             Some(Verdict::Reject(why)) => {
                 return Err(self.failed(format!("`{}`: {}", why.code, why.reason)));
             }

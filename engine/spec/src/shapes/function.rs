@@ -27,6 +27,39 @@ pub struct FunctionSpec {
     /// Columns it adds to a record, in the order written, so that SQL after it can be type-checked.
     #[serde(default)]
     pub adds: Vec<AddedColumn>,
+    /// The key-value bucket that it keeps its state in; absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateSpec>,
+    /// Stations and key-value buckets that it may read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lookup: Vec<String>,
+    /// Hosts that it may ask; `*.example.org` is everything below `example.org`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<String>,
+    /// Attachment with its tests, a path relative to the station file: they must pass before it is deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<String>,
+}
+
+impl FunctionSpec {
+    /// The bucket that it keeps its state in.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&str> {
+        let state = self.state.as_ref()?;
+        Some(state.bucket.as_deref().unwrap_or(&self.name))
+    }
+}
+
+/// Where a function remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateSpec {
+    /// The bucket's name; the function's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
+    /// How long a key stays that is not written; absent: for ever.
+    #[serde(with = "text", skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Duration>,
 }
 
 /// Bounds on one function; what is absent takes the server's default.
@@ -39,6 +72,12 @@ pub struct FunctionLimits {
     /// Time for one batch.
     #[serde(with = "text", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// Time one batch may wait for other hosts.
+    #[serde(with = "text", skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Duration>,
+    /// Calls to the host for each message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_calls: Option<u64>,
     /// Bytes a batch may return.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<u64>,

@@ -10,12 +10,12 @@ use crate::kind::Kind;
 use crate::node::{Node, Value};
 use millstream_types::nearest;
 
+use super::read_function::function;
 use super::read_schema::{encode_use, schema_use};
 use super::{
-    AddedColumn, Compatibility, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard,
-    FunctionLimits, FunctionSpec, MigrationsSpec, OnRejection, PersistMode, Policy, RetentionSpec,
-    SchemaFormat, SchemaReference, SchemaSpec, SchemaText, SinkSpec, SourceSpec, StageSpec,
-    StationSpec, Storage, ValueType,
+    Compatibility, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, MigrationsSpec,
+    OnRejection, OrderSpec, PersistMode, Policy, RetentionSpec, RunningSpec, SchemaFormat,
+    SchemaReference, SchemaSpec, SchemaText, SinkSpec, SourceSpec, StageSpec, StationSpec, Storage,
 };
 
 /// Longest station name: its dead letters' stream name must still fit into 255 bytes.
@@ -74,7 +74,7 @@ pub(crate) fn read_spec(
 }
 
 /// `kind` and `name`, and every document's own keys.
-fn name(fields: &Fields<'_, '_>) -> Option<String> {
+pub(super) fn name(fields: &Fields<'_, '_>) -> Option<String> {
     let name = fields.required("name")?;
     if let Err(error) = check_name(&name) {
         fields
@@ -185,96 +185,8 @@ fn schema_text(fields: &Fields<'_, '_>) -> Option<SchemaText> {
     }
 }
 
-fn function(context: &Context<'_>, node: &Node) -> Option<FunctionSpec> {
-    let keys = [
-        "kind",
-        "name",
-        "component",
-        "config",
-        "limits",
-        "reads",
-        "adds",
-    ];
-    let later = [
-        "version", "world", "state", "secrets", "egress", "canary", "shadow",
-    ];
-    let fields = Fields::open(context, node, "the function", &keys, &later)?;
-    let name = name(&fields);
-    let component = fields.required("component");
-    let config = fields
-        .text_map("config")
-        .map(|(key, value, _)| (key, value))
-        .collect();
-    let words = [
-        ("bool", ValueType::Bool),
-        ("int", ValueType::Int),
-        ("float", ValueType::Float),
-        ("string", ValueType::String),
-        ("timestamp", ValueType::Timestamp),
-        ("json", ValueType::Json),
-        ("boolean", ValueType::Bool),
-        ("integer", ValueType::Int),
-        ("number", ValueType::Float),
-    ];
-    let adds_node = fields.node("adds");
-    let known: Vec<&str> = fields
-        .map("adds")
-        .iter()
-        .map(|entry| entry.key.as_str())
-        .collect();
-    let added = adds_node.and_then(|node| Fields::open(context, node, "`adds`", &known, &[]));
-    let adds = added.map_or_else(Vec::new, |added| {
-        let read = |name: &&str| {
-            let kind = added.choice(name, &words, &[])?;
-            Some(AddedColumn {
-                name: (*name).to_owned(),
-                kind,
-            })
-        };
-        known.iter().filter_map(read).collect()
-    });
-    let limits = limits(&fields);
-    Some(FunctionSpec {
-        name: name?,
-        component: component?,
-        config,
-        reads: fields.raw_text("reads"),
-        limits,
-        adds,
-    })
-}
-
-fn limits(fields: &Fields<'_, '_>) -> FunctionLimits {
-    let keys = [
-        "memory",
-        "timeout",
-        "output_bytes",
-        "output_records",
-        "log_lines",
-    ];
-    let open = |node| {
-        Fields::open(
-            fields.context(),
-            node,
-            "`limits`",
-            &keys,
-            &["fuel", "stack"],
-        )
-    };
-    let Some(limits) = fields.node("limits").and_then(open) else {
-        return FunctionLimits::default();
-    };
-    FunctionLimits {
-        memory: limits.bytes("memory"),
-        timeout: limits.duration("timeout"),
-        output_bytes: limits.bytes("output_bytes"),
-        output_records: limits.count("output_records"),
-        log_lines: limits.count("log_lines"),
-    }
-}
-
 /// Keys of a station.
-const STATION: [&str; 15] = [
+const STATION: [&str; 19] = [
     "kind",
     "name",
     "subjects",
@@ -288,18 +200,15 @@ const STATION: [&str; 15] = [
     "schema",
     "on_rejection",
     "stages",
+    "order",
+    "key",
+    "workers",
+    "max_retries",
     "encode",
     "dead_letters",
 ];
 /// Keys that a later release brings.
-const STATION_LATER: [&str; 6] = [
-    "mirror",
-    "sources",
-    "compact",
-    "tiering",
-    "placement",
-    "order",
-];
+const STATION_LATER: [&str; 5] = ["mirror", "sources", "compact", "tiering", "placement"];
 
 fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
     let fields = Fields::open(context, node, "the station", &STATION, &STATION_LATER)?;
@@ -346,12 +255,41 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         schema,
         on_rejection,
         stages,
+        running: running(&fields),
         encode: encode_use(&fields),
         dead_letters: dead_letters(&fields),
     })
 }
 
 /// Where a station keeps its messages, and when it acknowledges them.
+/// In which order, by how many threads and how often stages are run; for stations and flows.
+pub(super) fn running(fields: &Fields<'_, '_>) -> RunningSpec {
+    let words = [
+        ("station", OrderSpec::Station),
+        ("key", OrderSpec::Key),
+        ("none", OrderSpec::None),
+    ];
+    let most = |key: &str, most: u64| {
+        let count = fields.count(key)?;
+        if count > most {
+            let message = format!("`{key}` is {count}, at most {most} are allowed");
+            fields.context().problem(fields.place_of(key), message);
+        }
+        u32::try_from(count).ok()
+    };
+    let key = fields.parsed("key", |text| match text.split_once(':') {
+        None if text == "subject" => Ok(text.to_owned()),
+        Some(("header" | "field", name)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("write `subject`, `header:NAME` or `field:NAME`"),
+    });
+    RunningSpec {
+        order: fields.choice("order", &words, &[]).unwrap_or_default(),
+        key,
+        workers: most("workers", 64),
+        max_retries: most("max_retries", 1000),
+    }
+}
+
 fn storage(fields: &Fields<'_, '_>) -> (Storage, PersistMode) {
     let storage = fields.choice(
         "storage",

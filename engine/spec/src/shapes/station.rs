@@ -41,12 +41,56 @@ pub struct StationSpec {
     /// Applied in this order.
     #[serde(default)]
     pub stages: Vec<StageSpec>,
+    /// How they are run.
+    #[serde(default, skip_serializing_if = "RunningSpec::is_default")]
+    pub running: RunningSpec,
     /// What is stored; absent: as the schema says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encode: Option<EncodeUse>,
     /// How long and how much of the rejected is kept.
     #[serde(default)]
     pub dead_letters: DeadLettersSpec,
+}
+
+/// How stages are run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunningSpec {
+    /// What waits while a message is to be tried again.
+    #[serde(skip_serializing_if = "is_station_order")]
+    pub order: OrderSpec,
+    /// What a message's key is: `subject`, `header:NAME` or `field:NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Threads that run a batch at once; 1 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<u32>,
+    /// How often a message is tried again before it is rejected; 10 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<u32>,
+}
+
+impl RunningSpec {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What waits while a message is to be tried again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderSpec {
+    /// Everything behind it.
+    #[default]
+    Station,
+    /// What has the same key.
+    Key,
+    /// Nothing.
+    None,
+}
+
+fn is_station_order(order: &OrderSpec) -> bool {
+    *order == OrderSpec::Station
 }
 
 /// Where messages are kept.

@@ -44,6 +44,7 @@ fn no_json(payload: &[u8], error: &serde_json::Error) -> Refusal {
         code: "bad_json",
         reason,
         path: None,
+        version: None,
     }
 }
 

@@ -1,10 +1,13 @@
 //! What the tests of the host share.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_function_api::{FunctionMessage, Limits, Manifest};
+use millstream_function_api::{
+    Function, FunctionHost as _, FunctionMessage, Grants, Limits, LoadError, Manifest, Nothing,
+};
 use millstream_function_host::{Options, WasmtimeHost};
 use millstream_types::Timestamp;
 
@@ -18,10 +21,21 @@ pub(crate) fn manifest(timeout: Duration) -> Manifest {
         version: "1".to_owned(),
         config: BTreeMap::new(),
         limits: Limits {
+            memory: 16 << 20,
             timeout,
             ..Limits::default()
         },
+        grants: Grants::default(),
     }
+}
+
+/// Loads a guest that reaches nothing.
+pub(crate) fn load(
+    host: &WasmtimeHost,
+    wasm: &[u8],
+    manifest: &Manifest,
+) -> Result<Arc<dyn Function>, LoadError> {
+    host.load(wasm, manifest, Arc::new(Nothing))
 }
 
 pub(crate) fn message(payload: impl Into<Bytes>) -> FunctionMessage {

@@ -1,0 +1,11 @@
+//! The stage that runs a function, and the versions of it: the one that runs, and one that is tried beside it.
+
+mod metrics;
+mod stage;
+mod trial;
+
+pub use metrics::{FunctionMetrics, FunctionSnapshot, VersionMetrics};
+pub use stage::{FunctionStage, FunctionVersion};
+pub use trial::{
+    Difference, Shadows, Share, Trial, TrialMode, TrialReport, TrialRules, TrialTable,
+};
