@@ -5,8 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use millstream_spec::Kind;
 
+mod function;
 mod schema;
 
+pub use function::{
+    BuildArgs, DeployArgs, FunctionCommand, InitArgs, Language, Level, LogsArgs, Start, SwitchArgs,
+    TestArgs, World,
+};
 pub use schema::{CheckArgs, InferArgs, RegisterArgs, SchemaCommand, SchemaFile, SchemaFormat};
 
 /// How to reach the server and how answers look: flags of every command.
@@ -86,6 +91,9 @@ pub enum Command {
     /// Register, compare, check, propose and delete schemas
     #[command(subcommand)]
     Schema(SchemaCommand),
+    /// Begin, build, test, deploy, try and roll back functions
+    #[command(subcommand)]
+    Function(FunctionCommand),
     /// Measure a server, or this machine: publish, deliver, request, store, read back
     Bench(BenchArgs),
     /// Look after the log on disk

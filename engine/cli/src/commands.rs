@@ -3,6 +3,7 @@
 mod apply;
 mod bench;
 mod dead_letters;
+mod function;
 mod journal;
 mod publish;
 mod schema;
@@ -51,6 +52,19 @@ pub fn verified(connection: &Connection, report: &Value, console: &mut Console<'
     finish(format, result, console)
 }
 
+/// Shows what the tests of a function came to: `{"function", "passed", "failed", "tests": [{"name", "ok", "ms",
+/// "problems"}]}`; returns the exit status, 1 when one failed.
+pub fn tested(connection: &Connection, report: &Value, console: &mut Console<'_>) -> i32 {
+    let format = connection.output;
+    let result = function::tested(report, format, console);
+    finish(format, result, console)
+}
+
+/// Says why a command ended that the server's program carries out itself; returns the exit status.
+pub fn refused(connection: &Connection, error: CliError, console: &mut Console<'_>) -> i32 {
+    finish(connection.output, Err(error), console)
+}
+
 fn finish(format: Format, result: Result<(), CliError>, console: &mut Console<'_>) -> i32 {
     // What is still buffered must come before the error text, and a full disk must not pass as done.
     let result = result.and_then(|()| Ok(console.out.flush()?));
@@ -77,6 +91,7 @@ async fn dispatch(command: &Command, session: Session<'_, '_>) -> Result<(), Cli
         Command::Status => things::status(session).await,
         Command::Schema(command) => schema::schema(command, session).await,
         Command::Sql(args) => sql::sql(args, session).await,
+        Command::Function(command) => function::function(command, session).await,
         Command::Bench(args) => bench::bench(args, session).await,
         Command::DeadLetters(command) => dead_letters::dead_letters(command, session).await,
         Command::Journal(command) => journal::journal(command, session).await,

@@ -130,6 +130,54 @@ pub enum CliError {
     /// This program has no server inside that could look at the files.
     #[error("the files can be checked by the server's own program only")]
     NotHere,
+    /// This program has no WebAssembly engine inside.
+    #[error("functions can be tested by the server's own program only")]
+    NoEngine,
+    /// Tests of a function failed; each was shown.
+    #[error("{failed} of {all} tests failed")]
+    Failed {
+        /// How many.
+        failed: u64,
+        /// Of how many.
+        all: u64,
+    },
+    /// A station file without a function.
+    #[error("`{}` describes no function", .0.display())]
+    NoFunction(PathBuf),
+    /// A name that cannot be a package of every language.
+    #[error("`{0}` cannot be a function's name")]
+    FunctionName(String),
+    /// A folder that is to be filled has something in it.
+    #[error("`{}` is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// A language that has no way to use a world.
+    #[error("a function in C without a kit imports nothing, so world `{0}` is out of its reach")]
+    World(String),
+    /// A folder in which no language's files lie.
+    #[error("`{}` has no function in it that could be built", .0.display())]
+    NoLanguage(PathBuf),
+    /// A tool that a build needs is not installed.
+    #[error("{what} is missing")]
+    Missing {
+        /// The tool.
+        what: &'static str,
+        /// How to get it.
+        get: &'static str,
+    },
+    /// A tool ended with an error; what it wrote was shown.
+    #[error("{tool} failed")]
+    Tool {
+        /// The command line.
+        tool: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Save {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The console cannot be written to.
     #[error("cannot write the answer: {0}")]
     Write(#[from] std::io::Error),
@@ -168,7 +216,11 @@ impl CliError {
             | Self::Problems(_)
             | Self::Breaks
             | Self::Some { .. } => exit::REFUSED,
-            Self::Language(_) | Self::Level(_) | Self::Version(_) => exit::USAGE,
+            Self::Language(_)
+            | Self::Level(_)
+            | Self::Version(_)
+            | Self::FunctionName(_)
+            | Self::World(_) => exit::USAGE,
             // Whoever read the answer has seen enough (`millstream tail … | head`).
             Self::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::DONE,
             _ => exit::FAILED,
@@ -191,6 +243,14 @@ impl CliError {
             Self::Level(_) => Some("use NONE, BACKWARD, FORWARD, FULL, or one of the last three with _TRANSITIVE".to_owned()),
             Self::Version(_) => Some("write SUBJECT, SUBJECT:3 or SUBJECT:latest".to_owned()),
             Self::NotFound { nearest, .. } => nearest.as_ref().map(|name| format!("did you mean `{name}`?")),
+            Self::NoFunction(_) => Some("`kind: function` begins one".to_owned()),
+            Self::FunctionName(_) => Some("letters, digits, `-` and `_`, a letter first, at most 64".to_owned()),
+            Self::NotEmpty(_) => Some("name a folder that is empty or does not exist with `--dir DIR`".to_owned()),
+            Self::World(_) => Some("use another language, or `--world pure`".to_owned()),
+            Self::NoLanguage(_) => {
+                Some("it should have a Cargo.toml, a package.json, a *.py with `class WitWorld`, or a *.c; `millstream function init` begins one".to_owned())
+            }
+            Self::Missing { get, .. } => Some((*get).to_owned()),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@
 //! What may not come in: the server's insides, the NATS protocol, decisions that belong to the server.
 
 mod args;
+mod bundle;
 mod client;
 mod commands;
 mod console;
@@ -16,10 +17,12 @@ mod yaml;
 mod tests;
 
 pub use args::{
-    ApplyArgs, BenchArgs, BenchCase, CheckArgs, Command, Connection, DeadLettersCommand, Format,
-    InferArgs, JournalCommand, PublishArgs, RegisterArgs, SchemaCommand, SchemaFile, SchemaFormat,
-    SqlArgs, TailArgs, VerifyArgs,
+    ApplyArgs, BenchArgs, BenchCase, BuildArgs, CheckArgs, Command, Connection, DeadLettersCommand,
+    DeployArgs, Format, FunctionCommand, InferArgs, InitArgs, JournalCommand, Language, Level,
+    LogsArgs, PublishArgs, RegisterArgs, SchemaCommand, SchemaFile, SchemaFormat, SqlArgs, Start,
+    SwitchArgs, TailArgs, TestArgs, VerifyArgs, World,
 };
-pub use commands::{run, verified};
+pub use bundle::Bundle;
+pub use commands::{refused, run, tested, verified};
 pub use console::{Console, System};
 pub use error::{CliError, exit};

@@ -1,5 +1,6 @@
 //! Commands against a small server that answers as the management API does.
 
+mod function;
 mod schema;
 
 use std::io::Cursor;
@@ -100,7 +101,16 @@ async fn type_in(server: &str, args: &[&str], input: &str) -> String {
         input: &mut input,
         terminal: false,
         typed: false,
-        variables: &|name| (name == "HOOK_SECRET").then(|| "s3cret".to_owned()),
+        variables: &|name| {
+            let value = match name {
+                "HOOK_SECRET" => "s3cret",
+                "HOST" => "api.example.org",
+                "USER" => "ann",
+                "HOSTNAME" => "desk",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        },
     };
     let status = crate::run(&cli.connection, &cli.command, &mut console).await;
     let (out, err) = (
@@ -459,7 +469,7 @@ async fn applying() {
     "#]]
     .assert_eq(&type_in(&server, &["apply", "-f", &path, "--dry-run"], "").await);
     let sent = asked.lock().unwrap()[0].replace(dir.path().to_str().unwrap(), "DIR");
-    expect![[r#"POST /api/v1/apply {"dry_run":true,"files":[{"name":"DIR/files/f.yaml","text":"kind: schema\nname: flight\nfile: ../flight.json\n---\nkind: sink\nname: s\nconnector: http\nstation: x\nconfig: { secret: \"${HOOK_SECRET}\" }\n"}],"attachments":{"DIR/flight.json":"e30="},"variables":{"HOOK_SECRET":"s3cret"}}"#]].assert_eq(&sent);
+    expect![[r#"POST /api/v1/apply {"files":[{"name":"DIR/files/f.yaml","text":"kind: schema\nname: flight\nfile: ../flight.json\n---\nkind: sink\nname: s\nconnector: http\nstation: x\nconfig: { secret: \"${HOOK_SECRET}\" }\n"}],"attachments":{"DIR/flight.json":"e30="},"variables":{"HOOK_SECRET":"s3cret"},"dry_run":true}"#]].assert_eq(&sent);
     let text = "kind: source\nname: refuse\nconnector: file\n";
     expect![[r#"
         f.yaml:3:7: no such column `x`

@@ -1,24 +1,14 @@
 //! `apply`: checks the files here, so that mistakes show without a server, then sends them.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
-use std::path::Path;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use millstream_spec::{Parsed, Problem, SourceFile, attachments, parse, variable_names};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::args::ApplyArgs;
+use crate::bundle::Bundle;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::table::{Table, cell, field};
 
 use super::Session;
-
-/// Largest attachment: the server takes 128 MiB in one request, in base64.
-const MAX_ATTACHMENT: u64 = 64 << 20;
 
 pub(super) async fn apply(args: &ApplyArgs, session: Session<'_, '_>) -> Result<(), CliError> {
     let Session {
@@ -26,24 +16,8 @@ pub(super) async fn apply(args: &ApplyArgs, session: Session<'_, '_>) -> Result<
         format,
         console,
     } = session;
-    let files = read_files(args, console)?;
-    let parsed = parse(&files, console.variables);
-    let attachments = read_attachments(&parsed);
-    let (attachments, problems) = attachments;
-    let problems: Vec<Problem> = parsed.problems.into_iter().chain(problems).collect();
-    if !problems.is_empty() {
-        return Err(CliError::Problems(problems));
-    }
-    let variables: BTreeMap<String, String> = variable_names(&files)
-        .into_iter()
-        .filter_map(|name| Some((name.clone(), (console.variables)(&name)?)))
-        .collect();
-    let body = json!({
-        "dry_run": args.dry_run,
-        "files": files,
-        "attachments": attachments,
-        "variables": variables,
-    });
+    let mut body = Bundle::read(&args.files, console)?.to_json();
+    body["dry_run"] = args.dry_run.into();
     console.progress("applying …")?;
     let answer = client.post(&["apply"], &body).await;
     console.progress_done()?;
@@ -54,75 +28,24 @@ pub(super) async fn apply(args: &ApplyArgs, session: Session<'_, '_>) -> Result<
     show(&answer, args.dry_run, console)
 }
 
-fn read_files(args: &ApplyArgs, console: &mut Console<'_>) -> Result<Vec<SourceFile>, CliError> {
-    let mut files = Vec::new();
-    for path in &args.files {
-        let name = path.to_string_lossy().into_owned();
-        let text = if name == "-" {
-            let mut text = String::new();
-            console.input.read_to_string(&mut text).map(|_| text)
-        } else {
-            fs::read_to_string(path)
-        };
-        let text = text.map_err(|source| CliError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        files.push(SourceFile { name, text });
-    }
-    Ok(files)
-}
-
-/// The files the station files refer to, in base64; a missing one is a problem where it is named.
-fn read_attachments(parsed: &Parsed) -> (BTreeMap<String, String>, Vec<Problem>) {
-    let mut found = BTreeMap::new();
-    let mut problems = Vec::new();
-    for attachment in attachments(&parsed.documents) {
-        if found.contains_key(&attachment.key) {
-            continue;
-        }
-        match read_attachment(Path::new(&attachment.key)) {
-            Ok(bytes) => {
-                found.insert(attachment.key, STANDARD.encode(bytes));
-            }
-            Err(error) => {
-                let message = format!("cannot read `{}`: {error}", attachment.key);
-                let problem = attachment.at.problem(message);
-                problems.push(problem.with_hint("paths are relative to the station file's folder"));
-            }
-        }
-    }
-    (found, problems)
-}
-
-fn read_attachment(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(MAX_ATTACHMENT + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_ATTACHMENT {
-        let message = format!("it is larger than {MAX_ATTACHMENT} bytes");
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::FileTooLarge,
-            message,
-        ));
-    }
-    Ok(bytes)
-}
-
-fn show(answer: &Value, dry_run: bool, console: &mut Console<'_>) -> Result<(), CliError> {
+/// What was created, changed or left alone.
+pub(super) fn show(
+    answer: &Value,
+    dry_run: bool,
+    console: &mut Console<'_>,
+) -> Result<(), CliError> {
     let empty = Vec::new();
     let changes = answer
         .get("changes")
         .and_then(Value::as_array)
         .unwrap_or(&empty);
-    let mut table = Table::new(["action", "kind", "name"]);
+    let mut columns = vec!["action", "kind", "name"];
+    if changes.iter().any(|change| !change["version"].is_null()) {
+        columns.push("version");
+    }
+    let mut table = Table::new(columns.iter().copied());
     for change in changes.iter().filter_map(Value::as_object) {
-        table.row(
-            ["action", "kind", "name"]
-                .map(|name| field(change, name))
-                .into(),
-        );
+        table.row(columns.iter().map(|name| field(change, name)).collect());
     }
     console.text(&table.draw())?;
     for change in changes.iter().filter_map(Value::as_object) {
