@@ -4,24 +4,40 @@
 use millstream_guest::prelude::*;
 use serde_json::{Map, Value};
 
-/// What a flight gets: the field that names a key, the bucket, and which of its value's fields become which.
-const LOOKUPS: [(&str, &str, &[(&str, &str)]); 3] = [
-    (
-        "tailnum",
-        "planes",
-        &[
+/// Something to look up for each flight.
+struct Lookup {
+    /// The field of the flight that names the key.
+    field: &'static str,
+    bucket: &'static str,
+    /// Fields of the value, and what they are called in the flight.
+    copied: &'static [(&'static str, &'static str)],
+}
+
+const LOOKUPS: [Lookup; 3] = [
+    Lookup {
+        field: "tailnum",
+        bucket: "planes",
+        copied: &[
             ("manufacturer", "manufacturer"),
             ("model", "model"),
             ("seats", "seats"),
         ],
-    ),
-    ("origin", "airports", &[("name", "origin_name")]),
-    ("dest", "airports", &[("name", "dest_name")]),
+    },
+    Lookup {
+        field: "origin",
+        bucket: "airports",
+        copied: &[("name", "origin_name")],
+    },
+    Lookup {
+        field: "dest",
+        bucket: "airports",
+        copied: &[("name", "dest_name")],
+    },
 ];
 
 function! { |message: Message| -> Result<Outcome, Rejection> {
     let mut flight: Map<String, Value> = message.json()?;
-    for (field, bucket, copied) in LOOKUPS {
+    for Lookup { field, bucket, copied } in LOOKUPS {
         // A cancelled flight may have no plane.
         let Some(key) = key(&flight, field)? else {
             continue;
