@@ -165,11 +165,16 @@ pub enum CliError {
         get: &'static str,
     },
     /// A tool ended with an error; what it wrote was shown.
-    #[error("{tool} failed")]
+    #[error("`{tool}` failed")]
     Tool {
         /// The command line.
         tool: String,
+        /// What to do about what it wrote.
+        hint: Option<&'static str>,
     },
+    /// The tools ended well and there is no module.
+    #[error("{0}")]
+    NoModule(&'static str),
     /// A file cannot be written.
     #[error("cannot write `{}`: {source}", path.display())]
     Save {
@@ -251,6 +256,10 @@ impl CliError {
                 Some("it should have a Cargo.toml, a package.json, a *.py with `class WitWorld`, or a *.c; `millstream function init` begins one".to_owned())
             }
             Self::Missing { get, .. } => Some((*get).to_owned()),
+            Self::Tool { hint, .. } => hint.map(str::to_owned),
+            Self::Read { path, .. } if path.ends_with("function.yaml") => {
+                Some("`millstream function init` begins a function".to_owned())
+            }
             _ => None,
         }
     }

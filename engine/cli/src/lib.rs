@@ -11,6 +11,7 @@ mod commands;
 mod console;
 mod error;
 mod table;
+mod templates;
 mod yaml;
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ fn scalar(value: &Value) -> String {
 
 /// A text without quotes where no reader could take it for something else, otherwise in JSON's
 /// quotes, which YAML shares.
-fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     let first = text
         .chars()
         .next()

@@ -1,0 +1,1 @@
+//! `function init` and `function build`.
