@@ -1,7 +1,9 @@
 //! `function` against a small server that answers as the management API does.
 
+mod building;
 mod deploying;
 mod making;
+mod place;
 
 use axum::Router;
 use axum::body::Bytes;
