@@ -288,7 +288,7 @@ fn check(example: &Example, wasm: &[u8]) {
     if is_component(wasm) && slow {
         skipped(
             example.name,
-            "in the host: its compiler is not optimised in this build (set MILLSTREAM_SLOW_TESTS)",
+            "not in the host: its compiler is not optimised in this build (set MILLSTREAM_SLOW_TESTS)",
         );
         return;
     }
@@ -329,7 +329,7 @@ fn check(example: &Example, wasm: &[u8]) {
 
 /// Past the test runner, which hides what a test that passes prints.
 fn skipped(name: &str, why: &str) {
-    let line = format!("SKIPPED: `{name}` was NOT tested {why}\n");
+    let line = format!("SKIPPED: `{name}` was NOT tested, {why}\n");
     std::io::stderr()
         .write_all(line.as_bytes())
         .expect("stderr");
@@ -439,13 +439,17 @@ fn rust() {
     if !installed && env::var_os("GUEST_CARGO").is_none() {
         skipped(
             "Rust",
-            "from source: there is no target wasm32-unknown-unknown and GUEST_CARGO is not set",
+            "there is no target wasm32-unknown-unknown and GUEST_CARGO is not set",
         );
         return;
     }
     let target = cache().join("rust-target");
     for example in [enrich(), late(), probe()] {
         let folder = root().join("examples/functions").join(example.name);
+        let mut fetch = Command::new("cargo");
+        if let Err(why) = run(fetch.current_dir(&folder).args(["fetch", "--locked"])) {
+            return skipped("Rust", &format!("cargo has no crates for it: {why}"));
+        }
         let set = [("CARGO_TARGET_DIR", target.as_path())];
         check(&example, &built(&folder, example.name, &set));
     }
