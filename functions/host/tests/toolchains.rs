@@ -93,9 +93,9 @@ fn late() -> Example {
 fn probe() -> Example {
     Example {
         name: "probe",
-        config: &[("url", "https://risk.example.org/ok")],
+        config: &[("url", "https://api.example.org/flight")],
         grants: Grants {
-            http: vec!["risk.example.org".to_owned()],
+            http: vec!["api.example.org".to_owned()],
             ..Grants::default()
         },
         import: Some("millstream:function/web@0.2.0"),

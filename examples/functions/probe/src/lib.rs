@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    const URL: &str = "https://risk.example.org/flights";
+    const URL: &str = "https://api.example.org/flight";
 
     fn probe(config: &[(&str, &str)]) -> Result<Probe, String> {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
