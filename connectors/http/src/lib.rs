@@ -1,6 +1,6 @@
 //! HTTP in and out: a listener that answers after the commit, and webhooks.
 //!
-//! What lives here: [`HttpSource`], [`HttpSink`], the signature both use, and the rule which addresses a webhook may reach.
+//! What lives here: [`HttpSource`], [`HttpSink`], [`Fetcher`], the signature both use, and the rule which addresses a webhook may reach.
 //! What may not come in: supervision and retry (`connectors/runtime`), the management API, other systems.
 //!
 //! # Signature
@@ -16,6 +16,7 @@
 mod addresses;
 mod body;
 mod client;
+mod fetch;
 mod poster;
 mod request;
 mod resolver;
@@ -24,6 +25,7 @@ mod sink;
 mod source;
 
 pub use addresses::is_public;
+pub use fetch::{FetchRequest, FetchResponse, Fetcher};
 pub use signature::{SIGNATURE_HEADER, SignatureError, sign, verify};
 pub use sink::HttpSink;
 pub use source::HttpSource;

@@ -133,6 +133,11 @@ fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
         .route("/query", post(query))
         .route("/schema-diff", post(schema_diff))
         .route("/schema-check", post(schema_check))
+        .route("/functions-dry-run", post(function_dry_run))
+        .route("/functions/{name}/versions", get(function_versions))
+        .route("/functions/{name}/promote", post(promote))
+        .route("/functions/{name}/rollback", post(rollback))
+        .route("/functions/{name}/stop", post(stop_trial))
         .route("/stations/{name}/infer", get(schema_infer))
         .route("/stations/{name}/messages", get(messages))
         .route("/stations/{name}/dead-letters", get(dead_letters))
@@ -231,6 +236,49 @@ async fn schema_check(State(management): Shared, body: Bytes) -> Response {
         Ok(request) => run(&management, Operation::SchemaCheck(request)).await,
         Err(failure) => refuse(&failure),
     }
+}
+
+async fn function_dry_run(State(management): Shared, body: Bytes) -> Response {
+    match read(&body) {
+        Ok(request) => run(&management, Operation::FunctionDryRun(request)).await,
+        Err(failure) => refuse(&failure),
+    }
+}
+
+async fn function_versions(State(management): Shared, Path(name): Path<String>) -> Response {
+    run(&management, Operation::FunctionVersions { name }).await
+}
+
+async fn function_switch(
+    management: &Arc<dyn Management>,
+    name: String,
+    action: &str,
+    body: &Bytes,
+) -> Response {
+    match read(body) {
+        Ok(request) => {
+            let action = action.to_owned();
+            let operation = Operation::FunctionSwitch {
+                name,
+                action,
+                request,
+            };
+            run(management, operation).await
+        }
+        Err(failure) => refuse(&failure),
+    }
+}
+
+async fn promote(State(management): Shared, Path(name): Path<String>, body: Bytes) -> Response {
+    function_switch(&management, name, "promote", &body).await
+}
+
+async fn rollback(State(management): Shared, Path(name): Path<String>, body: Bytes) -> Response {
+    function_switch(&management, name, "rollback", &body).await
+}
+
+async fn stop_trial(State(management): Shared, Path(name): Path<String>, body: Bytes) -> Response {
+    function_switch(&management, name, "stop", &body).await
 }
 
 async fn schema_infer(

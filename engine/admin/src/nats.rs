@@ -39,6 +39,15 @@ pub fn operation_of(subject: &str, payload: &[u8]) -> Result<Operation, Failure>
             station: own(station),
             request: read(payload)?,
         }),
+        ["FUNCTION", "VERSIONS", name] => Ok(Operation::FunctionVersions { name: own(name) }),
+        ["FUNCTION", "DRYRUN"] => Ok(Operation::FunctionDryRun(read(payload)?)),
+        ["FUNCTION", action @ ("PROMOTE" | "ROLLBACK" | "STOP"), name] => {
+            Ok(Operation::FunctionSwitch {
+                name: own(name),
+                action: action.to_ascii_lowercase(),
+                request: read(payload)?,
+            })
+        }
         ["SCHEMA", "DIFF"] => Ok(Operation::SchemaDiff(read(payload)?)),
         ["SCHEMA", "TRY"] => Ok(Operation::SchemaCheck(read(payload)?)),
         ["DEADLETTERS", "LIST", station] => Ok(Operation::DeadLetters {
@@ -126,6 +135,10 @@ mod tests {
         ));
         assert!(is_management("$MS.API.SCHEMA.INFER.REGISTER"));
         assert!(!is_management("$MS.API.SCHEMA.REGISTER.INFER"));
+        assert!(
+            matches!(of("$MS.API.FUNCTION.ROLLBACK.f"), Ok(Operation::FunctionSwitch { name, action, .. }) if name == "f" && action == "rollback")
+        );
+        assert!(of("$MS.API.FUNCTION.EAT.f").is_err());
         assert!(of("$MS.API.FLY").is_err());
         assert!(operation_of("$MS.API.APPLY", b"{\"dry\":1}").is_err());
     }

@@ -64,6 +64,41 @@ const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
     ),
     (
         "post",
+        "/api/v1/functions-dry-run",
+        "FUNCTION.DRYRUN",
+        "Run a function over stored messages without any effect, beside the version that runs; JSON lines, the last has the report",
+        Some("DryRun"),
+    ),
+    (
+        "get",
+        "/api/v1/functions/{name}/versions",
+        "FUNCTION.VERSIONS.<name>",
+        "Every version of a function, and what was done with them",
+        None,
+    ),
+    (
+        "post",
+        "/api/v1/functions/{name}/promote",
+        "FUNCTION.PROMOTE.<name>",
+        "Make the version that is tried the one that runs",
+        Some("Switch"),
+    ),
+    (
+        "post",
+        "/api/v1/functions/{name}/rollback",
+        "FUNCTION.ROLLBACK.<name>",
+        "Make an earlier version the one that runs",
+        Some("Switch"),
+    ),
+    (
+        "post",
+        "/api/v1/functions/{name}/stop",
+        "FUNCTION.STOP.<name>",
+        "End the trial of a version",
+        Some("Switch"),
+    ),
+    (
+        "post",
         "/api/v1/schema-diff",
         "SCHEMA.DIFF",
         "What changed between two schemas, registered ones or texts",
@@ -87,7 +122,7 @@ const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
         "get",
         "/api/v1/stations/{name}/messages",
         "MESSAGES.<name>",
-        "Stored messages as JSON lines; query `from_seq`, `limit`, `follow`, `decode`, `as`",
+        "Stored messages as JSON lines; query `from_seq`, `limit`, `follow`, `decode`, `as`, `subject`",
         None,
     ),
     (
@@ -191,10 +226,39 @@ fn parameters(path: &str) -> Value {
 
 fn schemas() -> Value {
     let mut schemas = operations();
-    if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), about_schemas()) {
-        all.extend(more);
+    for more in [about_schemas(), about_functions()] {
+        if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), more) {
+            all.extend(more);
+        }
     }
     schemas
+}
+
+/// Bodies about functions.
+fn about_functions() -> Value {
+    json!({
+        "Switch": {
+            "type": "object",
+            "properties": {
+                "by": { "type": "string" },
+                "why": { "type": "string" },
+                "to": { "type": "integer", "minimum": 1, "description": "`rollback`: which version; the one before when absent" },
+            },
+        },
+        "DryRun": {
+            "type": "object",
+            "required": ["files", "station"],
+            "properties": {
+                "files": { "type": "array", "items": { "type": "object" } },
+                "attachments": { "type": "object", "additionalProperties": { "type": "string", "contentEncoding": "base64" } },
+                "variables": { "type": "object", "additionalProperties": { "type": "string" } },
+                "station": { "type": "string" },
+                "from_seq": { "type": "integer" },
+                "from_time": { "type": "string", "format": "date-time" },
+                "limit": { "type": "integer" },
+            },
+        },
+    })
 }
 
 /// Bodies about schemas.
@@ -261,6 +325,14 @@ fn operations() -> Value {
                     "properties": { "name": { "type": "string" }, "text": { "type": "string" } } } },
                 "attachments": { "type": "object", "additionalProperties": { "type": "string", "contentEncoding": "base64" } },
                 "variables": { "type": "object", "additionalProperties": { "type": "string" } },
+                "by": { "type": "string", "description": "who, for the history of functions" },
+                "why": { "type": "string" },
+                "trial": { "type": "object", "required": ["mode"], "properties": {
+                    "mode": { "enum": ["shadow", "canary"] },
+                    "percent": { "type": "number", "exclusiveMinimum": 0, "maximum": 100 },
+                    "subjects": { "type": "string" },
+                    "max_error_rate": { "type": "number", "minimum": 0, "maximum": 1 },
+                    "min_messages": { "type": "integer", "minimum": 1 } } },
             },
         },
         "Query": {

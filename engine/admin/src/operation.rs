@@ -34,6 +34,60 @@ pub struct ApplyRequest {
     pub attachments: BTreeMap<String, String>,
     /// Values of `${NAME}`.
     pub variables: BTreeMap<String, String>,
+    /// Who applies, as the history of functions shows it.
+    pub by: Option<String>,
+    /// What for.
+    pub why: Option<String>,
+    /// Functions of the files do not take over: they are tried beside the versions that run.
+    pub trial: Option<TrialRequest>,
+}
+
+/// How a version of a function is tried.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrialRequest {
+    /// `shadow` or `canary`.
+    pub mode: String,
+    /// A canary's share of messages, in percent.
+    pub percent: Option<f64>,
+    /// Instead: the subjects whose messages it gets.
+    pub subjects: Option<String>,
+    /// The part of its messages that may end badly, 0 to 1; 0.05 when absent.
+    pub max_error_rate: Option<f64>,
+    /// Messages before it is judged; 100 when absent.
+    pub min_messages: Option<u64>,
+}
+
+/// A change of the version of a function that runs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SwitchRequest {
+    /// Who.
+    pub by: Option<String>,
+    /// What for.
+    pub why: Option<String>,
+    /// `rollback`: to which version; the one that ran before when absent.
+    pub to: Option<u64>,
+}
+
+/// Stored messages that a function is run over without any effect.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DryRunRequest {
+    /// The station file with the function.
+    pub files: Vec<FileText>,
+    /// As in [`ApplyRequest`].
+    pub attachments: BTreeMap<String, String>,
+    /// As in [`ApplyRequest`].
+    pub variables: BTreeMap<String, String>,
+    /// Whose messages.
+    pub station: String,
+    /// The first sequence.
+    pub from_seq: Option<u64>,
+    /// Only messages stored since then, in RFC 3339.
+    pub from_time: Option<String>,
+    /// Most messages; all when absent.
+    pub limit: Option<u64>,
 }
 
 /// `publish`: one message.
@@ -64,6 +118,8 @@ pub struct MessagesRequest {
     pub decode: Option<String>,
     /// Payloads as this schema: `subject` or `subject:version`.
     pub r#as: Option<String>,
+    /// Only messages on these subjects.
+    pub subject: Option<String>,
 }
 
 /// Which messages to propose a schema from.
@@ -219,6 +275,22 @@ pub enum Operation {
     SchemaDiff(DiffRequest),
     /// What would happen if a schema became the next version of a subject.
     SchemaCheck(CheckRequest),
+    /// Every version of a function, and what was done with them.
+    FunctionVersions {
+        /// The function.
+        name: String,
+    },
+    /// Makes another version of a function run.
+    FunctionSwitch {
+        /// The function.
+        name: String,
+        /// `promote`, `rollback` or `stop`.
+        action: String,
+        /// Who and why.
+        request: SwitchRequest,
+    },
+    /// Runs a function over stored messages, beside the version that runs.
+    FunctionDryRun(DryRunRequest),
     /// Asks what is stored, in SQL.
     Query(QueryRequest),
     /// The server in a few numbers.

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use millstream_schema_registry::{RegisterError, Registry, RegistryChange};
-use millstream_spec::{FunctionSpec, Kind, SinkSpec, SourceSpec, StageSpec, StationSpec};
+use millstream_spec::{Kind, SinkSpec, SourceSpec, StageSpec, StationSpec};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::functions::{Deployment, FunctionEntry, Switch};
 
 /// A station as applied.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,21 +18,6 @@ pub struct StationEntry {
     pub version: u64,
     /// When it was first applied.
     pub created: i64,
-    /// When it was last changed.
-    pub updated: i64,
-}
-
-/// A function as deployed. Its bytes lie beside the journal under their digest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FunctionEntry {
-    /// What the user wrote.
-    pub spec: FunctionSpec,
-    /// SHA-256 of the module's bytes, in hex.
-    pub digest: String,
-    /// Size of the module in bytes.
-    pub size: u64,
-    /// Counts up with every change, from 1.
-    pub version: u64,
     /// When it was last changed.
     pub updated: i64,
 }
@@ -67,13 +54,17 @@ pub enum CatalogChange {
         compatibility: String,
     },
     /// Deploys a function.
-    PutFunction {
-        /// What the user wrote.
-        spec: FunctionSpec,
-        /// SHA-256 of the module, in hex.
-        digest: String,
-        /// Its size in bytes.
-        size: u64,
+    PutFunction(Deployment),
+    /// Makes another version of a function run, or ends the trial of one.
+    SwitchFunction {
+        /// Which function.
+        name: String,
+        /// What is done.
+        switch: Switch,
+        /// By whom.
+        by: String,
+        /// What for.
+        why: String,
     },
     /// Creates or changes a station's declaration; its streams are commands of their own in the same entry.
     PutStation {
@@ -170,16 +161,20 @@ impl Catalog {
                     .register(&name, &format, &text, &compatibility)
                     .map_err(|source| CatalogError::Schema { name, source })?;
             }
-            CatalogChange::PutFunction { spec, digest, size } => {
-                let version = self.functions.get(&spec.name).map_or(0, |old| old.version) + 1;
-                let entry = FunctionEntry {
-                    digest,
-                    size,
-                    version,
-                    updated: time,
-                    spec,
-                };
-                self.functions.insert(entry.spec.name.clone(), entry);
+            CatalogChange::PutFunction(deployment) => {
+                let name = deployment.spec.name.clone();
+                let entry = FunctionEntry::deploy(self.functions.remove(&name), deployment, time);
+                self.functions.insert(name, entry);
+            }
+            CatalogChange::SwitchFunction {
+                name,
+                switch,
+                by,
+                why,
+            } => {
+                if let Some(entry) = self.functions.get_mut(&name) {
+                    entry.switch(switch, time, by, why);
+                }
             }
             CatalogChange::PutStation { spec } => {
                 let old = self.stations.get(&spec.name);

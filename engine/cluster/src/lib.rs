@@ -7,15 +7,16 @@
 mod alarms;
 mod catalog;
 mod command;
+mod functions;
 mod node;
 mod registry;
 mod snapshot;
 
 pub use catalog::{
-    Catalog, CatalogChange, CatalogCommand, CatalogError, ConnectorEntry, FunctionEntry,
-    StationEntry,
+    Catalog, CatalogChange, CatalogCommand, CatalogError, ConnectorEntry, StationEntry,
 };
 pub use command::{Command, DecodeError};
+pub use functions::{Deployment, FunctionEntry, FunctionEvent, FunctionVersion, Switch, Trial};
 pub use millstream_spec::Kind;
 pub use node::{Hooks, Node, Outcome, StreamChange};
 pub use registry::StreamCell;

@@ -111,10 +111,13 @@ impl Group {
 
     /// How long until the next member is to be tried again; `None`: all of them have ended.
     pub(crate) fn pause(&self) -> Option<Duration> {
-        let pauses = self.members.iter().filter_map(|member| match &member.ended {
-            Some(Ended::Retry { after, .. }) => Some(*after),
-            _ => None,
-        });
+        let pauses = self
+            .members
+            .iter()
+            .filter_map(|member| match &member.ended {
+                Some(Ended::Retry { after, .. }) => Some(*after),
+                _ => None,
+            });
         let longest = pauses.max()?;
         Some(longest.clamp(MIN_PAUSE, MAX_PAUSE))
     }

@@ -201,7 +201,9 @@ impl Ingress {
             members.extend(each.map(|message| Member::new(message, Arc::clone(origin))));
         }
         let plan = self.plan.load_full();
-        let order = plan.as_ref().map_or(Order::Station, |plan| plan.running().order);
+        let order = plan
+            .as_ref()
+            .map_or(Order::Station, |plan| plan.running().order);
         if let (Some(plan), Order::Key) = (&plan, order) {
             members = self.hold(plan, members);
         }

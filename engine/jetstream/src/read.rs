@@ -218,6 +218,18 @@ impl Reader {
             .map_or(Ok(None), |cell| read(&self.shared, &cell, seq))
     }
 
+    /// The newest message of a subject; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it is held and cannot be read.
+    pub fn last(&self, stream: &str, subject: &[u8]) -> Result<Option<StoredRecord>, FetchError> {
+        let Some(cell) = self.shared.node.stream(stream) else {
+            return Ok(None);
+        };
+        let seq = cell.lock().last_for(subject);
+        seq.map_or(Ok(None), |seq| read(&self.shared, &cell, seq))
+    }
+
     /// Up to `limit` messages from sequence `from` on, in order.
     ///
     /// # Errors

@@ -31,6 +31,11 @@ impl Blobs {
         Ok(Self { folder })
     }
 
+    /// Where what is compiled from modules is kept.
+    pub(crate) fn artefacts(&self) -> PathBuf {
+        self.folder.with_file_name("compiled")
+    }
+
     /// Stores bytes and answers their digest once a power cut cannot take them away.
     pub(crate) fn put(&self, bytes: &[u8]) -> anyhow::Result<String> {
         let name = digest(bytes);

@@ -6,23 +6,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use millstream_cluster::{Catalog, FunctionEntry, Node, StationEntry};
 use millstream_jetstream::PlanSource;
 use millstream_pipeline::{
-    Column, ColumnKind, EncodeStage, Encoding, Framing, FunctionStage, OnRejection,
-    PipelineMetrics, Plan, RuleFor, SchemaOptions, SchemaRule, SchemaStage, Stage, SubjectSchemas,
-    Wanted,
+    Column, ColumnKind, EncodeStage, Encoding, Framing, KeyRule, OnRejection, Order,
+    PipelineMetrics, Plan, RuleFor, Running, SchemaOptions, SchemaRule, SchemaStage, Stage,
+    SubjectSchemas, Wanted,
 };
 use millstream_schema_formats::Format;
 use millstream_schema_registry::Version;
-use millstream_spec::{SchemaFormat, SchemaUse, SchemaVersion, StageSpec, StationSpec, ValueType};
+use millstream_spec::{
+    OrderSpec, RunningSpec, SchemaFormat, SchemaUse, SchemaVersion, StageSpec, StationSpec,
+    ValueType,
+};
 
+use crate::functions::{Functions, Place};
 use crate::shelf::Shelf;
-use crate::stages::{CompileProblem, Modules, Stages, sql};
+use crate::stages::{CompileProblem, Modules, sql};
 
 /// What a plan was made from, and the plan.
 type KnownPlan = (String, Option<Arc<Plan>>);
 
 /// Compiles plans, and keeps what did not change.
 pub(crate) struct Compiler {
-    stages: Arc<Stages>,
+    functions: Arc<Functions>,
     shelf: Arc<Shelf>,
     metrics: PipelineMetrics,
     /// The last plan of each station with what it was compiled from.
@@ -36,18 +40,22 @@ impl std::fmt::Debug for Compiler {
 }
 
 impl Compiler {
-    pub(crate) fn new(stages: Arc<Stages>, shelf: Arc<Shelf>, metrics: PipelineMetrics) -> Self {
+    pub(crate) fn new(
+        functions: Arc<Functions>,
+        shelf: Arc<Shelf>,
+        metrics: PipelineMetrics,
+    ) -> Self {
         Self {
-            stages,
+            functions,
             shelf,
             metrics,
             plans: Mutex::default(),
         }
     }
 
-    /// Functions and statements.
-    pub(crate) fn stages(&self) -> &Arc<Stages> {
-        &self.stages
+    /// The functions.
+    pub(crate) fn functions(&self) -> &Arc<Functions> {
+        &self.functions
     }
 
     /// The compiled schemas.
@@ -88,11 +96,11 @@ impl Compiler {
                     let entry = catalog.functions.get(name).ok_or_else(|| {
                         CompileProblem::new(&path, format!("there is no function `{name}`"))
                     })?;
-                    let function = self
-                        .stages
-                        .function(entry, modules)
+                    let stage = self
+                        .functions
+                        .stage(entry, modules, &Place::Station)
                         .map_err(|why| CompileProblem::new(&path, why))?;
-                    stages.push(Arc::new(FunctionStage::new(function)));
+                    stages.push(Arc::new(stage));
                     columns = columns.map(|columns| Column::extend(columns, added(entry)));
                 }
                 StageSpec::Sql(text) => {
@@ -112,6 +120,7 @@ impl Compiler {
             stages,
             on_rejection(spec.on_rejection),
         )
+        .with_running(running(&spec.running)?)
         .with_metrics(&self.metrics, &spec.name);
         Ok(Some(Arc::new(plan)))
     }
@@ -154,7 +163,7 @@ impl PlanSource for Compiler {
         }
         drop(plans);
         let plan = self
-            .plan(&catalog, entry, &|digest| self.stages.module(digest))
+            .plan(&catalog, entry, &|digest| self.functions.module(digest))
             .map_err(|problem| format!("{}: {}", problem.path, problem.message))?;
         plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         plans.insert(station.to_owned(), (key, plan.clone()));
@@ -295,6 +304,27 @@ pub(crate) fn version_of(version: SchemaVersion) -> Version {
         SchemaVersion::Latest | SchemaVersion::Compatible => Version::Latest,
         SchemaVersion::Number(number) => Version::Number(number),
     }
+}
+
+/// How stages are run.
+fn running(spec: &RunningSpec) -> Result<Running, CompileProblem> {
+    let key = spec.key.as_deref().map(str::parse::<KeyRule>).transpose();
+    let key = key.map_err(|why| CompileProblem::new("key", why))?;
+    let order = match spec.order {
+        OrderSpec::Station => Order::Station,
+        OrderSpec::Key => Order::Key,
+        OrderSpec::None => Order::None,
+    };
+    let defaults = Running::default();
+    Ok(Running {
+        // By which key messages are kept in order has to be known.
+        key: key.or_else(|| (order == Order::Key).then(KeyRule::default)),
+        order,
+        workers: spec
+            .workers
+            .map_or(defaults.workers, |workers| workers as usize),
+        max_retries: spec.max_retries.unwrap_or(defaults.max_retries),
+    })
 }
 
 fn on_rejection(spec: millstream_spec::OnRejection) -> OnRejection {

@@ -8,6 +8,7 @@ mod compile;
 mod connectors;
 mod damage;
 mod demo;
+mod functions;
 mod logging;
 mod manage;
 mod metrics;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use millstream_cluster::Kind;
-use millstream_pipeline::PipelineMetrics;
+use millstream_pipeline::{FunctionMetrics, PipelineMetrics};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
@@ -92,9 +92,10 @@ fn whole(value: u64) -> i64 {
 }
 
 impl Metrics {
-    pub(crate) fn new(pipelines: &PipelineMetrics) -> Self {
+    pub(crate) fn new(pipelines: &PipelineMetrics, functions: &FunctionMetrics) -> Self {
         let mut registry = Registry::with_prefix("millstream");
         pipelines.register(&mut registry);
+        functions.register(&mut registry);
         let mut read = Read::default();
         for (name, help) in PLAIN {
             let gauge = Gauge::default();

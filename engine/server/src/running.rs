@@ -11,19 +11,20 @@ use millstream_admin::{Admin, Management};
 use millstream_broker::{Attachment, Broker};
 use millstream_cluster::Node;
 use millstream_config::{Authorization, Config, Secret};
+use millstream_connector_http::Fetcher;
 use millstream_consensus::Group;
 use millstream_jetstream::JetStream;
 use millstream_journal::{Cipher, DiskStorage, Keys, MemoryStorage, Storage};
-use millstream_pipeline::PipelineMetrics;
+use millstream_pipeline::{FunctionMetrics, PipelineMetrics};
 use tracing::info;
 
 use crate::blobs::Blobs;
 use crate::compile::Compiler;
 use crate::connectors::Connectors;
+use crate::functions::{Functions, World};
 use crate::manage::{Manager, NatsDoor};
 use crate::metrics::Metrics;
 use crate::shelf::Shelf;
-use crate::stages::Stages;
 
 /// The nats-server version whose behaviour clients may expect.
 pub(crate) const NATS_VERSION: &str = "2.14.3";
@@ -59,9 +60,14 @@ impl Running {
         let broker = Broker::bind(broker_options(config).await?).await?;
         let pipelines = PipelineMetrics::default();
         let blobs = Blobs::open(&store)?;
-        let stages = Arc::new(Stages::new(blobs.clone())?);
-        let shelf = Arc::new(Shelf::new(Arc::clone(&node), Arc::clone(&stages)));
-        let compiler = Compiler::new(stages, Arc::clone(&shelf), pipelines.clone());
+        let allow = config.millstream.allow_private_addresses;
+        let functions = Arc::new(functions(&node, &blobs, allow)?);
+        let shelf = Arc::new(Shelf::new(Arc::clone(&node), Arc::clone(&functions)));
+        let compiler = Compiler::new(
+            Arc::clone(&functions),
+            Arc::clone(&shelf),
+            pipelines.clone(),
+        );
         let compiler = Arc::new(compiler);
         let (jetstream, connectors) = if config.jetstream.is_some() {
             let limits = config.jetstream.as_ref();
@@ -78,7 +84,7 @@ impl Running {
             // Compiling recovered stations may take seconds; the runtime's workers go on serving meanwhile.
             let jetstream =
                 tokio::task::spawn_blocking(move || JetStream::start(options)).await??;
-            let allow = config.millstream.allow_private_addresses;
+            functions.open(&jetstream);
             let (node, shelf) = (Arc::clone(&node), Arc::clone(&shelf));
             let connectors = Connectors::new(jetstream.clone(), node, shelf, allow);
             connectors.sync().await;
@@ -96,12 +102,15 @@ impl Running {
             compiler,
             schemas: Arc::default(),
             blobs,
-            metrics: Metrics::new(&pipelines),
+            metrics: Metrics::new(&pipelines, functions.metrics()),
             store,
             started: millstream_types::Timestamp::now(),
             apply: tokio::sync::Mutex::new(()),
             queries: crate::manage::turns(),
         });
+        if let Some(stops) = functions.stops() {
+            tokio::spawn(crate::manage::end_trials(stops, Arc::downgrade(&manager)));
+        }
         let mut running = Self {
             broker,
             group,
@@ -198,6 +207,16 @@ impl Running {
         }
         info!(target: "nats", "Server Exiting..");
     }
+}
+
+/// What an answer of another host may have for a function.
+const MAX_ANSWER: usize = 1 << 20;
+
+fn functions(node: &Arc<Node>, blobs: &Blobs, allow_private: bool) -> anyhow::Result<Functions> {
+    let fetcher = Fetcher::new(allow_private, MAX_ANSWER).map_err(anyhow::Error::msg)?;
+    let runtime = tokio::runtime::Handle::current();
+    let world = World::new(Arc::clone(node), fetcher, runtime);
+    Functions::new(blobs.clone(), world, FunctionMetrics::default())
 }
 
 type Store = (Arc<dyn Storage>, PathBuf, Option<tempfile::TempDir>);

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_cluster::{Catalog, Node};
 use millstream_pipeline::{
-    FunctionStage, Migration, Migrations, Schemas, Stage, SubjectSchemas, VersionSchema, Wanted,
+    Migration, Migrations, Schemas, Stage, SubjectSchemas, VersionSchema, Wanted,
 };
 use millstream_schema_formats::Schema;
 use millstream_schema_registry::{MigrationRule, Name, Version, VersionView};
 use millstream_spec::SchemaVersion;
 
-use crate::stages::{Modules, Stages, sql};
+use crate::functions::Functions;
+use crate::stages::{Modules, sql};
 
 /// Most versions kept; beyond that all are compiled anew when they are asked for.
 const MAX_KEPT: usize = 4096;
@@ -22,7 +23,7 @@ pub(crate) struct Shelf {
     /// By subject and version; id and GUID tell whether the registry has it like this. The id alone does not: a dry run
     /// gives the next id to a schema that never comes.
     known: Mutex<HashMap<(String, u32), Arc<VersionSchema>>>,
-    stages: Arc<Stages>,
+    functions: Arc<Functions>,
     /// By subject, with what they were compiled from.
     migrations: Mutex<HashMap<String, (String, Arc<Migrations>)>>,
 }
@@ -34,11 +35,11 @@ impl std::fmt::Debug for Shelf {
 }
 
 impl Shelf {
-    pub(crate) fn new(node: Arc<Node>, stages: Arc<Stages>) -> Self {
+    pub(crate) fn new(node: Arc<Node>, functions: Arc<Functions>) -> Self {
         Self {
             node,
             known: Mutex::default(),
-            stages,
+            functions,
             migrations: Mutex::default(),
         }
     }
@@ -186,8 +187,7 @@ impl Shelf {
                 let entry = catalog.functions.get(function);
                 let entry =
                     entry.ok_or_else(|| wrong(format!("there is no function `{function}`")))?;
-                let function = self.stages.function(entry, modules).map_err(wrong)?;
-                Arc::new(FunctionStage::new(FunctionVersion::new(function, 0), None))
+                Arc::new(self.functions.pure(entry, modules).map_err(wrong)?)
             }
             MigrationRule::Sql(text) => {
                 let columns = from.schema.columns();
@@ -271,6 +271,6 @@ impl Schemas for Shelf {
 
     fn migrations(&self, subject: &str) -> Result<Arc<Migrations>, String> {
         let catalog = self.node.catalog();
-        self.migrations_of(&catalog, subject, &|digest| self.stages.module(digest))
+        self.migrations_of(&catalog, subject, &|digest| self.functions.module(digest))
     }
 }

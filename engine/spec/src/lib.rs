@@ -11,6 +11,7 @@ mod fields;
 mod kind;
 mod load;
 mod node;
+mod plain;
 mod problem;
 mod references;
 mod shapes;
@@ -22,12 +23,13 @@ mod tests;
 pub use attachments::{Attachment, attachment_key, attachments};
 pub use document::{Document, Parsed, Spec, parse};
 pub use kind::Kind;
+pub use plain::yaml_value;
 pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
     AddedColumn, Compatibility, Compression, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec,
     Discard, EncodeUse, Framing, FunctionLimits, FunctionSpec, MigrationsSpec, OnRejection,
     OrderSpec, PersistMode, Policy, RetentionSpec, RunningSpec, SchemaFormat, SchemaReference,
     SchemaRule, SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec,
-    StateSpec, StationSpec, Storage, ValueType,
+    StateSpec, StationSpec, Storage, TrialModeSpec, TrialSpec, ValueType,
 };
 pub use variables::variable_names;

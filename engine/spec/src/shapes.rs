@@ -8,6 +8,7 @@ mod read_schema;
 mod schema;
 mod station;
 mod text;
+mod trial;
 
 pub use connector::{ConnectorConfig, SinkSpec, SourceSpec};
 pub use function::{AddedColumn, FunctionLimits, FunctionSpec, StateSpec, ValueType};
@@ -20,3 +21,4 @@ pub use station::{
     OrderSpec, PersistMode, Policy, RetentionSpec, RunningSpec, SchemaRule, SchemaUse,
     SchemaVersion, StageSpec, StationSpec, Storage,
 };
+pub use trial::{TrialModeSpec, TrialSpec};

@@ -69,7 +69,6 @@ impl Printer {
                         code: "sql_error",
                         reason,
                         path: None,
-                        version: None,
                     })
                 }
             };

@@ -204,6 +204,5 @@ pub(crate) fn sql_error(error: &DataFusionError) -> Refusal {
         code: "sql_error",
         reason: lower_first(first.trim_end_matches(".").trim_end_matches(" error")),
         path: None,
-        version: None,
     }
 }

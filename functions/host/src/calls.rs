@@ -40,8 +40,8 @@ pub(crate) struct Calls {
     lines: u32,
     lines_lost: u64,
     wait: Duration,
-    /// Whether a bucket may be written: not while a guest configures itself.
-    writable: bool,
+    /// Whether anything outside is there: not while a guest configures itself, which it may do at any time.
+    running: bool,
     writes: BTreeMap<String, Option<Bytes>>,
     written: usize,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Allowance {
     pub(crate) calls: u64,
     pub(crate) lines: u32,
     pub(crate) wait: Duration,
-    pub(crate) writable: bool,
+    pub(crate) running: bool,
 }
 
 impl Calls {
@@ -65,7 +65,7 @@ impl Calls {
             lines: 0,
             lines_lost: 0,
             wait: Duration::ZERO,
-            writable: false,
+            running: false,
             writes: BTreeMap::new(),
             written: 0,
         }
@@ -78,7 +78,7 @@ impl Calls {
         self.lines = allowance.lines;
         self.lines_lost = 0;
         self.wait = allowance.wait;
-        self.writable = allowance.writable;
+        self.running = allowance.running;
         self.writes.clear();
         self.written = 0;
     }
@@ -125,7 +125,18 @@ impl Calls {
         }
     }
 
+    fn there(&self) -> Result<(), String> {
+        if self.running {
+            return Ok(());
+        }
+        Err(
+            "nothing outside is there before the first message: ask when messages are processed"
+                .to_owned(),
+        )
+    }
+
     fn get(&self, key: &str) -> Result<Option<Bytes>, String> {
+        self.there()?;
         check_key(key)?;
         match self.writes.get(key) {
             Some(value) => Ok(value.clone()),
@@ -134,10 +145,8 @@ impl Calls {
     }
 
     fn put(&mut self, key: String, value: Option<Bytes>) -> Result<(), String> {
+        self.there()?;
         check_key(&key)?;
-        if !self.writable {
-            return Err("a bucket is written while messages are processed, not before".to_owned());
-        }
         let size = value.as_ref().map_or(0, Bytes::len);
         if size > MAX_VALUE {
             return Err(format!("value has {size} bytes, {MAX_VALUE} are allowed"));
@@ -151,6 +160,7 @@ impl Calls {
     }
 
     fn may_read(&self, name: &str) -> Result<(), String> {
+        self.there()?;
         if self.grants.lookup.iter().any(|known| known == name) {
             return Ok(());
         }
@@ -160,6 +170,7 @@ impl Calls {
     }
 
     fn fetch(&mut self, request: WebRequest) -> Result<WebResponse, String> {
+        self.there()?;
         web::check(&request, &self.grants.http)?;
         if self.wait.is_zero() {
             return Err("the time for requests of this batch is over: see `wait`".to_owned());

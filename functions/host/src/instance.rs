@@ -73,13 +73,13 @@ impl Recipe {
 
 impl Recipe {
     /// What a call with so many messages may use of the host.
-    fn allowance(&self, messages: usize, writable: bool) -> Allowance {
+    fn allowance(&self, messages: usize, running: bool) -> Allowance {
         let limits = &self.manifest.limits;
         Allowance {
             calls: u64::from(limits.host_calls) * messages as u64,
             lines: limits.log_lines,
             wait: limits.wait,
-            writable,
+            running,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use millstream_function_api::{Fault, FunctionMessage, FunctionOutcome};
 use millstream_types::{format_bytes, matches};
@@ -355,22 +355,23 @@ impl Shadows {
     }
 }
 
-/// The trials that run, by function and version, so that each goes on when a plan is compiled anew.
+/// The trials that run, by function and version: the same one for every place its function runs in, and the same one when
+/// a plan is compiled anew. Each lives as long as a plan has it.
 #[derive(Debug, Default)]
-pub struct TrialTable(Mutex<BTreeMap<(String, u64), Arc<Trial>>>);
+pub struct TrialTable(Mutex<BTreeMap<(String, u64), Weak<Trial>>>);
 
 impl TrialTable {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, u64), Arc<Trial>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, u64), Weak<Trial>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The trial of a version, if it runs.
     #[must_use]
     pub fn get(&self, function: &str, version: u64) -> Option<Arc<Trial>> {
-        self.lock().get(&(function.to_owned(), version)).cloned()
+        self.lock().get(&(function.to_owned(), version))?.upgrade()
     }
 
-    /// The trial of a version as it is, or a new one. A function has one trial: another version's is forgotten.
+    /// The trial of a version as it runs, or a new one.
     ///
     /// # Errors
     /// Those of `make`.
@@ -381,21 +382,15 @@ impl TrialTable {
         mode: &TrialMode,
         make: impl FnOnce() -> Result<Arc<Trial>, E>,
     ) -> Result<Arc<Trial>, E> {
-        let key = (function.to_owned(), version);
-        if let Some(trial) = self.lock().get(&key)
+        if let Some(trial) = self.get(function, version)
             && trial.mode == *mode
         {
-            return Ok(Arc::clone(trial));
+            return Ok(trial);
         }
         let trial = make()?;
         let mut trials = self.lock();
-        trials.retain(|(name, _), _| name != function);
-        trials.insert(key, Arc::clone(&trial));
+        trials.retain(|_, trial| trial.strong_count() > 0);
+        trials.insert((function.to_owned(), version), Arc::downgrade(&trial));
         Ok(trial)
-    }
-
-    /// Forgets a function's trial.
-    pub fn forget(&self, function: &str) {
-        self.lock().retain(|(name, _), _| name != function);
     }
 }

@@ -40,6 +40,7 @@ pub(super) async fn apply(
         files: vec![FileText { name, text }],
         attachments: found,
         variables: variables.clone(),
+        ..ApplyRequest::default()
     };
     call(management, Operation::Apply(request)).await?;
     Ok(())

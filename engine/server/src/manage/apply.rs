@@ -6,12 +6,17 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millstream_admin::{ApplyRequest, Failure, FailureCode};
-use millstream_cluster::{Catalog, CatalogChange, CatalogCommand, Command, Kind, Outcome};
+use millstream_cluster::{
+    Catalog, CatalogChange, CatalogCommand, Command, Deployment, FunctionEntry, Kind, Outcome,
+};
 use millstream_schema_registry::{Compiled, Registry, RegistryError};
-use millstream_spec::{Document, Problem, SchemaText, SourceFile, Spec, parse};
+use millstream_spec::{
+    Attachment, Document, Problem, SchemaText, SourceFile, Spec, TrialSpec, parse,
+};
 use millstream_types::Timestamp;
 use serde_json::{Value, json};
 
+use super::functions::{said, trial_of};
 use super::{Manager, refused, streams};
 use crate::blobs::digest;
 use crate::schemas::declared;
@@ -22,14 +27,23 @@ struct Change {
     name: String,
     action: &'static str,
     diff: Vec<String>,
+    /// Of a function: the number that it has or gets.
+    version: Option<u64>,
     changes: Vec<CatalogChange>,
+}
+
+/// Who asks, why, and whether functions are only tried.
+struct Asked {
+    by: String,
+    why: String,
+    trial: Option<TrialSpec>,
 }
 
 /// Files sent along, decoded.
 pub(super) struct Attached(BTreeMap<String, Vec<u8>>);
 
 impl Attached {
-    fn read(request: &ApplyRequest) -> Result<Self, Failure> {
+    pub(super) fn read(request: &ApplyRequest) -> Result<Self, Failure> {
         let mut files = BTreeMap::new();
         for (path, text) in &request.attachments {
             let bytes = STANDARD.decode(text).map_err(|error| {
@@ -45,7 +59,16 @@ impl Attached {
     }
 
     pub(super) fn of(&self, document: &Document) -> Result<Option<&[u8]>, Problem> {
-        let Some(attachment) = document.attachment() else {
+        self.find(document.attachment())
+    }
+
+    /// The tests that come with a function.
+    pub(super) fn tests(&self, document: &Document) -> Result<Option<&[u8]>, Problem> {
+        self.find(document.tests())
+    }
+
+    fn find(&self, attachment: Option<Attachment>) -> Result<Option<&[u8]>, Problem> {
+        let Some(attachment) = attachment else {
             return Ok(None);
         };
         let found = self
@@ -81,7 +104,12 @@ impl Manager {
         let mut documents: Vec<&Document> = parsed.documents.iter().collect();
         documents.sort_by_key(|document| document.spec.kind());
         let time = Timestamp::now();
-        let (changes, found) = self.changes(&old, &documents, &attached, time);
+        let asked = Asked {
+            by: said(request.by.as_deref()),
+            why: said(request.why.as_deref()),
+            trial: request.trial.as_ref().map(trial_of).transpose()?,
+        };
+        let (changes, found) = self.changes(&old, &documents, &attached, &asked, time);
         problems.extend(found);
         let command = CatalogCommand {
             time: time.0,
@@ -116,7 +144,12 @@ impl Manager {
         let changes: Vec<Value> = changes
             .iter()
             .map(|change| {
-                json!({ "kind": change.kind, "name": change.name, "action": change.action, "diff": change.diff })
+                let mut line = json!({ "kind": change.kind, "name": change.name, "action": change.action,
+                    "diff": change.diff });
+                if let Some(version) = change.version {
+                    line["version"] = version.into();
+                }
+                line
             })
             .collect();
         Ok(json!({ "changes": changes, "problems": [], "dry_run": request.dry_run }))
@@ -128,13 +161,14 @@ impl Manager {
         old: &Catalog,
         documents: &[&Document],
         attached: &Attached,
+        asked: &Asked,
         time: Timestamp,
     ) -> (Vec<Change>, Vec<Problem>) {
         let (mut changes, mut problems) = (Vec::<Change>::new(), Vec::new());
         // A schema may refer to one that stands before it in the files.
         let mut schemas = old.schemas.clone();
         for document in documents {
-            match self.change(old, &schemas, document, attached, time) {
+            match self.change((old, &schemas), document, attached, asked, time) {
                 Ok(change) => {
                     for change in &change.changes {
                         if let CatalogChange::Registry { registry } = change {
@@ -151,10 +185,10 @@ impl Manager {
 
     fn change(
         &self,
-        old: &Catalog,
-        schemas: &Registry,
+        (old, schemas): (&Catalog, &Registry),
         document: &Document,
         attached: &Attached,
+        asked: &Asked,
         time: Timestamp,
     ) -> Result<Change, Vec<Problem>> {
         let bytes = attached.of(document).map_err(|problem| vec![problem])?;
@@ -169,13 +203,22 @@ impl Manager {
                 let before =
                     known.map(|entry| json!({ "spec": entry.spec, "module": entry.digest }));
                 let after = json!({ "spec": spec, "module": digest });
-                let size = bytes.len() as u64;
-                let change = CatalogChange::PutFunction {
+                let change = CatalogChange::PutFunction(Deployment {
                     spec: spec.clone(),
                     digest,
-                    size,
+                    size: bytes.len() as u64,
+                    by: asked.by.clone(),
+                    why: asked.why.clone(),
+                    // There is nothing to try it beside, the first time.
+                    trial: asked.trial.clone().filter(|_| known.is_some()),
+                });
+                let mut change = compared(Kind::Function, &spec.name, before, &after, change);
+                let newest = known.map_or(0, FunctionEntry::newest);
+                change.version = match change.action {
+                    "unchanged" => known.map(|entry| entry.version),
+                    _ => Some(newest + 1),
                 };
-                Ok(compared(Kind::Function, &spec.name, before, &after, change))
+                Ok(change)
             }
             Spec::Station(spec) => {
                 let before = old.stations.get(&spec.name).map(|entry| json!(entry.spec));
@@ -398,7 +441,7 @@ impl Manager {
 }
 
 /// All that is wrong, as one answer.
-fn problems_found(mut problems: Vec<Problem>) -> Failure {
+pub(super) fn problems_found(mut problems: Vec<Problem>) -> Failure {
     problems.sort();
     problems.dedup();
     let count = problems.len();
@@ -462,6 +505,7 @@ fn schema_change(
         name: spec.name.clone(),
         action: declared.action,
         diff,
+        version: None,
         changes: changes
             .map(|registry| CatalogChange::Registry { registry })
             .collect(),
@@ -507,6 +551,7 @@ fn compared(
             name,
             action: "created",
             diff: Vec::new(),
+            version: None,
             changes: vec![change],
         },
         Some(before) if before == *after => Change {
@@ -514,6 +559,7 @@ fn compared(
             name,
             action: "unchanged",
             diff: Vec::new(),
+            version: None,
             changes: Vec::new(),
         },
         Some(before) => {
@@ -524,6 +570,7 @@ fn compared(
                 name,
                 action: "changed",
                 diff,
+                version: None,
                 changes: vec![change],
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millstream_cluster::{Catalog, FunctionEntry, Kind};
-use millstream_function_api::Function;
+use millstream_pipeline::FunctionStage;
 use millstream_schema_registry::Version;
 use millstream_spec::{Document, Problem, SinkSpec, Spec};
 
@@ -13,6 +13,7 @@ use super::apply::Attached;
 use crate::blobs::digest;
 use crate::compile::Compiler;
 use crate::connectors::reading_of;
+use crate::functions::{Place, State};
 use crate::schemas::readers;
 use crate::stages::{CompileProblem, Modules};
 
@@ -29,6 +30,10 @@ impl Manager {
             if let (Spec::Function(_), Ok(Some(bytes))) = (&document.spec, attached.of(document)) {
                 modules.insert(digest(bytes), bytes.to_vec());
             }
+        }
+        let (tests, missing) = tests(documents, attached);
+        if !missing.is_empty() {
+            return missing;
         }
         let schemas = documents
             .iter()
@@ -47,7 +52,10 @@ impl Manager {
                     .get(name)
                     .map_or_else(|| blobs.get(name), |bytes| Ok(bytes.clone()))
             };
-            let (_loaded, broken) = load_functions(&compiler, &catalog, &modules, &bytes);
+            let (_loaded, mut broken) = load_functions(&compiler, &catalog, &modules, &bytes);
+            if broken.is_empty() {
+                broken = failing(&compiler, &catalog, &tests, &bytes);
+            }
             if !broken.is_empty() {
                 return broken;
             }
@@ -94,18 +102,75 @@ impl Manager {
 /// What is wrong with a declaration, by kind and name.
 type Broken = Vec<(Kind, String, CompileProblem)>;
 
+/// The tests that came along, by function; and those that did not.
+fn tests(documents: &[&Document], attached: &Attached) -> (BTreeMap<String, String>, Vec<Problem>) {
+    let (mut tests, mut missing) = (BTreeMap::new(), Vec::new());
+    for document in documents {
+        match attached.tests(document) {
+            Ok(None) => {}
+            Ok(Some(bytes)) => {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                tests.insert(document.spec.name().to_owned(), text);
+            }
+            Err(problem) => missing.push(problem),
+        }
+    }
+    (tests, missing)
+}
+
+/// Functions that fail their own tests.
+fn failing(
+    compiler: &Compiler,
+    catalog: &Catalog,
+    tests: &BTreeMap<String, String>,
+    bytes: Modules<'_>,
+) -> Broken {
+    let mut broken = Vec::new();
+    for (name, tests) in tests {
+        let Some(entry) = catalog.functions.get(name) else {
+            continue;
+        };
+        // The version that was put last: the one that runs, or the one that is tried.
+        let (spec, digest) = match entry.tried() {
+            Some((_, version)) => (&version.spec, &version.digest),
+            None => (&entry.spec, &entry.digest),
+        };
+        let module = bytes(digest).map_err(|error| error.to_string());
+        let report = module.and_then(|module| compiler.functions().test(spec, &module, tests));
+        let failures = match report {
+            Ok(report) => report.failures(),
+            Err(why) => vec![why],
+        };
+        broken.extend(failures.into_iter().map(|why| {
+            let problem = CompileProblem::new("tests", why);
+            (Kind::Function, name.clone(), problem)
+        }));
+    }
+    broken
+}
+
 /// Loads the functions whose modules came along, which stay loaded while the answer is held; and those that cannot be.
 fn load_functions(
     compiler: &Compiler,
     catalog: &Catalog,
     modules: &BTreeMap<String, Vec<u8>>,
     bytes: Modules<'_>,
-) -> (Vec<Arc<dyn Function>>, Broken) {
+) -> (Vec<FunctionStage>, Broken) {
     let (mut loaded, mut broken) = (Vec::new(), Vec::new());
-    let came = |entry: &&FunctionEntry| modules.contains_key(&entry.digest);
+    let came = |entry: &&FunctionEntry| {
+        let tried = entry.tried().map(|(_, version)| &version.digest);
+        modules.contains_key(&entry.digest) || tried.is_some_and(|own| modules.contains_key(own))
+    };
     for entry in catalog.functions.values().filter(came) {
-        match compiler.stages().function(entry, bytes) {
-            Ok(function) => loaded.push(function),
+        let state = entry
+            .spec
+            .bucket()
+            .map(|bucket| Arc::new(State::new(bucket)));
+        match compiler
+            .functions()
+            .stage(entry, bytes, &Place::Flow(state))
+        {
+            Ok(stage) => loaded.push(stage),
             Err(why) => {
                 let problem = CompileProblem::new("component", why);
                 broken.push((Kind::Function, entry.spec.name.clone(), problem));

@@ -133,11 +133,7 @@ impl Manager {
             }
             Kind::Function => {
                 let entry = catalog.functions.get(name).ok_or_else(missing)?;
-                Ok(
-                    json!({ "name": name, "version": entry.version, "digest": entry.digest, "bytes": entry.size,
-                    "updated": Timestamp(entry.updated).to_rfc3339(), "used_by": catalog.users_of(kind, name),
-                    "spec": entry.spec }),
-                )
+                Ok(self.describe_function(entry))
             }
             Kind::Station => {
                 let entry = catalog.stations.get(name).ok_or_else(missing)?;

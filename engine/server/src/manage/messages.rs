@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use millstream_admin::{Failure, FailureCode, MessagesRequest, PublishRequest, Reply};
+use millstream_cluster::Node;
 use millstream_jetstream::{IngestRecord, Reader, RecordEnd, StoredRecord};
 use millstream_pipeline::Reading;
-use millstream_types::{HeaderBlock, HeadersBuilder, Message, check_subject};
+use millstream_types::{HeaderBlock, HeadersBuilder, Message, check_filter, check_subject};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -119,17 +120,23 @@ impl Manager {
             reading,
             schemas: Arc::clone(self.compiler.shelf()),
         };
-        let reader = self.jetstream()?.reader();
+        let filter = request.subject.clone().unwrap_or_else(|| ">".to_owned());
+        check_filter(filter.as_bytes()).map_err(|error| {
+            let hint = "ask for `subject=flights.UA`, or `subject=flights.*`";
+            Failure::new(FailureCode::BadRequest, error.to_string(), hint)
+        })?;
         let (lines, receiver) = mpsc::channel(PAGE);
-        tokio::spawn(list(
-            reader,
-            station.to_owned(),
+        let listing = Listing {
+            reader: self.jetstream()?.reader(),
+            node: Arc::clone(&self.node),
+            station: station.to_owned(),
+            filter,
             from,
-            limit,
-            request.follow,
+            left: limit,
+            follow: request.follow,
             look,
-            lines,
-        ));
+        };
+        tokio::spawn(listing.run(lines));
         Ok(Reply::Lines(receiver))
     }
 }
@@ -162,42 +169,64 @@ fn published(end: Option<RecordEnd>, subject: &str) -> Result<Value, Failure> {
     }
 }
 
-/// Sends messages until the limit, the end of the station, or the listener's end.
-async fn list(
+/// Messages that are listed.
+struct Listing {
     reader: Reader,
+    node: Arc<Node>,
     station: String,
-    mut from: u64,
-    mut left: u64,
+    filter: String,
+    from: u64,
+    left: u64,
     follow: bool,
     look: Look,
-    lines: mpsc::Sender<Bytes>,
-) {
-    while left > 0 {
-        let page = PAGE.min(usize::try_from(left).unwrap_or(PAGE));
-        let found = match reader.range(&station, from, page) {
-            Ok(found) => found,
-            Err(error) => {
-                let line = format!("{}\n", json!({ "error": error.to_string() }));
-                // Whether anybody still listens no longer matters.
-                let _gone = lines.send(line.into()).await;
-                return;
+}
+
+impl Listing {
+    /// Sends messages until the limit, the end of the station, or the listener's end.
+    async fn run(self, lines: mpsc::Sender<Bytes>) {
+        let Self {
+            reader,
+            node,
+            station,
+            filter,
+            mut from,
+            mut left,
+            follow,
+            look,
+        } = self;
+        while left > 0 {
+            let page = PAGE.min(usize::try_from(left).unwrap_or(PAGE));
+            // What is behind it now is looked at in the next round, whether it matches or not.
+            let last = node
+                .stream(&station)
+                .map_or(0, |cell| cell.lock().last_seq());
+            let found = match reader.matching(&station, from, filter.as_bytes(), (page, usize::MAX))
+            {
+                Ok(found) => found,
+                Err(error) => {
+                    let line = format!("{}\n", json!({ "error": error.to_string() }));
+                    // Whether anybody still listens no longer matters.
+                    let _gone = lines.send(line.into()).await;
+                    return;
+                }
+            };
+            for record in &found {
+                let line = format!("{}\n", look.shown(record));
+                if lines.send(line.into()).await.is_err() {
+                    return;
+                }
+                from = record.seq + 1;
+                left -= 1;
             }
-        };
-        for record in &found {
-            let line = format!("{}\n", look.shown(record));
-            if lines.send(line.into()).await.is_err() {
-                return;
-            }
-            from = record.seq + 1;
-            left -= 1;
-        }
-        if found.is_empty() {
-            if !follow {
-                return;
-            }
-            tokio::select! {
-                () = reader.changed(&station, from - 1) => {}
-                () = lines.closed() => return,
+            if found.is_empty() {
+                if !follow {
+                    return;
+                }
+                from = from.max(last + 1);
+                tokio::select! {
+                    () = reader.changed(&station, from - 1) => {}
+                    () = lines.closed() => return,
+                }
             }
         }
     }

@@ -3,12 +3,14 @@
 mod apply;
 mod checks;
 mod describe;
+mod functions;
 mod journal;
 mod letters;
 mod messages;
 #[cfg(feature = "sql")]
 mod query;
 mod remove;
+mod scan;
 mod schemas;
 mod streams;
 
@@ -29,6 +31,7 @@ use millstream_streams::ApiError;
 use millstream_types::Timestamp;
 use serde_json::Value;
 
+pub(crate) use self::functions::end_trials;
 pub(crate) use self::journal::verify_offline;
 use crate::blobs::Blobs;
 use crate::compile::Compiler;
@@ -113,6 +116,13 @@ impl Manager {
             }
             Operation::SchemaDiff(request) => self.schema_diff(request).await?,
             Operation::SchemaCheck(request) => return self.schema_check(request).await,
+            Operation::FunctionVersions { name } => self.function_versions(&name)?,
+            Operation::FunctionSwitch {
+                name,
+                action,
+                request,
+            } => self.function_switch(&name, &action, request).await?,
+            Operation::FunctionDryRun(request) => return self.function_dry_run(request).await,
             #[cfg(feature = "sql")]
             Operation::Query(request) => return self.query(request).await,
             #[cfg(not(feature = "sql"))]
@@ -226,7 +236,10 @@ fn bounded(mut operation: Operation) -> Operation {
 fn looks_through(operation: &Operation) -> bool {
     matches!(
         operation,
-        Operation::SchemaInfer { .. } | Operation::SchemaCheck(_) | Operation::Query(_)
+        Operation::SchemaInfer { .. }
+            | Operation::SchemaCheck(_)
+            | Operation::FunctionDryRun(_)
+            | Operation::Query(_)
     )
 }
 

@@ -2,7 +2,6 @@
 
 mod breaks;
 mod history;
-mod scan;
 
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use self::history::History;
-use self::scan::{Lines, Range, Visit, gone_wrong, line, scan};
+use super::scan::{Lines, Range, Visit, gone_wrong, line, scan};
 use super::{Manager, not_found};
 use crate::shelf::Shelf;
 
@@ -156,7 +155,8 @@ impl Manager {
         Ok(Reply::Lines(receiver))
     }
 
-    fn history(&self, history: &HistoryRange) -> Result<Range, Failure> {
+    /// The messages that are meant.
+    pub(super) fn history(&self, history: &HistoryRange) -> Result<Range, Failure> {
         let time = match &history.from_time {
             None => None,
             Some(text) => Some(Timestamp::parse_rfc3339(text).ok_or_else(|| {

@@ -44,7 +44,6 @@ fn no_json(payload: &[u8], error: &serde_json::Error) -> Refusal {
         code: "bad_json",
         reason,
         path: None,
-        version: None,
     }
 }
 

@@ -179,6 +179,11 @@ async fn init_says_what_comes_next() {
             "#]],
         )
         .await;
+}
+
+#[tokio::test]
+async fn the_folder_explains_itself() {
+    let place = Place::begun("rust", "pure").await;
     expect![[r##"
         # band
 
@@ -206,7 +211,7 @@ async fn init_says_what_comes_next() {
         stages:
           - function: band
         ```
-    "##]].assert_eq(&fs::read_to_string(place.path("a/b/README.md")).unwrap());
+    "##]].assert_eq(&fs::read_to_string(place.path("band/README.md")).unwrap());
     expect![[r#"
         kind: function
         name: band
@@ -216,7 +221,7 @@ async fn init_says_what_comes_next() {
         # Columns that it adds to a record, for SQL behind it.
         adds: { band: string }
     "#]]
-    .assert_eq(&fs::read_to_string(place.path("a/b/function.yaml")).unwrap());
+    .assert_eq(&fs::read_to_string(place.path("band/function.yaml")).unwrap());
 }
 
 #[tokio::test]

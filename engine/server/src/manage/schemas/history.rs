@@ -9,7 +9,7 @@ use millstream_schema_formats::{Format, Schema, Value as Decoded, Violation};
 use millstream_types::HeaderBlock;
 use serde_json::{Value, json};
 
-use super::scan::Visit;
+use crate::manage::scan::Visit;
 use crate::shelf::Shelf;
 
 /// Kinds of violations told apart; what else there is is counted.
