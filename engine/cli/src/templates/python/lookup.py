@@ -46,7 +46,8 @@ def outcome(message):
 def parse(payload):
     """A JSON object, or none."""
     try:
-        value = json.loads(payload)
+        # NaN and Infinity are no JSON, though Python reads them: `int` refuses them.
+        value = json.loads(payload, parse_constant=int)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -151,7 +151,7 @@ async fn building_rust() {
         = 0
     "#]]
     .assert_eq(&shown);
-    place.program("bin/cargo", "echo 'error[E0463]: can'\"'\"'t find crate for `core`' >&2\necho '  = note: the `wasm32-unknown-unknown` target may not be installed' >&2\nexit 101");
+    place.program("bin/cargo", "echo '{\"reason\":\"compiler-message\"}'\necho 'error[E0463]: can'\"'\"'t find crate for `core`' >&2\necho '  = note: the `wasm32-unknown-unknown` target may not be installed' >&2\nexit 101");
     place.check("build DIR/band", expect![[r#"
         error[E0463]: can't find crate for `core`
           = note: the `wasm32-unknown-unknown` target may not be installed

@@ -70,12 +70,23 @@ impl<'t, 'c> Tools<'t, 'c> {
         }
         let text = [&output.stdout[..], &output.stderr[..]].concat();
         let text = String::from_utf8_lossy(&text);
-        writeln!(self.console.err, "{}", text.trim_end())?;
+        for line in text
+            .trim_end()
+            .lines()
+            .filter(|line| !is_for_programs(line))
+        {
+            writeln!(self.console.err, "{line}")?;
+        }
         Err(CliError::Tool {
             tool: shown,
             hint: advice(&text),
         })
     }
+}
+
+/// Whether a line is one of cargo's messages, which it writes beside what it tells people.
+fn is_for_programs(line: &str) -> bool {
+    line.starts_with("{\"reason\":")
 }
 
 /// A command line as people type it.
