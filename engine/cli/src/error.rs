@@ -172,6 +172,14 @@ pub enum CliError {
         /// What to do about what it wrote.
         hint: Option<&'static str>,
     },
+    /// A tool cannot be started.
+    #[error("cannot run `{}`: {source}", path.display())]
+    Run {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The tools ended well and there is no module.
     #[error("{0}")]
     NoModule(&'static str),

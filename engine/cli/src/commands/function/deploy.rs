@@ -71,10 +71,10 @@ fn trial(args: &DeployArgs) -> Option<Value> {
 
 fn tell_about_trial(answer: &Value, console: &mut Console<'_>) -> Result<(), CliError> {
     let changes = answer["changes"].as_array().map(Vec::as_slice);
-    let tried = changes
-        .unwrap_or_default()
-        .iter()
-        .filter(|change| change["kind"] == "function" && change["version"].is_u64());
+    let tried = |change: &&Value| {
+        change["kind"] == "function" && change["action"] == "changed" && change["version"].is_u64()
+    };
+    let tried = changes.unwrap_or_default().iter().filter(tried);
     for change in tried {
         let name = change["name"].as_str().unwrap_or_default();
         let version = &change["version"];

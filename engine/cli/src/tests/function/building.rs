@@ -332,3 +332,18 @@ async fn building_c() {
         "{shown}"
     );
 }
+
+#[tokio::test]
+async fn a_tool_that_does_not_start() {
+    let place = Place::begun("rust", "pure").await;
+    fs::write(place.path("bin/cargo"), "not to be run").unwrap();
+    place
+        .check(
+            "build DIR/band",
+            expect![[r#"
+        error: cannot run `DIR/bin/cargo`: Permission denied (os error 13)
+        = 1
+    "#]],
+        )
+        .await;
+}

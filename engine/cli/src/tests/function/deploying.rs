@@ -1,9 +1,10 @@
 //! `function deploy`, with and without `--dry-run`.
 
+use clap::Parser;
 use expect_test::{Expect, expect};
 use serde_json::Value;
 
-use super::super::type_in;
+use super::super::{Cli, type_in};
 use super::{check, start};
 
 const FILE: &str =
@@ -255,4 +256,26 @@ async fn where_a_dry_run_starts() {
     let from = millstream_types::Timestamp::parse_rfc3339(from).unwrap();
     let ago = now.since(from).as_secs();
     assert!((3590..=3600).contains(&ago), "{ago}");
+}
+
+#[tokio::test]
+async fn long_work_shows_on_a_terminal_how_far_it_is() {
+    let (server, _) = start().await;
+    let words = "--dry-run --station flights -o json -f -";
+    let words = format!("millstream --server {server} function deploy {words}");
+    let cli = Cli::try_parse_from(words.split(' ')).unwrap();
+    let file = "kind: function\nname: band\ncomponent: /dev/null\n";
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut console = crate::Console {
+        out: &mut out,
+        err: &mut err,
+        input: &mut file.as_bytes(),
+        terminal: true,
+        typed: false,
+        variables: &|_| None,
+    };
+    let status = crate::run(&cli.connection, &cli.command, &mut console).await;
+    assert_eq!(status, 0);
+    let shown = String::from_utf8(err).unwrap().replace("\r\u{1b}[K", "|");
+    assert_eq!(shown, "|compiling …|5 messages looked at|");
 }

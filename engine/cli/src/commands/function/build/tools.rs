@@ -61,7 +61,7 @@ impl<'t, 'c> Tools<'t, 'c> {
         }
         let output = command.output();
         self.console.progress_done()?;
-        let output = output.map_err(|source| CliError::Read {
+        let output = output.map_err(|source| CliError::Run {
             path: program.to_owned(),
             source,
         })?;
