@@ -288,7 +288,7 @@ fn check(example: &Example, wasm: &[u8]) {
     if is_component(wasm) && slow {
         skipped(
             example.name,
-            "not in the host: its compiler is not optimised in this build (set MILLSTREAM_SLOW_TESTS)",
+            "built and its imports checked, but not run in the host, whose compiler is not optimised in this build; set MILLSTREAM_SLOW_TESTS",
         );
         return;
     }
