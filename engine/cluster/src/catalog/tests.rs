@@ -102,7 +102,7 @@ fn catalogs_of_before_flows_have_none_and_keep_them_after() {
     assert!(catalog.flows.is_empty());
     // As this release writes them into the log, byte for byte.
     for entry in [
-        r#"{"time":8,"changes":[{"change":"put_flow","spec":{"name":"late","from":"flights","start":"beginning","to":"alerts","stages":[{"function":"f"}],"order":"station","key":"subject","workers":1,"max_retries":10,"paused":false}}]}"#,
+        r#"{"time":8,"changes":[{"change":"put_flow","spec":{"name":"late","from":"flights","start":"beginning","to":"alerts","stages":[{"function":"f"}],"running":{"workers":2},"paused":false}}]}"#,
         r#"{"time":9,"changes":[{"change":"rerun_flow","name":"late","from_seq":3,"to_seq":9}]}"#,
         r#"{"time":10,"changes":[{"change":"restart_flow","name":"late","start":{"sequence":5}}]}"#,
     ] {
