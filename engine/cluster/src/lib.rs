@@ -20,6 +20,6 @@ pub use catalog::{
 pub use command::{Command, DecodeError};
 pub use flows::{FlowEntry, FlowRerun, flow_key, position_value, rerun_key, split_position};
 pub use functions::{Deployment, FunctionEntry, FunctionEvent, FunctionVersion, Switch, Trial};
-pub use millstream_spec::Kind;
+pub use millstream_spec::{FlowStart, Kind};
 pub use node::{Hooks, Node, Outcome, StreamChange, UnfitPart};
 pub use registry::StreamCell;
