@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use millstream_schema_registry::{RegisterError, Registry, RegistryChange};
-use millstream_spec::{Kind, SinkSpec, SourceSpec, StageSpec, StationSpec};
+use millstream_spec::{FlowSpec, FlowStart, Kind, SinkSpec, SourceSpec, StageSpec, StationSpec};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::flows::{FlowEntry, FlowRerun, flow_key, rerun_key, run_of};
 use crate::functions::{Deployment, FunctionEntry, Switch};
 
 /// A station as applied.
@@ -81,6 +82,30 @@ pub enum CatalogChange {
         /// What the user wrote.
         spec: SinkSpec,
     },
+    /// Creates or changes a flow.
+    PutFlow {
+        /// What the user wrote.
+        spec: FlowSpec,
+    },
+    /// Has a flow begin anew; its position is forgotten.
+    RestartFlow {
+        /// Which flow.
+        name: String,
+        /// Where it begins.
+        start: FlowStart,
+    },
+    /// Has a flow read a range once more, beside what it does anyway; takes the place of the range before.
+    RerunFlow {
+        /// Which flow.
+        name: String,
+        /// The first sequence.
+        from_seq: u64,
+        /// The last sequence.
+        to_seq: u64,
+        /// The station that gets what keeps its subject; absent: the flow's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+    },
     /// Removes a declaration.
     Delete {
         /// What kind of thing.
@@ -128,7 +153,10 @@ pub struct Catalog {
     pub sources: BTreeMap<String, ConnectorEntry<SourceSpec>>,
     /// Sinks by name.
     pub sinks: BTreeMap<String, ConnectorEntry<SinkSpec>>,
-    /// Where each source stands.
+    /// Flows by name. Absent in catalogs of releases before they were.
+    #[serde(default)]
+    pub flows: BTreeMap<String, FlowEntry>,
+    /// Where each source and each flow stands.
     pub positions: BTreeMap<String, Vec<u8>>,
     /// Counts applied catalog commands.
     pub version: u64,
@@ -192,9 +220,57 @@ impl Catalog {
             CatalogChange::PutSink { spec } => {
                 put_connector(&mut self.sinks, spec.name.clone(), spec, time)
             }
+            CatalogChange::PutFlow { spec } => {
+                let run = self.version;
+                let entry = match self.flows.remove(&spec.name) {
+                    Some(old) => old.changed(spec, time),
+                    None => FlowEntry::new(spec, run, time),
+                };
+                self.flows.insert(entry.spec.name.clone(), entry);
+            }
+            CatalogChange::RestartFlow { name, start } => {
+                if let Some(flow) = self.flows.get_mut(&name) {
+                    (flow.run, flow.start) = (self.version, Some(start));
+                    flow.updated = time;
+                    self.positions.remove(&flow_key(&name));
+                }
+            }
+            CatalogChange::RerunFlow {
+                name,
+                from_seq,
+                to_seq,
+                to,
+            } => {
+                if let Some(flow) = self.flows.get_mut(&name) {
+                    flow.rerun = Some(FlowRerun {
+                        run: self.version,
+                        from_seq,
+                        to_seq,
+                        to,
+                        started: time,
+                    });
+                    self.positions.remove(&rerun_key(&name));
+                }
+            }
             CatalogChange::Delete { kind, name } => self.delete(kind, &name),
         }
         Ok(())
+    }
+
+    /// Whether a position belongs to something that is there: a source, or a flow's run that was not restarted since.
+    #[must_use]
+    pub fn accepts_position(&self, key: &str, value: &[u8]) -> bool {
+        let Some(flow) = key.strip_prefix("flow/") else {
+            return self.sources.contains_key(key);
+        };
+        let run = match flow.strip_suffix("/rerun") {
+            Some(name) => {
+                let flow = self.flows.get(name);
+                flow.and_then(|flow| Some(flow.rerun.as_ref()?.run))
+            }
+            None => self.flows.get(flow).map(|flow| flow.run),
+        };
+        run.is_some() && run == run_of(value)
     }
 
     fn delete(&mut self, kind: Kind, name: &str) {
@@ -208,6 +284,11 @@ impl Catalog {
             }
             Kind::Station => {
                 self.stations.remove(name);
+            }
+            Kind::Flow => {
+                self.flows.remove(name);
+                self.positions.remove(&flow_key(name));
+                self.positions.remove(&rerun_key(name));
             }
             Kind::Source => {
                 self.sources.remove(name);
@@ -229,12 +310,17 @@ impl Catalog {
                 .stages
                 .iter()
                 .any(|stage| matches!(stage, StageSpec::Function(own) if own == name)),
-            Kind::Station | Kind::Source | Kind::Sink => false,
+            Kind::Station | Kind::Flow | Kind::Source | Kind::Sink => false,
         });
         let sinks = self.sinks.values().filter(|entry| match kind {
             Kind::Station => entry.spec.station == name,
             Kind::Schema => entry.spec.schema() == Some(name),
-            Kind::Function | Kind::Source | Kind::Sink => false,
+            Kind::Function | Kind::Flow | Kind::Source | Kind::Sink => false,
+        });
+        let flows = self.flows.values().filter(|flow| match kind {
+            Kind::Station => flow.uses_station(name),
+            Kind::Function => flow.spec.functions().any(|own| own == name),
+            Kind::Schema | Kind::Flow | Kind::Source | Kind::Sink => false,
         });
         let schemas = match kind {
             Kind::Function => self.schemas.migrated_by(name),
@@ -242,6 +328,7 @@ impl Catalog {
         };
         stations
             .map(|entry| format!("station `{}`", entry.spec.name))
+            .chain(flows.map(|entry| format!("flow `{}`", entry.spec.name)))
             .chain(sinks.map(|entry| format!("sink `{}`", entry.spec.name)))
             .chain(
                 schemas

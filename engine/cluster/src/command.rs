@@ -6,6 +6,9 @@
 //! - 3 position: `u16` length of the source's name, the name, the position's bytes
 //! - 4 several: `u32` count, then per command `u32` length and the command
 //!
+//! Version 2 has one kind only, so that builds which would carry it out in part say that they cannot read it
+//! - 5 whole: as several
+//!
 //! Integers are little endian.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -15,10 +18,13 @@ use thiserror::Error;
 use crate::catalog::CatalogCommand;
 
 const VERSION: u8 = 1;
+/// Of commands that are carried out whole or refused.
+const WHOLE_VERSION: u8 = 2;
 const STREAM: u8 = 1;
 const CATALOG: u8 = 2;
 const POSITION: u8 = 3;
 const SEVERAL: u8 = 4;
+const WHOLE: u8 = 5;
 
 /// One change of the node's state.
 #[derive(Clone, Debug)]
@@ -27,15 +33,18 @@ pub enum Command {
     Stream(StreamCommand),
     /// A change of what users declare.
     Catalog(CatalogCommand),
-    /// How far a source connector has read; committed together with the records it read.
+    /// How far a source connector or a flow has read; committed together with the records it read or made.
     Position {
-        /// The source connector's name.
+        /// The source connector's name, or the key of a flow's run ([`crate::flow_key`]).
         source: String,
         /// Its own encoding of where it stands.
         value: Bytes,
     },
     /// All of these, in order, in one log entry: after a crash either all of them are there or none.
     Several(Vec<Command>),
+    /// All of these, in order, or none: when any record, deletion or position in it would be refused, nothing of it is
+    /// applied. Holds publishes (at most one per stream), deletions of messages, positions and catalog changes.
+    Whole(Vec<Command>),
 }
 
 /// Bytes in the log that are no command of this build.
@@ -43,7 +52,7 @@ pub enum Command {
 pub enum DecodeError {
     /// Written by a newer build.
     #[error(
-        "command version {0} is newer than this build reads (1); start the build that wrote it"
+        "command version {0} is newer than this build reads (2); start the build that wrote it"
     )]
     Version(u8),
     /// A kind this version does not have.
@@ -65,7 +74,8 @@ impl Command {
     #[must_use]
     pub fn encode(&self) -> (Bytes, Bytes) {
         let mut head = BytesMut::with_capacity(96);
-        head.put_u8(VERSION);
+        let whole = matches!(self, Self::Whole(_));
+        head.put_u8(if whole { WHOLE_VERSION } else { VERSION });
         match self {
             Self::Stream(command) => {
                 let (inner, body) = command.encode();
@@ -84,8 +94,8 @@ impl Command {
                 head.put_slice(source.as_bytes());
                 (head.freeze(), value.clone())
             }
-            Self::Several(commands) => {
-                head.put_u8(SEVERAL);
+            Self::Several(commands) | Self::Whole(commands) => {
+                head.put_u8(if whole { WHOLE } else { SEVERAL });
                 head.put_u32_le(u32::try_from(commands.len()).unwrap_or(u32::MAX));
                 for command in commands {
                     let (inner, body) = command.encode();
@@ -109,6 +119,12 @@ impl Command {
             return Err(DecodeError::Short);
         }
         let version = rest.get_u8();
+        if version == WHOLE_VERSION {
+            return match rest.get_u8() {
+                WHOLE => Ok(Self::Whole(Self::decode_list(rest)?)),
+                kind => Err(DecodeError::Kind(kind)),
+            };
+        }
         if version != VERSION {
             return Err(DecodeError::Version(version));
         }
@@ -130,12 +146,12 @@ impl Command {
                     value: rest,
                 })
             }
-            SEVERAL => Self::decode_several(rest),
+            SEVERAL => Ok(Self::Several(Self::decode_list(rest)?)),
             kind => Err(DecodeError::Kind(kind)),
         }
     }
 
-    fn decode_several(mut rest: Bytes) -> Result<Self, DecodeError> {
+    fn decode_list(mut rest: Bytes) -> Result<Vec<Self>, DecodeError> {
         let mut commands = Vec::new();
         if rest.remaining() < 4 {
             return Err(DecodeError::Short);
@@ -150,6 +166,9 @@ impl Command {
             }
             commands.push(Self::decode(&rest.split_to(length))?);
         }
-        Ok(Self::Several(commands))
+        Ok(commands)
     }
 }
+
+#[cfg(test)]
+mod tests;

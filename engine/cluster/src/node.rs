@@ -11,7 +11,7 @@ use millstream_consensus::{
 use millstream_journal::{PageSource, Position, ReadError};
 use millstream_streams::{
     ApiError, Command as StreamCommand, Due, Leaving, MEMORY_FILE, PageCache, Pages, Publish,
-    RecordOutcome, StorageType, Stream,
+    RecordOutcome, StorageType, Stream, Unfit,
 };
 use millstream_types::{Timestamp, filters_overlap};
 use tracing::error;
@@ -38,6 +38,21 @@ pub enum Outcome {
     Refused(ApiError),
     /// One outcome per command.
     Several(Vec<Outcome>),
+    /// A part of a [`Command::Whole`] would have been refused; nothing changed.
+    Unfit(UnfitPart),
+}
+
+/// Why a [`Command::Whole`] was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfitPart {
+    /// Which command in it.
+    pub section: usize,
+    /// Which of its records; 0 for a command without.
+    pub index: usize,
+    /// Why it would be refused.
+    pub error: ApiError,
+    /// What would have to change.
+    pub unfit: Unfit,
 }
 
 /// How the set of streams changed.
@@ -188,7 +203,7 @@ impl Node {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn registry(&self) -> RwLockReadGuard<'_, Registry> {
+    pub(crate) fn registry(&self) -> RwLockReadGuard<'_, Registry> {
         self.streams.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -214,13 +229,21 @@ impl Node {
             }
             Command::Position { source, value } => {
                 let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
-                // A source that was deleted meanwhile must not leave its place to one of the same name.
-                if catalog.sources.contains_key(&source) {
+                // What was deleted meanwhile must not leave its place to one of the same name.
+                if catalog.accepts_position(&source, &value) {
                     catalog.positions.insert(source, value.to_vec());
                     self.catalog_changed.store(true, Ordering::Release);
                 }
                 Outcome::Done
             }
+            Command::Whole(commands) => match self.unfit(&commands) {
+                Some(part) => Outcome::Unfit(part),
+                None => {
+                    let each = commands.into_iter();
+                    let each = each.map(|command| self.command(position, body, command));
+                    Outcome::Several(each.collect())
+                }
+            },
             Command::Several(commands) => {
                 if let Some(error) = self.conflict(&commands) {
                     return Outcome::Refused(error);

@@ -1,8 +1,9 @@
 //! Checkpoints of the node: what changed since the last one is stored anew, the rest is named where it lies.
 //!
-//! Layout of the root, version 3, little endian: `u8` version, `u32` highest stream number given, place of the catalog (JSON),
+//! Layout of the root, version 4, little endian: `u8` version, `u32` highest stream number given, place of the catalog (JSON),
 //! `u32` count, per stream `u32` number and place of its root (`millstream-streams`), `u32` count of frames to be erased and their
-//! places. A place is a `Position`, 16 bytes. Version 2 ends before the frames.
+//! places. A place is a `Position`, 16 bytes. Version 2 ends before the frames;
+//! catalogs of versions 2 and 3 know no flows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use millstream_streams::{Pages, Stream, StreamSnapshot};
 use crate::catalog::Catalog;
 use crate::registry::{Registry, StreamCell};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// The oldest layout that is read.
 const OLDEST: u8 = 2;
 /// The catalog's pages are of no stream.

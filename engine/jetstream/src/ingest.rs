@@ -139,6 +139,17 @@ pub(crate) fn settle(
     stager.finish(answers, None)
 }
 
+/// What a [`Stager`] gathered.
+#[derive(Debug, Default)]
+pub(crate) struct Publishes {
+    pub(crate) commands: Vec<Command>,
+    pub(crate) count: u32,
+    /// As whatever in it asks for most; `None` when there is nothing.
+    pub(crate) keep: Option<Keep>,
+    /// Per command the input of each record.
+    pub(crate) owners: Vec<Vec<usize>>,
+}
+
 /// Stations whose stages may send a message on, one to the next.
 const MAX_HOPS: usize = 8;
 
@@ -175,38 +186,42 @@ fn run_to_end(plan: &Plan, inputs: Vec<Record>) -> Vec<Ended> {
     ended
 }
 
-struct Stager<'a> {
+pub(crate) struct Stager<'a> {
     shared: &'a Shared,
     time: Timestamp,
     /// How many stations' stages sent the message on that is looked at.
     hops: usize,
-    sections: Vec<(Arc<StreamCell>, RecordsBuilder, usize)>,
+    /// The input that is looked at: what is added is noted to be of it.
+    pub(crate) owner: usize,
+    /// Per stream its records, each with the input that it was made of.
+    sections: Vec<(Arc<StreamCell>, RecordsBuilder, Vec<usize>)>,
 }
 
 impl<'a> Stager<'a> {
-    fn new(shared: &'a Shared, time: Timestamp) -> Self {
+    pub(crate) fn new(shared: &'a Shared, time: Timestamp) -> Self {
         Self {
             shared,
             time,
             hops: 0,
+            owner: 0,
             sections: Vec::new(),
         }
     }
 
-    fn add(&mut self, cell: &Arc<StreamCell>, message: &Message) -> (usize, usize) {
+    pub(crate) fn add(&mut self, cell: &Arc<StreamCell>, message: &Message) -> (usize, usize) {
         let known = self
             .sections
             .iter()
             .position(|(known, ..)| known.id == cell.id);
         let section = known.unwrap_or_else(|| {
             self.sections
-                .push((Arc::clone(cell), RecordsBuilder::default(), 0));
+                .push((Arc::clone(cell), RecordsBuilder::default(), Vec::new()));
             self.sections.len() - 1
         });
-        let (_, records, count) = &mut self.sections[section];
+        let (_, records, owners) = &mut self.sections[section];
         records.push(&message.subject, &message.headers, &message.payload);
-        *count += 1;
-        (section, *count - 1)
+        owners.push(self.owner);
+        (section, owners.len() - 1)
     }
 
     /// Runs a batch to its end, also where a stage wants to see a message again: nobody else waits for this thread.
@@ -224,7 +239,7 @@ impl<'a> Stager<'a> {
         self.settle(cell, plan, ended, originals)
     }
 
-    fn settle(
+    pub(crate) fn settle(
         &mut self,
         cell: &Arc<StreamCell>,
         plan: Option<&Plan>,
@@ -379,21 +394,35 @@ impl<'a> Stager<'a> {
         }
     }
 
-    fn finish(self, answers: Vec<Answer>, position: Option<(String, Bytes)>) -> Staged {
-        let mut commands = Vec::with_capacity(self.sections.len() + 1);
-        let mut total = 0;
-        let mut keep = position.is_some().then(Keep::default);
-        for (cell, mut records, _) in self.sections {
+    /// The commands that store it all, one per stream.
+    pub(crate) fn publishes(self) -> Publishes {
+        let mut made = Publishes::default();
+        for (cell, mut records, owners) in self.sections {
             let (records, count) = records.take();
             let own = Keep::of(&cell.lock().config, count);
-            keep = Some(keep.map_or(own, |keep| keep.or(own)));
-            total += count;
-            commands.push(Command::Stream(StreamCommand::Publish(Publish {
-                stream: cell.id,
-                time: self.time,
-                count,
-                records,
-            })));
+            made.keep = Some(made.keep.map_or(own, |keep| keep.or(own)));
+            made.count += count;
+            made.owners.push(owners);
+            made.commands
+                .push(Command::Stream(StreamCommand::Publish(Publish {
+                    stream: cell.id,
+                    time: self.time,
+                    count,
+                    records,
+                })));
+        }
+        made
+    }
+
+    fn finish(self, answers: Vec<Answer>, position: Option<(String, Bytes)>) -> Staged {
+        let Publishes {
+            mut commands,
+            count: total,
+            mut keep,
+            owners: _,
+        } = self.publishes();
+        if position.is_some() {
+            keep = Some(keep.map_or(Keep::default(), |keep| keep.or(Keep::default())));
         }
         if let Some((source, value)) = position {
             commands.push(Command::Position { source, value });

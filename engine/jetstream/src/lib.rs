@@ -1,7 +1,7 @@
 //! Streams meet clients: publishes become commands, consumers' deliveries become messages, requests become replies.
 //!
 //! What lives here: the door every stored message enters by (network, connectors, management), the pipeline's place in it,
-//! the JetStream API, delivery to pull and push consumers.
+//! the JetStream API, delivery to pull and push consumers, flows from stream to stream.
 //! What may not come in: sockets (that is the broker), the rules of streams and consumers (those are pure, in `streams`),
 //! wasmtime, DataFusion.
 
@@ -10,6 +10,7 @@ mod acks;
 mod api;
 mod due;
 mod feed;
+mod flow;
 mod group;
 mod ingest;
 mod ingress;
@@ -20,6 +21,7 @@ mod replies;
 mod service;
 
 pub use feed::{Feed, FeedError};
+pub use flow::{Flow, FlowEffects, FlowSetup, FlowState, FlowStatus, FlowTotals, Resent};
 pub use ingest::{Ingest, IngestError, IngestRecord, RecordEnd};
 pub use plans::{PlanSource, Plans};
 pub use read::{Reader, StoredRecord};

@@ -13,6 +13,7 @@ use millstream_pipeline::Schemas;
 use millstream_streams::{ApiError, PersistMode, StorageType, StreamConfig};
 use millstream_types::Message;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::ack_queue::AckQueue;
 use crate::acks::AckDoor;
@@ -74,6 +75,8 @@ pub(crate) struct Shared {
     live: Mutex<Publisher>,
     live_cid: u64,
     bound: RwLock<HashMap<u32, Bound>>,
+    /// Flows, which look again when streams come or go.
+    flows: Mutex<Vec<std::sync::Weak<Notify>>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -115,6 +118,7 @@ impl JetStream {
             live: Mutex::new(live),
             live_cid,
             bound: RwLock::default(),
+            flows: Mutex::default(),
             max_storage: options.max_storage,
             max_memory: options.max_memory,
             node: options.node,
@@ -313,6 +317,27 @@ impl Shared {
         found.map(|bound| Arc::clone(&bound.ingress))
     }
 
+    pub(crate) fn flows_wake(&self) -> std::sync::MutexGuard<'_, Vec<std::sync::Weak<Notify>>> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Streams came or went: flows may read or write them.
+    fn wake_flows(&self) {
+        self.flows_wake().retain(|flow| {
+            let flow = flow.upgrade();
+            flow.is_some_and(|flow| {
+                flow.notify_one();
+                true
+            })
+        });
+    }
+
+    /// The entrance of a stream.
+    pub(crate) fn ingress_of(&self, cell: &StreamCell) -> Option<Arc<Ingress>> {
+        let bound = self.bound.read().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&bound.get(&cell.id)?.ingress))
+    }
+
     /// Whether messages of this origin were already handed to the streams by [`Ingest`].
     pub(crate) fn is_live(&self, cid: u64) -> bool {
         self.live_cid == cid
@@ -396,10 +421,14 @@ impl Hooks for ServiceHooks {
             return;
         };
         match change {
-            StreamChange::Created(cell) | StreamChange::Updated(cell) => shared.bind(&cell),
+            StreamChange::Created(cell) | StreamChange::Updated(cell) => {
+                shared.bind(&cell);
+                shared.wake_flows();
+            }
             StreamChange::Deleted(cell) => {
                 shared.unbind(&cell);
                 shared.pumps.stop_all(&cell);
+                shared.wake_flows();
             }
             StreamChange::Consumer(cell, name) => shared.pumps.ensure(&shared, &cell, &name),
             StreamChange::ConsumerDeleted(cell, name) => shared.pumps.stop(&cell, &name),

@@ -5,7 +5,7 @@
 //! or `Ms-Original-` get `Ms-Original-` in front. The reasons stand in `Ms-Dead-*` headers.
 
 use bytes::Bytes;
-use millstream_types::{Message, Timestamp};
+use millstream_types::{Message, Timestamp, is_id_alias};
 
 use crate::Rejection;
 use crate::headers::{Writer, lines, name};
@@ -14,10 +14,12 @@ const KEPT: &str = "Ms-Original-";
 const OWN: &str = "Ms-Dead-";
 
 /// The kinds of stage that appear as the last token of a dead letter's subject.
-const KINDS: [&str; 6] = ["schema", "function", "sql", "source", "consumer", "sink"];
+const KINDS: [&str; 7] = [
+    "schema", "function", "sql", "source", "consumer", "sink", "flow",
+];
 
 /// The message that keeps a rejected one: subject `$MS.DEAD.<station>.<kind of stage>`, where the kind is `schema`,
-/// `function`, `sql`, `source`, `consumer`, `sink` or else `other`.
+/// `function`, `sql`, `source`, `consumer`, `sink`, `flow` or else `other`.
 ///
 /// `version` is the plan's version, 0 where there is none. Texts of the rejection are bounded and on one line.
 #[must_use]
@@ -27,6 +29,29 @@ pub fn dead_letter(
     rejection: &Rejection,
     time: Timestamp,
     version: u64,
+) -> Message {
+    letter(station, original, rejection, (time, version), None)
+}
+
+/// The letter of a message that `station` has stored under a sequence and a flow that reads it rejected. `version` is the
+/// flow's plan's.
+#[must_use]
+pub fn dead_letter_of_flow(
+    (flow, sequence): (&str, Option<u64>),
+    station: &str,
+    original: &Message,
+    rejection: &Rejection,
+    when: (Timestamp, u64),
+) -> Message {
+    letter(station, original, rejection, when, Some((flow, sequence)))
+}
+
+fn letter(
+    station: &str,
+    original: &Message,
+    rejection: &Rejection,
+    (time, version): (Timestamp, u64),
+    flow: Option<(&str, Option<u64>)>,
 ) -> Message {
     let why = rejection.bounded();
     let kind = KINDS
@@ -51,6 +76,12 @@ pub fn dead_letter(
     headers.push("Ms-Dead-Time", time.to_rfc3339().as_bytes());
     headers.push("Ms-Dead-Subject", &original.subject);
     headers.push("Ms-Dead-Version", version.to_string().as_bytes());
+    if let Some((flow, sequence)) = flow {
+        headers.push("Ms-Dead-Flow", flow.as_bytes());
+        if let Some(sequence) = sequence {
+            headers.push("Ms-Dead-Sequence", sequence.to_string().as_bytes());
+        }
+    }
     Message {
         subject: Bytes::from(format!("$MS.DEAD.{station}.{kind}")),
         reply: None,
@@ -60,6 +91,10 @@ pub fn dead_letter(
 }
 
 fn reserved(name: &[u8]) -> bool {
+    // An id by another name counts too: letters of one message would be each other's duplicates.
+    if is_id_alias(name) {
+        return true;
+    }
     ["Nats-", OWN, KEPT].iter().any(|prefix| {
         name.get(..prefix.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
@@ -85,8 +120,12 @@ pub struct DeadLetter {
     pub time: Timestamp,
     /// The subject it was published on.
     pub subject: Bytes,
-    /// Version of the station's plan, 0 where there was none.
+    /// Version of the station's or the flow's plan, 0 where there was none.
     pub version: u64,
+    /// The flow that rejected it after it was stored; `None` when the station did before.
+    pub flow: Option<String>,
+    /// Under which sequence the station has it, when a flow rejected it.
+    pub sequence: Option<u64>,
     /// The original header block; empty when there was none.
     pub headers: Bytes,
     /// The original payload.
@@ -114,6 +153,8 @@ impl DeadLetter {
             time: Timestamp::parse_rfc3339(block.get_str("Ms-Dead-Time")?)?,
             subject: Bytes::copy_from_slice(block.get("Ms-Dead-Subject")?),
             version: block.get_str("Ms-Dead-Version")?.parse().ok()?,
+            flow: text("Ms-Dead-Flow"),
+            sequence: text("Ms-Dead-Sequence").and_then(|sequence| sequence.parse().ok()),
             headers: headers.build(),
             payload: message.payload.clone(),
         })

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use memchr::{memchr, memmem};
+use millstream_types::is_id_alias;
 
 const FIRST: &[u8] = b"NATS/1.0\r\n";
 
@@ -86,6 +87,28 @@ pub fn unforged(raw: &[u8]) -> Option<Bytes> {
     mentions_schema(raw).then(|| without_schema(raw))
 }
 
+/// A block without what told the stream that `input` came from how to store it: headers whose names start with `Nats-`, and
+/// message ids by other names, as far as they are the same in both blocks. `None` when there are none.
+///
+/// Such a header was carried out when the input was stored. In what is made of the input it would count a second time, in
+/// another stream: copies would be each other's duplicates, and expected sequences wrong.
+#[must_use]
+pub fn without_orders(output: &[u8], input: &[u8]) -> Option<Bytes> {
+    let orders = |line: &[u8]| {
+        let name = name(line);
+        name.starts_with(b"Nats-") || is_id_alias(name)
+    };
+    let known: Vec<&[u8]> = lines(input).filter(|line| orders(line)).collect();
+    if known.is_empty() || !lines(output).any(|line| known.contains(&line)) {
+        return None;
+    }
+    let mut writer = Writer::with_capacity(output.len());
+    for line in lines(output).filter(|line| !known.contains(line)) {
+        writer.line(line);
+    }
+    Some(writer.build())
+}
+
 /// The block without the headers that only the server may write.
 pub(crate) fn without_schema(raw: &[u8]) -> Bytes {
     with_line(raw, None)
@@ -104,4 +127,44 @@ pub(crate) fn with_line(raw: &[u8], added: Option<&[u8]>) -> Bytes {
         writer.line(line);
     }
     writer.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_types::HeadersBuilder;
+
+    use super::without_orders;
+
+    #[test]
+    fn orders_are_carried_out_once() {
+        let block = |lines: &[(&str, &str)]| {
+            let start = HeadersBuilder::new();
+            let all = lines.iter();
+            all.fold(start, |block, (name, value)| block.with(name, value))
+                .build()
+        };
+        let input = block(&[
+            ("Nats-Msg-Id", "7"),
+            ("Nats-Expected-Last-Sequence", "3"),
+            ("msg-id", "x"),
+            ("Carrier", "UA"),
+        ]);
+        let left = without_orders(&input, &input).expect("some went");
+        assert_eq!(left, block(&[("Carrier", "UA")]));
+        // What a function wrote itself counts.
+        let output = block(&[
+            ("Nats-Msg-Id", "7-late"),
+            ("Nats-TTL", "5s"),
+            ("msg-id", "x"),
+        ]);
+        let left = without_orders(&output, &input).expect("some went");
+        assert_eq!(
+            left,
+            block(&[("Nats-Msg-Id", "7-late"), ("Nats-TTL", "5s")])
+        );
+        assert_eq!(without_orders(&output, b""), None);
+        assert_eq!(without_orders(b"", &input), None);
+        let only = block(&[("Nats-Msg-Id", "7")]);
+        assert!(without_orders(&only, &input).is_some_and(|left| left.is_empty()));
+    }
 }

@@ -16,12 +16,12 @@ mod schema;
 mod stage;
 mod verdict;
 
-pub use dead_letter::{DeadLetter, dead_letter};
+pub use dead_letter::{DeadLetter, dead_letter, dead_letter_of_flow};
 pub use function::{
     Difference, FunctionMetrics, FunctionSnapshot, FunctionStage, FunctionVersion, Shadows, Share,
     Trial, TrialMode, TrialReport, TrialRules, TrialTable, VersionMetrics,
 };
-pub use headers::unforged;
+pub use headers::{unforged, without_orders};
 pub use metrics::{PipelineMetrics, StageMetrics, StageSnapshot};
 pub use millstream_schema_formats::{Column, ColumnKind};
 pub use order::{KeyRule, Order, Running};

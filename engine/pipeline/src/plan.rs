@@ -196,6 +196,45 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// As [`Plan::run`], with the batch cut into as many parts as there are workers, each on a thread of its own. The ends
+    /// are in the order of the inputs. Stages see smaller batches, otherwise there is no difference.
+    #[must_use]
+    pub fn run_split(&self, inputs: Vec<Record>, workers: usize) -> Vec<Ended> {
+        let count = inputs.len();
+        let workers = workers.clamp(1, count.div_ceil(SMALLEST_PART).max(1));
+        if workers == 1 {
+            return self.run(inputs);
+        }
+        let mut rest = inputs.into_iter();
+        let mut part = |number: usize| {
+            let size = (number + 1) * count / workers - number * count / workers;
+            rest.by_ref().take(size).collect::<Vec<Record>>()
+        };
+        let first = part(0);
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..workers)
+                .map(|number| {
+                    let part = part(number);
+                    scope.spawn(move || self.run(part))
+                })
+                .collect();
+            let mut ends = self.run(first);
+            for other in others {
+                match other.join() {
+                    Ok(more) => ends.extend(more),
+                    // Stages' panics are caught per stage; this one is the plan's own.
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            ends
+        })
+    }
+}
+
+/// Fewer inputs than this are not worth a thread.
+const SMALLEST_PART: usize = 8;
+
 /// The only stage of a closed plan.
 #[derive(Debug)]
 struct Closed {

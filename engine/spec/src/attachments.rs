@@ -31,7 +31,7 @@ impl Document {
                 SchemaText::Inline(_) => return None,
             },
             Spec::Function(spec) => (&spec.component, "component"),
-            Spec::Station(_) | Spec::Source(_) | Spec::Sink(_) => return None,
+            Spec::Station(_) | Spec::Flow(_) | Spec::Source(_) | Spec::Sink(_) => return None,
         };
         Some(self.attached(path, field))
     }

@@ -12,7 +12,9 @@ use crate::kind::Kind;
 use crate::load::load;
 use crate::node::{Node, Place, Value};
 use crate::problem::{At, Problem, SourceFile};
-use crate::shapes::{FunctionSpec, SchemaSpec, SinkSpec, SourceSpec, StationSpec, read_spec};
+use crate::shapes::{
+    FlowSpec, FunctionSpec, SchemaSpec, SinkSpec, SourceSpec, StationSpec, read_spec,
+};
 use crate::variables::Lookup;
 
 /// What one document asks for. JSON: the specification's fields and `kind`.
@@ -25,6 +27,8 @@ pub enum Spec {
     Function(FunctionSpec),
     /// `kind: station`.
     Station(StationSpec),
+    /// `kind: flow`.
+    Flow(FlowSpec),
     /// `kind: source`.
     Source(SourceSpec),
     /// `kind: sink`.
@@ -39,6 +43,7 @@ impl Spec {
             Self::Schema(_) => Kind::Schema,
             Self::Function(_) => Kind::Function,
             Self::Station(_) => Kind::Station,
+            Self::Flow(_) => Kind::Flow,
             Self::Source(_) => Kind::Source,
             Self::Sink(_) => Kind::Sink,
         }
@@ -51,6 +56,7 @@ impl Spec {
             Self::Schema(spec) => &spec.name,
             Self::Function(spec) => &spec.name,
             Self::Station(spec) => &spec.name,
+            Self::Flow(spec) => &spec.name,
             Self::Source(spec) => &spec.name,
             Self::Sink(spec) => &spec.name,
         }

@@ -14,6 +14,8 @@ pub enum Kind {
     Function,
     /// A stream with its pipeline.
     Station,
+    /// Reads a station and writes others.
+    Flow,
     /// A connector that brings records in.
     Source,
     /// A connector that takes records out.
@@ -22,10 +24,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they can be applied: what is referred to comes first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Schema,
         Self::Function,
         Self::Station,
+        Self::Flow,
         Self::Source,
         Self::Sink,
     ];
@@ -37,6 +40,7 @@ impl Kind {
             Self::Schema => "schema",
             Self::Function => "function",
             Self::Station => "station",
+            Self::Flow => "flow",
             Self::Source => "source",
             Self::Sink => "sink",
         }
@@ -49,6 +53,7 @@ impl Kind {
             Self::Schema => "schemas",
             Self::Function => "functions",
             Self::Station => "stations",
+            Self::Flow => "flows",
             Self::Source => "sources",
             Self::Sink => "sinks",
         }

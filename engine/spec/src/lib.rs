@@ -27,9 +27,9 @@ pub use plain::yaml_value;
 pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
     AddedColumn, Compatibility, Compression, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec,
-    Discard, EncodeUse, Framing, FunctionLimits, FunctionSpec, MigrationsSpec, OnRejection,
-    OrderSpec, PersistMode, Policy, RetentionSpec, RunningSpec, SchemaFormat, SchemaReference,
-    SchemaRule, SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec,
-    StateSpec, StationSpec, Storage, TrialModeSpec, TrialSpec, ValueType,
+    Discard, EncodeUse, FlowSpec, FlowStart, Framing, FunctionLimits, FunctionSpec, MigrationsSpec,
+    OnRejection, OrderSpec, PersistMode, Policy, RetentionSpec, RunningSpec, SchemaFormat,
+    SchemaReference, SchemaRule, SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec,
+    SourceSpec, StageSpec, StateSpec, StationSpec, Storage, TrialModeSpec, TrialSpec, ValueType,
 };
 pub use variables::variable_names;

@@ -60,7 +60,7 @@ impl Names {
                 self.stations.insert(format!("{name}-dead-letters"));
                 self.stations.insert(name.to_owned());
             }
-            Kind::Source | Kind::Sink => {}
+            Kind::Flow | Kind::Source | Kind::Sink => {}
         }
     }
 
@@ -76,25 +76,27 @@ impl Names {
                 ));
             Some(problem.with_nearest(nearest(name, among.iter().map(String::as_str))))
         };
+        let functions = |stages: &[StageSpec]| {
+            let stages = stages.iter().enumerate();
+            let found = stages.filter_map(|(index, stage)| match stage {
+                StageSpec::Function(name) => {
+                    let path = format!("stages[{index}].function");
+                    look(Kind::Function, &self.functions, name, &path)
+                }
+                StageSpec::Sql(_) => None,
+            });
+            found.collect::<Vec<_>>().into_iter()
+        };
         match &document.spec {
             Spec::Station(spec) => {
                 let schemas = spec.schemas();
                 let schemas = schemas.filter_map(|(path, subject)| {
                     look(Kind::Schema, &self.schemas, subject, &path)
                 });
-                let stages =
-                    spec.stages
-                        .iter()
-                        .enumerate()
-                        .filter_map(|(index, stage)| match stage {
-                            StageSpec::Function(name) => {
-                                let path = format!("stages[{index}].function");
-                                look(Kind::Function, &self.functions, name, &path)
-                            }
-                            StageSpec::Sql(_) => None,
-                        });
-                schemas.chain(stages).collect()
+                schemas.chain(functions(&spec.stages)).collect()
             }
+            // What it reads and writes may be a plain stream: the server looks for those.
+            Spec::Flow(spec) => functions(&spec.stages).collect(),
             Spec::Sink(spec) => {
                 let station = look(Kind::Station, &self.stations, &spec.station, "station");
                 let schema = spec.schema();

@@ -1,8 +1,10 @@
 //! The typed specifications: what is stored and shown, free of places in files.
 
 mod connector;
+mod flow;
 mod function;
 mod read;
+mod read_flow;
 mod read_function;
 mod read_schema;
 mod schema;
@@ -11,6 +13,7 @@ mod text;
 mod trial;
 
 pub use connector::{ConnectorConfig, SinkSpec, SourceSpec};
+pub use flow::{FlowSpec, FlowStart};
 pub use function::{AddedColumn, FunctionLimits, FunctionSpec, StateSpec, ValueType};
 pub(crate) use read::read_spec;
 pub use schema::{

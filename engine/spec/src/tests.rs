@@ -5,6 +5,8 @@ use proptest::prelude::{any, proptest};
 
 use crate::{Kind, SourceFile, Spec, attachments, parse, variable_names};
 
+mod flows;
+
 const FLIGHTS: &str = r#"# a comment
 kind: schema
 name: flight
@@ -252,8 +254,8 @@ config: { secret: "${NOT_SET}", url: "${" }
             dir/f.yaml:16:7: `name`: name contains ` `; blanks, dots, `*`, `>`, slashes and control characters are not allowed
             dir/f.yaml:16:7: the schema has no text; give `file: PATH` or `schema: |` with the text
             dir/f.yaml:19:7: unknown kind `functoin`; did you mean `function`?
-            dir/f.yaml:22:7: `kind: flow` is not supported yet; take it out; a later release will bring it
-            dir/f.yaml:25:1: `kind` is missing; one of schema, function, station, source, sink
+            dir/f.yaml:22:1: `from` of the flow is missing
+            dir/f.yaml:25:1: `kind` is missing; one of schema, function, station, flow, source, sink
             dir/f.yaml:27:1: a document must be a mapping, not a list; start with `kind: station` and `name: …`
             dir/f.yaml:32:10: `station` must be a single value, not a list
             dir/f.yaml:33:19: variable `NOT_SET` is not set; set it in the environment: `NOT_SET=… millstream apply …`

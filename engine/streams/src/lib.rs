@@ -38,6 +38,7 @@ mod settle;
 mod stream;
 mod subjects;
 mod timers;
+mod trial;
 mod ttl;
 
 pub use ack::{
@@ -71,3 +72,4 @@ pub use records::{
 pub use relocate::Leaving;
 pub use schedule::{Firing, Scheduled, fire, schedule_source};
 pub use stream::{MEMORY_FILE, Stream};
+pub use trial::{Misfit, Unfit};

@@ -35,13 +35,13 @@ const MAX_HEADERS: usize = 64 * 1024 - 1;
 
 /// What the headers of a publish ask for.
 #[derive(Clone, Copy, Debug, Default)]
-struct Wishes<'a> {
-    id: Option<&'a [u8]>,
-    stream: Option<&'a [u8]>,
-    last_sequence: Option<&'a [u8]>,
-    last_msg_id: Option<&'a [u8]>,
-    subject_sequence: Option<&'a [u8]>,
-    subject: Option<&'a [u8]>,
+pub(crate) struct Wishes<'a> {
+    pub(crate) id: Option<&'a [u8]>,
+    pub(crate) stream: Option<&'a [u8]>,
+    pub(crate) last_sequence: Option<&'a [u8]>,
+    pub(crate) last_msg_id: Option<&'a [u8]>,
+    pub(crate) subject_sequence: Option<&'a [u8]>,
+    pub(crate) subject: Option<&'a [u8]>,
     rollup: Option<&'a [u8]>,
     ttl: Option<&'a [u8]>,
     schedule: Option<&'a [u8]>,
@@ -95,7 +95,7 @@ enum Rollup {
 static WISH: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"Nats-"));
 
 impl<'a> Wishes<'a> {
-    fn read(headers: &'a [u8]) -> Self {
+    pub(crate) fn read(headers: &'a [u8]) -> Self {
         let mut wishes = Self::default();
         // Almost every block without a wish is told by these searches.
         if headers.is_empty() || WISH.find(headers).is_none() {
@@ -170,12 +170,12 @@ impl<'a> Wishes<'a> {
     }
 }
 
-fn size_of(record: &RecordView<'_>) -> Size {
+pub(crate) fn size_of(record: &RecordView<'_>) -> Size {
     let length = record.subject.len() + record.headers.len() + record.payload.len();
     Size::new(length, !record.headers.is_empty())
 }
 
-fn number(value: &[u8]) -> Option<u64> {
+pub(crate) fn number(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
@@ -373,9 +373,15 @@ impl Stream {
         if !record.headers.is_empty() {
             self.check_expected(record.subject, wishes)?;
             wanted = self.wanted(wishes, record, time)?;
-            if record.headers.len() > MAX_HEADERS {
-                return Err(ApiError::headers_too_large());
-            }
+        }
+        self.check_size(record)?;
+        Ok(Admitted::New(wanted))
+    }
+
+    /// Whether a record is small enough for this stream.
+    pub(crate) fn check_size(&self, record: &RecordView<'_>) -> Result<(), ApiError> {
+        if record.headers.len() > MAX_HEADERS {
+            return Err(ApiError::headers_too_large());
         }
         let size = record.headers.len() + record.payload.len();
         if StreamConfig::limit(self.config.max_msg_size).is_some_and(|max| size as u64 > max)
@@ -383,11 +389,11 @@ impl Stream {
         {
             return Err(ApiError::message_too_large());
         }
-        Ok(Admitted::New(wanted))
+        Ok(())
     }
 
     /// How a message is to be kept that has headers.
-    fn wanted<'a>(
+    pub(crate) fn wanted<'a>(
         &self,
         wishes: &Wishes<'a>,
         record: &RecordView<'_>,
@@ -416,7 +422,7 @@ impl Stream {
     }
 
     /// What the message is known by: its id, and its content where that counts.
-    fn ids(&self, wishes: &Wishes<'_>, record: &RecordView<'_>) -> [Option<IdHash>; 2] {
+    pub(crate) fn ids(&self, wishes: &Wishes<'_>, record: &RecordView<'_>) -> [Option<IdHash>; 2] {
         let dedup = &self.dedup;
         let content =
             |rule: &ContentRule| dedup.hash(IdKind::Content, |hasher| rule.write(record, hasher));
@@ -426,7 +432,11 @@ impl Stream {
         ]
     }
 
-    fn check_expected(&self, subject: &[u8], wishes: &Wishes<'_>) -> Result<(), ApiError> {
+    pub(crate) fn check_expected(
+        &self,
+        subject: &[u8],
+        wishes: &Wishes<'_>,
+    ) -> Result<(), ApiError> {
         if let Some(value) = wishes.last_sequence
             && number(value) != Some(self.log.last_seq())
         {

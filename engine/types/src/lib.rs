@@ -9,6 +9,7 @@ mod message;
 mod name;
 mod nearest;
 mod subject;
+mod template;
 mod time;
 mod units;
 
@@ -20,5 +21,6 @@ pub use nearest::nearest;
 pub use subject::{
     SubjectError, check_filter, check_subject, filter_covers, filters_overlap, matches, tokens,
 };
+pub use template::SubjectTemplate;
 pub use time::Timestamp;
 pub use units::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration};

@@ -94,3 +94,36 @@ fn an_old_checkpoint_goes_on_with_new_commands() {
     assert_eq!(kept.schemas, catalog.schemas);
     assert_ne!(kept.schemas, Registry::default());
 }
+
+#[test]
+fn catalogs_of_before_flows_have_none_and_keep_them_after() {
+    let old = r#"{"schemas":{"layout":1,"schemas":{},"subjects":{}},"functions":{},"stations":{},"sources":{},"sinks":{},"positions":{"file":[55]},"version":7}"#;
+    let mut catalog = Catalog::decode(old.as_bytes()).expect("reads");
+    assert!(catalog.flows.is_empty());
+    // As this release writes them into the log, byte for byte.
+    for entry in [
+        r#"{"time":8,"changes":[{"change":"put_flow","spec":{"name":"late","from":"flights","start":"beginning","to":"alerts","stages":[{"function":"f"}],"running":{"workers":2},"paused":false}}]}"#,
+        r#"{"time":9,"changes":[{"change":"rerun_flow","name":"late","from_seq":3,"to_seq":9}]}"#,
+        r#"{"time":10,"changes":[{"change":"restart_flow","name":"late","start":{"sequence":5}}]}"#,
+    ] {
+        let command = read(entry);
+        assert_eq!(serde_json::to_string(&command).expect("JSON"), entry);
+        catalog.apply(command).expect("applies");
+    }
+    let kept = Catalog::decode(&catalog.encode()).expect("reads");
+    let flow = &kept.flows["late"];
+    assert_eq!(flow, &catalog.flows["late"]);
+    assert_eq!((flow.version, flow.run, flow.created), (1, 10, 8));
+    assert!(flow.rerun.as_ref().is_some_and(|rerun| rerun.run == 9));
+    assert!(kept.accepts_position("flow/late", b"10\n{}"));
+    assert!(!kept.accepts_position("flow/late", b"8\n{}"));
+    assert!(kept.accepts_position("flow/late/rerun", b"9\n{}"));
+    assert!(!kept.accepts_position("flow/early", b"8\n{}") && !kept.accepts_position("file", b""));
+    for (kind, name) in [
+        (millstream_spec::Kind::Station, "flights"),
+        (millstream_spec::Kind::Station, "alerts"),
+        (millstream_spec::Kind::Function, "f"),
+    ] {
+        assert_eq!(kept.users_of(kind, name), ["flow `late`"], "{kind} {name}");
+    }
+}

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use millstream_types::{HeaderBlock, HeadersBuilder, Message, Timestamp};
 use proptest::prelude::*;
 
-use super::{DeadLetter, dead_letter};
+use super::{DeadLetter, dead_letter, dead_letter_of_flow};
 use crate::Rejection;
 
 const TIME: Timestamp = Timestamp(1_357_034_400_000_000_000);
@@ -154,4 +154,25 @@ proptest! {
         prop_assert_eq!(read.path, why.path);
         prop_assert_eq!((read.time, read.version), (Timestamp(time), version));
     }
+}
+
+#[test]
+fn a_letter_of_a_flow_says_so_and_two_of_a_message_are_no_duplicates() {
+    let headers = HeadersBuilder::new().with("msg-id", "7").build();
+    let original = Message {
+        reply: None,
+        ..message(headers)
+    };
+    let flow = ("late", Some(12));
+    let letter = dead_letter_of_flow(flow, "flights", &original, &why(), (TIME, 4));
+    assert_eq!(letter.header_block().message_id(), None);
+    let read = DeadLetter::read(&letter).expect("a letter");
+    assert_eq!(read.flow.as_deref(), Some("late"));
+    assert_eq!((read.sequence, read.version), (Some(12), 4));
+    assert_eq!(read.original(), original);
+    let plain = dead_letter("flights", &original, &why(), TIME, 4);
+    assert_eq!(DeadLetter::read(&plain).and_then(|read| read.flow), None);
+    let why = Rejection::new("flow:late", "no_station", "nobody takes it");
+    let letter = dead_letter_of_flow(flow, "flights", &original, &why, (TIME, 4));
+    assert_eq!(letter.subject, "$MS.DEAD.flights.flow");
 }

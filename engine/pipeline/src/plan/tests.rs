@@ -149,9 +149,9 @@ fn scripts() -> impl Strategy<Value = Vec<BTreeMap<u64, Action>>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// A batch ends as its inputs would alone, in order: nothing is lost, repeated or half stored, and the numbers add up.
+    /// A batch ends as its inputs would alone, in order and on however many threads: nothing is lost, repeated or half stored, and the numbers add up.
     #[test]
-    fn a_batch_is_the_sum_of_its_inputs(scripts in scripts(), inputs in 0..40_usize) {
+    fn a_batch_is_the_sum_of_its_inputs(scripts in scripts(), inputs in 0..40_usize, workers in 1..5_usize) {
         let stages: Vec<_> = scripts
             .into_iter()
             .enumerate()
@@ -160,7 +160,7 @@ proptest! {
         let each = stages.iter().map(|stage| Arc::clone(stage) as Arc<dyn Stage>).collect();
         let plan = Plan::new(1, None, each, OnRejection::DeadLetter);
         let records = || (0..inputs).map(|input| record(input.to_string()));
-        let ended = plan.run(records().collect());
+        let ended = plan.run_split(records().collect(), workers);
         let got: Vec<_> = ended.iter().map(shown).collect();
         let want: Vec<_> = records().map(|record| predicted(&stages, record)).collect();
         prop_assert_eq!(got, want);

@@ -10,6 +10,7 @@ use crate::kind::Kind;
 use crate::node::{Node, Value};
 use millstream_types::nearest;
 
+use super::read_flow::flow;
 use super::read_function::function;
 use super::read_schema::{encode_use, schema_use};
 use super::{
@@ -51,22 +52,19 @@ pub(crate) fn read_spec(
         .into_iter()
         .find(|kind| kind.as_str() == kind_word)
     else {
-        if kind_word == "flow" {
-            context.later(place, "`kind: flow`");
-        } else {
-            let problem = context
-                .at(place)
-                .problem(format!("unknown kind `{kind_word}`"));
-            let names = Kind::ALL.map(Kind::as_str);
-            let problem = problem.with_hint(format!("one of {}", names.join(", ")));
-            context.note(problem.with_nearest(nearest(kind_word, names)));
-        }
+        let problem = context
+            .at(place)
+            .problem(format!("unknown kind `{kind_word}`"));
+        let names = Kind::ALL.map(Kind::as_str);
+        let problem = problem.with_hint(format!("one of {}", names.join(", ")));
+        context.note(problem.with_nearest(nearest(kind_word, names)));
         return Err(None);
     };
     let spec = match kind {
         Kind::Schema => schema(context, node).map(Spec::Schema),
         Kind::Function => function(context, node).map(Spec::Function),
         Kind::Station => station(context, node).map(Spec::Station),
+        Kind::Flow => flow(context, node).map(Spec::Flow),
         Kind::Source => source(context, node).map(Spec::Source),
         Kind::Sink => sink(context, node).map(Spec::Sink),
     };
@@ -429,7 +427,7 @@ fn dedup(fields: &Fields<'_, '_>) -> DedupSpec {
     }
 }
 
-fn stage(context: &Context<'_>, node: &Node) -> Option<StageSpec> {
+pub(super) fn stage(context: &Context<'_>, node: &Node) -> Option<StageSpec> {
     let stage = Fields::open(context, node, "the stage", &["function", "sql"], &[])?;
     match (stage.node("function"), stage.node("sql")) {
         (Some(_), None) => stage.required("function").map(StageSpec::Function),

@@ -71,7 +71,7 @@ pub struct RunningSpec {
 }
 
 impl RunningSpec {
-    fn is_default(&self) -> bool {
+    pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }

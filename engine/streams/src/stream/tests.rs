@@ -16,6 +16,7 @@ use crate::checkpoint::testing::Stored;
 use crate::config::{DiscardPolicy, StorageType, StreamConfig};
 use crate::filters::Filters;
 use crate::pages::Pages;
+use crate::trial::{Misfit, Unfit};
 use crate::{ApiError, Command, Due, Publish, Purge, RecordOutcome, RecordsBuilder, record_at};
 use millstream_journal::Position;
 
@@ -541,10 +542,47 @@ impl World {
         };
         assert_eq!(self.add_frame(&records), position);
         let (mut got, mut twin) = (Vec::new(), Vec::new());
+        let misfit = self.stream.misfit(&publish);
         self.stream.publish(position, 5, &publish, &mut got);
         self.twin.publish(position, 5, &publish, &mut twin);
         assert_eq!(got, want);
         assert_eq!(twin, want);
+        self.foretold(entries, &got, misfit);
+    }
+
+    /// What was said of a publish beforehand is what became of it.
+    fn foretold(&self, entries: &[Entry], got: &[RecordOutcome], misfit: Option<Misfit>) {
+        let first = got.iter().enumerate().find_map(|(index, outcome)| {
+            let RecordOutcome::Refused(error) = outcome else {
+                return None;
+            };
+            Some((index, error.clone()))
+        });
+        let Some(Misfit {
+            index,
+            error,
+            unfit,
+        }) = misfit
+        else {
+            assert_eq!(first, None, "it was said that all are stored");
+            return;
+        };
+        let full = self.model.config.discard == DiscardPolicy::New;
+        let makes_room = full
+            && unfit == Unfit::Now
+            && entries[..index].iter().any(|entry| entry.rollup.is_some());
+        match first {
+            Some((at, told)) if at == index => {
+                assert!(unfit == Unfit::Here || makes_room || error == told);
+            }
+            first => {
+                assert!(first.as_ref().is_none_or(|(at, _)| *at > index), "{first:?} {index}");
+                assert!(
+                    unfit == Unfit::Here || makes_room,
+                    "{index} {error} {unfit:?}"
+                );
+            }
+        }
     }
 
     fn next_frame(&self) -> Position {

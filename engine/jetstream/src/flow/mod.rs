@@ -1,0 +1,24 @@
+//! Flows: a stream's stored messages go through stages, and what they become is stored in other streams, exactly once.
+//!
+//! A flow has one position. What a batch of inputs makes, the dead letters of those that are rejected and the position behind
+//! the batch are one command that is carried out whole or not at all, so a kill at any moment repeats and loses nothing. One
+//! such command is under way at a time; the next batch is made meanwhile. Nothing polls: an idle flow waits for its stream.
+//!
+//! What lives here: choosing inputs (`select`), running them and finding where outputs go (`work`), the position
+//! (`position`), the loop around it (`runner`), single messages that are sent again (`once`).
+
+mod once;
+mod position;
+mod runner;
+mod select;
+mod setup;
+mod status;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use once::Resent;
+pub use runner::Flow;
+pub use setup::{FlowEffects, FlowSetup};
+pub use status::{FlowState, FlowStatus, FlowTotals};

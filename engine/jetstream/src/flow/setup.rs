@@ -1,0 +1,55 @@
+//! What a flow is to do.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use millstream_cluster::FlowStart;
+use millstream_pipeline::{Plan, Running};
+use millstream_types::{Message, SubjectTemplate};
+
+/// A flow as it is declared, compiled. Swapped whole: a batch sees one of them.
+#[derive(Clone, Debug)]
+pub struct FlowSetup {
+    /// Its name.
+    pub name: String,
+    /// Under what its position is kept.
+    pub key: String,
+    /// The run that its position must be of; with another one it begins anew.
+    pub run: u64,
+    /// The stream it reads.
+    pub from: String,
+    /// Only messages on subjects that match.
+    pub filter: String,
+    /// Where it begins when there is no position.
+    pub start: FlowStart,
+    /// It is done behind this sequence; `None`: never.
+    pub until: Option<u64>,
+    /// The stream that gets what keeps its subject.
+    pub to: Option<String>,
+    /// The subject that it gets there; `None`: the one it has.
+    pub subject: Option<SubjectTemplate>,
+    /// Its stages; `None` without any. Or why they cannot be compiled: then it stands still.
+    pub plan: Result<Option<Arc<Plan>>, String>,
+    /// In which order, by how many threads and how often they are run.
+    pub running: Running,
+    /// Which version of the declaration this is.
+    pub version: u64,
+    /// Whether it stands still.
+    pub paused: bool,
+    /// What its stages write besides their outputs.
+    pub effects: Option<Arc<dyn FlowEffects>>,
+}
+
+/// What the stages of a flow change besides making outputs: their state. It is committed with the outputs, in the same log
+/// entry. A flow with effects has one worker, and its next batch begins when the last one is decided.
+pub trait FlowEffects: Send + Sync + Debug {
+    /// A batch begins. Called again without [`FlowEffects::take`] in between when the batch has to be run anew with fewer
+    /// inputs; [`FlowEffects::committed`] was called with `false` then.
+    fn begin(&self);
+
+    /// What is to be stored with the batch that was run: streams and messages, in order.
+    fn take(&self) -> Vec<(String, Message)>;
+
+    /// Whether the batch is stored. When it is not, everything since [`FlowEffects::begin`] must be as it was before.
+    fn committed(&self, ok: bool);
+}
