@@ -95,7 +95,7 @@ impl Group {
             .filter(|member| open(member))
             .map(|member| member.record(time))
             .collect();
-        let mut ended = plan.run(inputs).into_iter();
+        let mut ended = plan.run_split(inputs, plan.running().workers).into_iter();
         for member in self.members.iter_mut().filter(|member| open(member)) {
             let Some(end) = ended.next() else { break };
             member.ended = Some(match end {

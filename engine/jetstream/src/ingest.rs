@@ -156,7 +156,7 @@ const MAX_HOPS: usize = 8;
 /// Runs a plan until every input has ended, waiting where a stage asks for it.
 fn run_to_end(plan: &Plan, inputs: Vec<Record>) -> Vec<Ended> {
     let mut again: Vec<Record> = inputs.clone();
-    let mut ended = plan.run(inputs);
+    let mut ended = plan.run_split(inputs, plan.running().workers);
     for retries in 0.. {
         let waiting = ended.iter().filter_map(|ended| match ended {
             Ended::Retry { after, .. } => Some(*after),

@@ -23,7 +23,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use millstream_cli::{Command, JournalCommand, VerifyArgs};
+use millstream_cli::{Command, FunctionCommand, JournalCommand, VerifyArgs};
 use millstream_config::Flavor;
 
 /// JSON documents and records are many small allocations, made on one thread and freed on another. Measured with
@@ -105,6 +105,22 @@ fn start() -> anyhow::Result<i32> {
                     .unwrap_or_else(|| Flavor::Millstream.store_dir());
                 let report = manage::verify_offline(&store)?;
                 return Ok(millstream_cli::verified(
+                    &arguments.connection,
+                    &report,
+                    &mut console,
+                ));
+            }
+            if let Command::Function(FunctionCommand::Test(test)) = &command {
+                let file = std::slice::from_ref(&test.file);
+                let bundle = match millstream_cli::Bundle::read(file, &mut console) {
+                    Ok(bundle) => bundle,
+                    Err(error) => {
+                        let connection = &arguments.connection;
+                        return Ok(millstream_cli::refused(connection, error, &mut console));
+                    }
+                };
+                let report = functions::test_bundle(&bundle)?;
+                return Ok(millstream_cli::tested(
                     &arguments.connection,
                     &report,
                     &mut console,

@@ -2,8 +2,9 @@
 
 use wasmtime::ResourceLimiter;
 
-/// A component is a handful of core instances: the guest, and the shims that `wit-component` adds.
-const MAX_INSTANCES: usize = 32;
+/// A component is a handful of core instances: the guest, and the shims that `wit-component` adds. One that
+/// componentize-py makes of a Python function has 38.
+const MAX_INSTANCES: usize = 64;
 const MAX_MEMORIES: usize = 4;
 const MAX_TABLES: usize = 16;
 /// Elements over all tables: 8 bytes each on the host.

@@ -19,13 +19,13 @@ use millstream_pipeline::{
     FunctionMetrics, FunctionStage, FunctionVersion, Shadows, Share, Trial, TrialMode, TrialReport,
     TrialRules, TrialTable,
 };
-use millstream_spec::{FunctionSpec, TrialModeSpec, TrialSpec};
+use millstream_spec::{FunctionSpec, Spec, TrialModeSpec, TrialSpec};
 use tokio::sync::mpsc;
 
 pub(crate) use self::gate::{Report, run_tests, shown};
 use self::outside::Reach;
 pub(crate) use self::outside::World;
-pub(crate) use self::state::State;
+pub(crate) use self::state::{State, States, bucket_stream};
 use crate::blobs::Blobs;
 use crate::stages::Modules;
 
@@ -337,12 +337,42 @@ fn mode(spec: &TrialModeSpec) -> TrialMode {
     }
 }
 
+/// Runs the tests of the one function that a command's files describe, without a server.
+///
+/// # Errors
+/// There is not one function, it has no tests, or it does not load.
+pub(crate) fn test_bundle(bundle: &millstream_cli::Bundle) -> anyhow::Result<serde_json::Value> {
+    let functions = bundle
+        .documents
+        .iter()
+        .filter(|document| matches!(document.spec, Spec::Function(_)));
+    let functions: Vec<_> = functions.collect();
+    let [document] = functions.as_slice() else {
+        anyhow::bail!(
+            "the file describes {} functions; name one with a single function by `-f`",
+            functions.len()
+        );
+    };
+    let Spec::Function(spec) = &document.spec else {
+        unreachable!("invariant: filtered above");
+    };
+    let Some(tests) = document.tests() else {
+        anyhow::bail!(
+            "function `{}` has no tests; write `tests: tests.yaml` into its document",
+            spec.name
+        );
+    };
+    let file = |attachment: Option<millstream_spec::Attachment>| {
+        attachment.and_then(|attachment| bundle.attachments.get(&attachment.key).cloned())
+    };
+    let module = file(document.attachment()).unwrap_or_default();
+    let tests = file(Some(tests)).unwrap_or_default();
+    let report = test_offline(spec, &module, &String::from_utf8_lossy(&tests))?;
+    Ok(serde_json::to_value(report)?)
+}
+
 /// Runs a function's tests without a server.
-pub(crate) fn test_offline(
-    spec: &FunctionSpec,
-    bytes: &[u8],
-    tests: &str,
-) -> anyhow::Result<Report> {
+fn test_offline(spec: &FunctionSpec, bytes: &[u8], tests: &str) -> anyhow::Result<Report> {
     let host = function_host(None)?.ok_or_else(|| anyhow::anyhow!(NO_FUNCTIONS))?;
     run_tests(host.as_ref(), spec, bytes, tests).map_err(anyhow::Error::msg)
 }

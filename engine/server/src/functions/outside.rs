@@ -12,7 +12,7 @@ use millstream_types::HeaderBlock;
 use tokio::runtime::Handle;
 
 use super::logs::{Line, Logs};
-use super::state::State;
+use super::state::{State, bucket_stream};
 
 /// What all functions of a server share.
 pub(crate) struct World {
@@ -56,7 +56,7 @@ impl World {
 
     /// The value of a key of a bucket; a marker that it was deleted is none.
     pub(crate) fn value(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, String> {
-        let stream = format!("KV_{bucket}");
+        let stream = bucket_stream(bucket);
         let found = self.newest(&stream, &format!("$KV.{bucket}.{key}"))?;
         let Some(record) = found else {
             if self.node.stream(&stream).is_none() {

@@ -11,7 +11,8 @@ use millstream_cluster::{
 };
 use millstream_schema_registry::{Compiled, Registry, RegistryError};
 use millstream_spec::{
-    Attachment, Document, Problem, SchemaText, SourceFile, Spec, TrialSpec, parse,
+    Attachment, Document, FunctionSpec, Problem, SchemaText, SourceFile, Spec, StationSpec,
+    TrialSpec, parse,
 };
 use millstream_types::Timestamp;
 use serde_json::{Value, json};
@@ -231,6 +232,12 @@ impl Manager {
                     change,
                 ))
             }
+            Spec::Flow(spec) => {
+                let before = old.flows.get(&spec.name).map(|entry| json!(entry.spec));
+                let change = CatalogChange::PutFlow { spec: spec.clone() };
+                let after = json!(spec);
+                Ok(compared(Kind::Flow, &spec.name, before, &after, change))
+            }
             Spec::Source(spec) => {
                 self.check_connector(document, &spec.connector, &spec.config)?;
                 let before = old.sources.get(&spec.name).map(|entry| json!(entry.spec));
@@ -336,34 +343,18 @@ impl Manager {
         let mut problems = Vec::new();
         let mut id = self.node.next_stream_id();
         for document in documents {
-            let Spec::Station(spec) = &document.spec else {
-                continue;
-            };
-            for cell in self.node.streams() {
-                let own = cell.name == spec.name;
-                let stream = cell.lock();
-                // A station in the same request may give a subject up that another takes.
-                let moved = new
-                    .stations
-                    .get(&cell.name)
-                    .is_some_and(|entry| entry.spec.subjects != stream.config.subjects)
-                    && documents.iter().any(|other| {
-                        matches!(&other.spec, Spec::Station(other) if other.name == cell.name)
-                    });
-                if !own && !moved && stream.overlaps(&spec.subjects) {
-                    problems.push(document.problem(
-                        "subjects",
-                        format!(
-                            "subjects overlap with those of stream `{}`: {:?}",
-                            cell.name, stream.config.subjects
-                        ),
-                    ));
+            let configs = match &document.spec {
+                Spec::Station(spec) => {
+                    problems.extend(self.overlaps(new, documents, document, spec));
+                    let letters = streams::dead_letters(&spec.name, &spec.dead_letters);
+                    vec![streams::station(spec), letters]
                 }
-            }
-            let configs = [
-                streams::station(spec),
-                streams::dead_letters(&spec.name, &spec.dead_letters),
-            ];
+                Spec::Function(spec) => {
+                    problems.extend(bucket_taken(new, document, spec));
+                    streams::bucket(&self.node, spec).into_iter().collect()
+                }
+                _ => continue,
+            };
             for config in configs {
                 match config.and_then(|config| streams::command(&self.node, id, config, time)) {
                     Ok(Some(command)) => {
@@ -380,6 +371,39 @@ impl Manager {
         } else {
             Err(problems)
         }
+    }
+
+    /// Streams whose subjects a station would take.
+    fn overlaps(
+        &self,
+        new: &Catalog,
+        documents: &[&Document],
+        document: &Document,
+        spec: &StationSpec,
+    ) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for cell in self.node.streams() {
+            let own = cell.name == spec.name;
+            let stream = cell.lock();
+            // A station in the same request may give a subject up that another takes.
+            let moved = new
+                .stations
+                .get(&cell.name)
+                .is_some_and(|entry| entry.spec.subjects != stream.config.subjects)
+                && documents.iter().any(
+                    |other| matches!(&other.spec, Spec::Station(other) if other.name == cell.name),
+                );
+            if !own && !moved && stream.overlaps(&spec.subjects) {
+                problems.push(document.problem(
+                    "subjects",
+                    format!(
+                        "subjects overlap with those of stream `{}`: {:?}",
+                        cell.name, stream.config.subjects
+                    ),
+                ));
+            }
+        }
+        problems
     }
 
     async fn commit(
@@ -440,6 +464,24 @@ impl Manager {
     }
 }
 
+/// A bucket has one writer: what two functions wrote into it would not be what either of them remembers.
+fn bucket_taken(new: &Catalog, document: &Document, spec: &FunctionSpec) -> Option<Problem> {
+    let bucket = spec.bucket()?;
+    let other = new
+        .functions
+        .values()
+        .find(|other| other.spec.name != spec.name && other.spec.bucket() == Some(bucket))?;
+    let message = format!(
+        "bucket `{bucket}` is what function `{}` remembers",
+        other.spec.name
+    );
+    Some(
+        document
+            .problem("state", message)
+            .with_hint("give it another `bucket`"),
+    )
+}
+
 /// All that is wrong, as one answer.
 pub(super) fn problems_found(mut problems: Vec<Problem>) -> Failure {
     problems.sort();
@@ -464,6 +506,7 @@ pub(super) fn names(catalog: &Catalog, kind: Kind) -> Vec<String> {
             .collect(),
         Kind::Function => catalog.functions.keys().cloned().collect(),
         Kind::Station => catalog.stations.keys().cloned().collect(),
+        Kind::Flow => catalog.flows.keys().cloned().collect(),
         Kind::Source => catalog.sources.keys().cloned().collect(),
         Kind::Sink => catalog.sinks.keys().cloned().collect(),
     }

@@ -32,6 +32,7 @@ impl Manager {
                 .keys()
                 .map(|name| self.station_line(&catalog, name))
                 .collect(),
+            Kind::Flow => catalog.flows.values().map(|entry| json!(entry)).collect(),
             Kind::Source | Kind::Sink => {
                 let names = super::apply::names(&catalog, kind);
                 names
@@ -139,6 +140,7 @@ impl Manager {
                 let entry = catalog.stations.get(name).ok_or_else(missing)?;
                 Ok(self.describe_station(&catalog, entry))
             }
+            Kind::Flow => Ok(json!(catalog.flows.get(name).ok_or_else(missing)?)),
             Kind::Source => {
                 let entry = catalog.sources.get(name).ok_or_else(missing)?;
                 let config =

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use millstream_cluster::{Command, Node};
 use millstream_spec::{
-    self as spec, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, Policy, StationSpec,
-    Storage,
+    self as spec, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, FunctionSpec, Policy,
+    StationSpec, Storage,
 };
 use millstream_streams::{
     ApiError, Command as StreamCommand, DEDUP, DEDUP_HEADERS, DiscardPolicy, PersistMode,
     RetentionPolicy, StorageType, StreamConfig,
 };
 use millstream_types::Timestamp;
+
+use crate::functions::bucket_stream;
 
 /// Prefix of the stage's subject in dead letters, see `millstream_pipeline::dead_letter`.
 const DEAD: &str = "$MS.DEAD";
@@ -103,6 +105,37 @@ pub(super) fn dead_letters(
         ..blank()
     }
     .checked()
+}
+
+/// The stream of a function's bucket: one that any key-value client reads.
+pub(super) fn bucket(
+    node: &Node,
+    function: &FunctionSpec,
+) -> Option<Result<StreamConfig, ApiError>> {
+    let state = function.state.as_ref()?;
+    let bucket = function.bucket()?;
+    let name = bucket_stream(bucket);
+    let max_age = state.ttl.unwrap_or_default();
+    let own = match node.stream(&name) {
+        // Whatever else it is like is somebody's wish.
+        Some(cell) => {
+            let config = cell.lock().config.clone();
+            StreamConfig { max_age, ..config }
+        }
+        None => StreamConfig {
+            description: Some(format!("what function `{}` remembers", function.name)),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            max_msgs_per_subject: 1,
+            max_age,
+            discard: DiscardPolicy::New,
+            deny_delete: true,
+            allow_rollup_hdrs: true,
+            allow_direct: true,
+            name,
+            ..blank()
+        },
+    };
+    Some(own.checked())
 }
 
 /// Metadata that others set, and the station's own as its file says now.

@@ -576,7 +576,10 @@ impl World {
                 assert!(unfit == Unfit::Here || makes_room || error == told);
             }
             first => {
-                assert!(first.as_ref().is_none_or(|(at, _)| *at > index), "{first:?} {index}");
+                assert!(
+                    first.as_ref().is_none_or(|(at, _)| *at > index),
+                    "{first:?} {index}"
+                );
                 assert!(
                     unfit == Unfit::Here || makes_room,
                     "{index} {error} {unfit:?}"
