@@ -144,8 +144,13 @@ fn document(name: &str, language: Language, world: World) -> String {
             "config: { url: \"https://api.example.org/risk\" }\n# Hosts that it may ask.\nhttp: [ api.example.org ]\nadds: { answer: json }\n"
         }
     };
+    // What interprets takes longer over a batch than the 50 ms that are the default.
+    let limits = match language {
+        Language::Javascript | Language::Python => "limits: { timeout: 250ms }\n",
+        Language::Rust | Language::C => "",
+    };
     format!(
-        "kind: function\nname: {}\ncomponent: {name}.wasm\ntests: tests.yaml\n{own}",
+        "kind: function\nname: {}\ncomponent: {name}.wasm\ntests: tests.yaml\n{limits}{own}",
         word(name)
     )
 }

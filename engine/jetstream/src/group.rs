@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_broker::Origin;
-use millstream_pipeline::{Ended, Plan, Record, Rejection};
+use millstream_pipeline::{Ended, Plan, Record, Rejection, Trace};
 use millstream_types::{Message, Timestamp};
 
 /// Longest pause before a message that is on its way in is tried again: somebody waits for the answer.
@@ -25,6 +25,8 @@ pub(crate) struct Member {
     pub(crate) ended: Option<Ended>,
     /// How often it was to be tried again.
     retries: u32,
+    /// Where its way is told, when it asked for that.
+    pub(crate) trace: Option<Arc<Trace>>,
 }
 
 impl Member {
@@ -38,6 +40,7 @@ impl Member {
         let reply = reply.as_ref().map_or(0, Bytes::len);
         let bytes = subject.len() + reply + headers.len() + payload.len();
         Self {
+            trace: Trace::asked(&message.headers),
             message,
             origin,
             bytes,
@@ -48,8 +51,11 @@ impl Member {
 
     fn record(&self, time: Timestamp) -> Record {
         Record {
+            message: self.message.clone(),
+            time,
             deliveries: self.retries,
-            ..Record::new(self.message.clone(), time)
+            trace: self.trace.clone(),
+            ..Record::default()
         }
     }
 
@@ -120,6 +126,14 @@ impl Group {
             });
         let longest = pauses.max()?;
         Some(longest.clamp(MIN_PAUSE, MAX_PAUSE))
+    }
+
+    /// A stage that asked for a message again.
+    pub(crate) fn retrying(&self) -> Option<String> {
+        self.members.iter().find_map(|member| match &member.ended {
+            Some(Ended::Retry { stage, .. }) => Some(stage.clone()),
+            _ => None,
+        })
     }
 
     /// Takes out what is to be tried again alone, one group for each.

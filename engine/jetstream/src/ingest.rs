@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::group::{MAX_PAUSE, MIN_PAUSE, exhausted, unstaged};
 use crate::ingress::Ingress;
 use crate::service::{Keep, Shared};
+use crate::traces;
 
 /// The stream a station's dead letters go to.
 pub(crate) fn dead_letter_stream(station: &str) -> String {
@@ -232,10 +233,16 @@ impl<'a> Stager<'a> {
         inputs: Vec<Record>,
         originals: &[Message],
     ) -> Vec<Answer> {
-        let ended = match plan {
+        let traces: Vec<_> = inputs.iter().map(|input| input.trace.clone()).collect();
+        let ended: Vec<Ended> = match plan {
             Some(plan) => run_to_end(plan, inputs),
             None => inputs.into_iter().map(unstaged).collect(),
         };
+        for ((trace, end), original) in traces.iter().zip(&ended).zip(originals) {
+            if let Some(trace) = trace {
+                traces::send(self.shared, trace, ("stream", &cell.name), original, end);
+            }
+        }
         self.settle(cell, plan, ended, originals)
     }
 

@@ -25,6 +25,7 @@ use crate::group::{Group, Member};
 use crate::ingest::{Answer, settle};
 use crate::replies::Replies;
 use crate::service::Shared;
+use crate::traces;
 
 /// Most messages and bytes a worker takes through the plan at once; bounds how long a batch keeps its memory and how large its
 /// command becomes.
@@ -41,6 +42,8 @@ pub(crate) struct Ingress {
     /// Whether publishers are answered: not with `no_ack`.
     pub(crate) answers: AtomicBool,
     queue: Mutex<Queue>,
+    /// The stage for which the station waits, while a message is to be tried again.
+    waits_for: Mutex<Option<String>>,
     /// By key, what waits for a message of that key that is to be tried again.
     held: Mutex<HashMap<Bytes, Vec<Member>>>,
 }
@@ -81,6 +84,7 @@ impl Ingress {
             plan: ArcSwapOption::new(plan),
             answers: AtomicBool::new(true),
             queue: Mutex::default(),
+            waits_for: Mutex::default(),
             held: Mutex::default(),
         }
     }
@@ -215,6 +219,7 @@ impl Ingress {
         };
         match (order, &plan) {
             (Order::Station, _) | (_, None) => {
+                self.wait_for(group.retrying());
                 let ingress = Arc::clone(self);
                 self.later(pause, move || ingress.resume(group));
                 return false;
@@ -273,8 +278,35 @@ impl Ingress {
             self.later(pause, move || ingress.resume(group));
             return;
         }
+        self.wait_for(None);
         self.commit(plan.as_deref(), group);
         self.work();
+    }
+
+    fn wait_for(&self, stage: Option<String>) {
+        *self
+            .waits_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    /// What waits at this station's door.
+    pub(crate) fn pressure(&self) -> Pressure {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = |batch: &Batch| match batch {
+            Batch::Direct(direct) => direct.count as usize,
+            Batch::Staged(staged) => staged.messages.len(),
+        };
+        let held = self.held();
+        Pressure {
+            waiting: queue.waiting.iter().map(count).sum::<usize>()
+                + held.values().map(Vec::len).sum::<usize>(),
+            retrying: self
+                .waits_for
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        }
     }
 
     /// Tries a group again beside the others, until all of it has ended.
@@ -322,6 +354,10 @@ impl Ingress {
                     *bytes += member.bytes;
                 }
                 _ => origins.push((member.origin, member.bytes)),
+            }
+            if let (Some(trace), Some(end)) = (&member.trace, &member.ended) {
+                let place = ("stream", self.cell.name.as_str());
+                traces::send(&self.shared, trace, place, &member.message, end);
             }
             messages.push(member.message);
             ends.extend(member.ended);
@@ -376,6 +412,15 @@ impl Ingress {
             }
         }
     }
+}
+
+/// What waits at a station's door.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Messages that came in and have not begun with the stages.
+    pub waiting: usize,
+    /// The stage that asked for a message again, while all others wait for that.
+    pub retrying: Option<String>,
 }
 
 /// Makes one collector per connection that publishes here.

@@ -19,10 +19,12 @@ mod pump;
 mod read;
 mod replies;
 mod service;
+mod traces;
 
 pub use feed::{Feed, FeedError};
 pub use flow::{Flow, FlowEffects, FlowSetup, FlowState, FlowStatus, FlowTotals, Resent};
 pub use ingest::{Ingest, IngestError, IngestRecord, RecordEnd};
+pub use ingress::Pressure;
 pub use plans::{PlanSource, Plans};
 pub use read::{Reader, StoredRecord};
 pub use service::{JetStream, Options, StartError};

@@ -20,7 +20,7 @@ use crate::acks::AckDoor;
 use crate::api::{self, ApiDoor};
 use crate::due;
 use crate::ingest::Ingest;
-use crate::ingress::{Door, Ingress};
+use crate::ingress::{Door, Ingress, Pressure};
 use crate::plans::{PlanSource, Plans};
 use crate::pump::Pumps;
 use crate::read::Reader;
@@ -205,6 +205,20 @@ impl JetStream {
     }
 }
 
+impl JetStream {
+    /// What waits at a station's door.
+    #[must_use]
+    pub fn pressure(&self, station: &str) -> Option<Pressure> {
+        let cell = self.shared.node.stream(station)?;
+        let bound = self
+            .shared
+            .bound
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        Some(bound.get(&cell.id)?.ingress.pressure())
+    }
+}
+
 /// What must have happened to a message of a stream before it is acknowledged.
 fn durability(config: &StreamConfig) -> Durability {
     match (config.storage, config.persist_mode) {
@@ -354,6 +368,13 @@ impl Shared {
                 &message.payload,
             );
         }
+        live.flush();
+    }
+
+    /// Sends one message to live subscribers; no stream gathers it.
+    pub(crate) fn tell(&self, subject: &[u8], payload: &[u8]) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.send(subject, None, &[], payload);
         live.flush();
     }
 

@@ -14,6 +14,7 @@ mod record;
 mod run;
 mod schema;
 mod stage;
+mod trace;
 mod verdict;
 
 pub use dead_letter::{DeadLetter, dead_letter, dead_letter_of_flow};
@@ -33,4 +34,5 @@ pub use schema::{
     Wanted,
 };
 pub use stage::Stage;
+pub use trace::{Step, Trace};
 pub use verdict::{Ended, OnRejection, Rejection, Verdict};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use millstream_types::{Message, Timestamp};
 use serde_json::Value;
 
-use crate::{Rejection, VersionSchema};
+use crate::{Rejection, Trace, VersionSchema};
 
 /// A message with what the stages know of it. Its JSON is parsed at most once: whoever changes the payload goes through
 /// [`Record::replaced`], which also forgets the parsed form.
@@ -23,6 +23,8 @@ pub struct Record {
     pub deliveries: u32,
     /// Its key, where one is declared.
     pub key: Option<Bytes>,
+    /// Where its way is told, when it asked for that.
+    pub trace: Option<Arc<Trace>>,
     /// The payload as JSON, once a stage has asked for it; `None` does not mean that it is no JSON.
     pub parsed: Option<Value>,
     /// What it was checked against on its way in.
@@ -36,6 +38,7 @@ impl Record {
     #[must_use]
     pub fn new(message: Message, time: Timestamp) -> Self {
         Self {
+            trace: Trace::asked(&message.headers),
             message,
             time,
             ..Self::default()
@@ -68,6 +71,7 @@ impl Record {
             sequence: self.sequence,
             deliveries: self.deliveries,
             key: self.key.clone(),
+            trace: self.trace.clone(),
             parsed,
             schema: self.schema.clone(),
             encoded: None,

@@ -83,6 +83,12 @@ impl Run {
             bytes_in,
             ..Batch::default()
         };
+        let took = started.elapsed();
+        for (record, verdict) in self.records.iter().zip(&verdicts) {
+            if let Some(trace) = &record.trace {
+                trace.note(stage.label(), verdict, batch.records_in, took);
+            }
+        }
         if verdicts
             .iter()
             .all(|verdict| matches!(verdict, Verdict::Keep))

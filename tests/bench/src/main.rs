@@ -9,6 +9,7 @@ mod common;
 mod compare;
 mod cost;
 mod disk;
+mod functions;
 mod latency;
 mod memory;
 mod pipeline;
@@ -67,6 +68,12 @@ enum Action {
         #[arg(long, default_value_t = 20_000)]
         messages: usize,
     },
+    /// What functions cost: stations without and with one or three, beside one that never ends, and while a version changes.
+    Functions {
+        /// The folder of the flights example.
+        #[arg(long, default_value = "examples/flights")]
+        example: PathBuf,
+    },
     /// Durable publishes at a fixed rate with consumers attached: latencies from when each message was due, against fdatasync.
     OpenLoop(latency::OpenLoop),
     /// One publisher that waits for each acknowledgement against a bare write and fdatasync.
@@ -118,6 +125,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Action::Schema => schema::run(common, sink),
         Action::Query { messages } => query::run(common, *messages, sink),
         Action::Pipeline { example, messages } => pipeline::run(common, example, *messages, sink),
+        Action::Functions { example } => functions::run(common, example, sink),
         Action::OpenLoop(options) => latency::open(common, options, sink),
         Action::SyncFloor { bytes } => latency::sync_floor(common, bytes, sink),
         Action::WriteAmp { bytes, total } => disk::run(common, bytes, *total, sink),

@@ -111,6 +111,9 @@ impl FunctionStage {
     }
 
     fn verdict(&self, record: &Record, (answer, version): (Answer, u64)) -> Verdict {
+        if let Some(trace) = &record.trace {
+            trace.decided_by(version);
+        }
         match self.decided(record, answer) {
             Verdict::Reject(why) => Verdict::Reject(why.of_version(version)),
             other => other,
@@ -171,6 +174,7 @@ impl FunctionStage {
             sequence: record.sequence,
             deliveries: record.deliveries,
             key: record.key.clone(),
+            trace: record.trace.clone(),
             parsed: record.parsed.clone().filter(|_| unchanged),
             schema: record.schema.clone(),
             encoded: record.encoded.clone().filter(|_| unchanged),

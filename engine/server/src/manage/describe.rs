@@ -3,6 +3,8 @@
 use millstream_admin::Failure;
 use millstream_cluster::{Catalog, Kind, StationEntry};
 use millstream_connector_api::{Kind as Direction, redact};
+use millstream_jetstream::Pressure;
+use millstream_pipeline::StageSnapshot;
 use millstream_schema_registry::Version;
 use millstream_types::Timestamp;
 use serde_json::{Value, json};
@@ -196,6 +198,30 @@ impl Manager {
                     "used_by": catalog.users_of(Kind::Station, name) })
     }
 
+    /// Stations before which messages wait, with the stage that they wait for.
+    fn held_back(&self, catalog: &Catalog) -> Vec<Value> {
+        let Some(jetstream) = &self.jetstream else {
+            return Vec::new();
+        };
+        let each = catalog.stations.keys().filter_map(|station| {
+            let pressure = jetstream.pressure(station)?;
+            if pressure == Pressure::default() {
+                return None;
+            }
+            let stages = jetstream.plan(station)?.snapshot();
+            #[expect(clippy::cast_precision_loss, reason = "a mean needs no more")]
+            let micros = |stage: &StageSnapshot| {
+                stage.busy.as_secs_f64() * 1e6 / stage.records_in.max(1) as f64
+            };
+            let slowest = stages
+                .iter()
+                .max_by(|one, other| micros(one).total_cmp(&micros(other)))?;
+            Some(json!({ "station": station, "waiting": pressure.waiting, "retrying": pressure.retrying,
+                "slowest_stage": slowest.label, "micros_per_message": micros(slowest) }))
+        });
+        each.collect()
+    }
+
     pub(super) fn status(&self) -> Value {
         let stats = self.broker.stats();
         let log = self.group.status();
@@ -225,6 +251,7 @@ impl Manager {
             "consumers": consumers,
             "messages": messages,
             "bytes": bytes,
+            "held_back": self.held_back(&catalog),
             "stations": catalog.stations.len(),
             "schemas": catalog.schemas.list().len(),
             "functions": catalog.functions.len(),

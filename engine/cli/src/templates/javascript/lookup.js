@@ -9,7 +9,14 @@ export function configure(config) {
 }
 
 export function process(batch) {
-  return batch.map(outcome);
+  return batch.map((message) => {
+    try {
+      return outcome(message);
+    } catch (error) {
+      // Caught here it rejects one message and its text is kept; else it would stop the engine.
+      return reject('exception', String(error));
+    }
+  });
 }
 
 /** What becomes of one message. */

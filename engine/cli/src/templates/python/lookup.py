@@ -17,7 +17,16 @@ class WitWorld(wit_world.WitWorld):
             raise Err(f"unknown configuration `{name}`; known: none")
 
     def process(self, batch):
-        return [outcome(message) for message in batch]
+        return [guarded(message) for message in batch]
+
+
+def guarded(message):
+    """What becomes of one message, whatever happens."""
+    try:
+        return outcome(message)
+    except Exception as error:
+        # Caught here it rejects one message and its text is kept; else it would stop the interpreter.
+        return reject("exception", repr(error))
 
 
 def outcome(message):

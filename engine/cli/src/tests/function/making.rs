@@ -41,6 +41,8 @@ async fn every_language_and_world_begins_with_a_sound_folder() {
             assert_eq!(!spec.lookup.is_empty(), world == "lookup");
             assert_eq!(!spec.http.is_empty(), world == "http");
             assert!(!spec.adds.is_empty());
+            // An engine that interprets needs longer than the default.
+            assert_eq!(spec.limits.timeout.is_some(), language != "rust");
             assert!(dir.join(spec.tests.unwrap()).is_file());
             assert!(dir.join("wit/function.wit").is_file());
             let source = ["src/lib.rs", "function.js", "app.py"];
@@ -220,6 +222,18 @@ async fn the_folder_explains_itself() {
         config: { late_after_minutes: "15" }
         # Columns that it adds to a record, for SQL behind it.
         adds: { band: string }
+    "#]]
+    .assert_eq(&fs::read_to_string(place.path("band/function.yaml")).unwrap());
+    let place = Place::begun("javascript", "state").await;
+    expect![[r#"
+        kind: function
+        name: band
+        component: band.wasm
+        tests: tests.yaml
+        limits: { timeout: 250ms }
+        # Its key-value bucket, called like the function.
+        state: {}
+        adds: { number: int }
     "#]]
     .assert_eq(&fs::read_to_string(place.path("band/function.yaml")).unwrap());
 }
