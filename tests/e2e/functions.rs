@@ -46,7 +46,11 @@ fn write(folder: &Path, files: &[(&str, &[u8])]) -> String {
 fn done(server: &Server, arguments: &[&str]) -> String {
     let output = server.cli(arguments);
     let text = text(&output);
-    assert!(output.status.success(), "{arguments:?}: {text}\n{}", server.log());
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {text}\n{}",
+        server.log()
+    );
     text
 }
 
@@ -60,7 +64,10 @@ fn with_guest(server: &Server, module: &[u8], more: &str) {
         "kind: function\nname: f\ncomponent: f.wasm\n---\n{}",
         station("work", &format!("stages: [ {{ function: f }} ]\n{more}"))
     );
-    let file = write(&server.folder, &[("f.yaml", yaml.as_bytes()), ("f.wasm", module)]);
+    let file = write(
+        &server.folder,
+        &[("f.yaml", yaml.as_bytes()), ("f.wasm", module)],
+    );
     done(server, &["apply", "-f", &file]);
 }
 
@@ -75,7 +82,8 @@ async fn payloads(server: &Server, stream: &str) -> Vec<String> {
     let messages = consumer.messages().await.expect("messages");
     let count = usize::try_from(count).expect("few");
     let found: Vec<_> = messages.take(count).try_collect().await.expect("read");
-    let text = |message: &jetstream::Message| String::from_utf8_lossy(&message.payload).into_owned();
+    let text =
+        |message: &jetstream::Message| String::from_utf8_lossy(&message.payload).into_owned();
     found.iter().map(text).collect()
 }
 
@@ -93,7 +101,11 @@ async fn a_function_that_fails_its_tests_is_not_deployed() {
     };
     let file = write(
         folder.path(),
-        &[("band.yaml", document), ("band.wasm", &module), ("tests.yaml", tests("early").as_bytes())],
+        &[
+            ("band.yaml", document),
+            ("band.wasm", &module),
+            ("tests.yaml", tests("early").as_bytes()),
+        ],
     );
     let refused = server.cli(&["function", "deploy", "-f", &file]);
     let told = text(&refused);
@@ -104,7 +116,10 @@ async fn a_function_that_fails_its_tests_is_not_deployed() {
     );
     assert_eq!(server.json(&["get", "function"])["items"], json!([]));
     write(folder.path(), &[("tests.yaml", tests("late").as_bytes())]);
-    done(&server, &["function", "deploy", "-f", &file, "--why", "first"]);
+    done(
+        &server,
+        &["function", "deploy", "-f", &file, "--why", "first"],
+    );
     let versions = server.json(&["function", "versions", "band"]);
     assert_eq!(
         (&versions["live"], &versions["versions"][0]["why"]),
@@ -122,11 +137,29 @@ async fn a_version_is_tried_in_the_shadow_promoted_and_taken_back() {
             "kind: function\nname: band\ncomponent: band.wasm\nconfig: {{ late_after_minutes: \"{late}\" }}\n"
         )
     };
-    let both = format!("{}---\n{}", document(15), station("flights", "stages: [ { function: band } ]"));
-    let file = write(folder.path(), &[("all.yaml", both.as_bytes()), ("band.wasm", &module)]);
+    let both = format!(
+        "{}---\n{}",
+        document(15),
+        station("flights", "stages: [ { function: band } ]")
+    );
+    let file = write(
+        folder.path(),
+        &[("all.yaml", both.as_bytes()), ("band.wasm", &module)],
+    );
     done(&server, &["apply", "-f", &file]);
     let band = write(folder.path(), &[("band.yaml", document(30).as_bytes())]);
-    done(&server, &["function", "deploy", "-f", &band, "--shadow", "--why", "half an hour is late"]);
+    done(
+        &server,
+        &[
+            "function",
+            "deploy",
+            "-f",
+            &band,
+            "--shadow",
+            "--why",
+            "half an hour is late",
+        ],
+    );
     for delay in [5, 20, 40] {
         let payload = json!({ "dep_delay": delay }).to_string();
         done(&server, &["publish", "flights.UA", &payload]);
@@ -137,10 +170,20 @@ async fn a_version_is_tried_in_the_shadow_promoted_and_taken_back() {
         (report["messages"] == 3).then_some(report)
     })
     .await;
-    assert_eq!((&report["different"], &report["errors"]), (&json!(1), &json!(0)), "{report}");
+    assert_eq!(
+        (&report["different"], &report["errors"]),
+        (&json!(1), &json!(0)),
+        "{report}"
+    );
     let sample = &report["samples"][0];
-    assert!(sample["live"].as_str().expect("text").contains("late"), "{sample}");
-    assert!(sample["tried"].as_str().expect("text").contains("on_time"), "{sample}");
+    assert!(
+        sample["live"].as_str().expect("text").contains("late"),
+        "{sample}"
+    );
+    assert!(
+        sample["tried"].as_str().expect("text").contains("on_time"),
+        "{sample}"
+    );
     let band_of = |index: usize, all: &[String]| {
         let value: Value = serde_json::from_str(&all[index]).expect("JSON");
         value["band"].as_str().expect("a band").to_owned()
@@ -149,17 +192,39 @@ async fn a_version_is_tried_in_the_shadow_promoted_and_taken_back() {
     assert_eq!(band_of(1, &stored), "late", "a shadow decides nothing");
 
     // Over what is stored, without any effect.
-    let dry = server.json(&["function", "deploy", "-f", &band, "--dry-run", "--station", "flights"]);
-    let dry = if dry["report"].is_object() { dry["report"].clone() } else { dry };
-    assert_eq!((&dry["looked_at"], &dry["different"]), (&json!(3), &json!(1)), "{dry}");
+    let dry = server.json(&[
+        "function",
+        "deploy",
+        "-f",
+        &band,
+        "--dry-run",
+        "--station",
+        "flights",
+    ]);
+    let dry = if dry["report"].is_object() {
+        dry["report"].clone()
+    } else {
+        dry
+    };
+    assert_eq!(
+        (&dry["looked_at"], &dry["different"]),
+        (&json!(3), &json!(1)),
+        "{dry}"
+    );
     assert_eq!(dry["candidate"]["replace"], 3, "{dry}");
 
     done(&server, &["function", "promote", "band"]);
     done(&server, &["publish", "flights.UA", "{\"dep_delay\":20}"]);
-    done(&server, &["function", "rollback", "band", "--why", "too soon"]);
+    done(
+        &server,
+        &["function", "rollback", "band", "--why", "too soon"],
+    );
     done(&server, &["publish", "flights.UA", "{\"dep_delay\":20}"]);
     let stored = payloads(&server, "flights").await;
-    assert_eq!((band_of(3, &stored), band_of(4, &stored)), ("on_time".to_owned(), "late".to_owned()));
+    assert_eq!(
+        (band_of(3, &stored), band_of(4, &stored)),
+        ("on_time".to_owned(), "late".to_owned())
+    );
     let versions = server.json(&["function", "versions", "band"]);
     let events: Vec<&str> = versions["events"]
         .as_array()
@@ -190,21 +255,54 @@ async fn a_canary_that_fails_costs_no_message_and_is_stopped() {
     let server = Server::start(folder.path());
     with_guest(&server, &guest(), "");
     let document = b"kind: function\nname: f\ncomponent: broken.wasm\n";
-    let file = write(folder.path(), &[("broken.yaml", document), ("broken.wasm", &broken_guest())]);
-    done(&server, &["function", "deploy", "-f", &file, "--canary", "50%", "--min-messages", "20"]);
+    let file = write(
+        folder.path(),
+        &[("broken.yaml", document), ("broken.wasm", &broken_guest())],
+    );
+    done(
+        &server,
+        &[
+            "function",
+            "deploy",
+            "-f",
+            &file,
+            "--canary",
+            "50%",
+            "--min-messages",
+            "20",
+        ],
+    );
     let js = jetstream::new(server.client().await);
     let versions = eventually("the trial is stopped", async || {
         for number in 0..50 {
-            let ack = js.publish("work.a", format!("k{number}").into()).await.expect("sent");
-            ack.await.expect("every message is stored, whichever version failed on it");
+            let ack = js
+                .publish("work.a", format!("k{number}").into())
+                .await
+                .expect("sent");
+            ack.await
+                .expect("every message is stored, whichever version failed on it");
         }
         let versions = server.json(&["function", "versions", "f"]);
         versions["trial"].is_null().then_some(versions)
     })
     .await;
-    let last = versions["events"].as_array().expect("events").last().expect("one").clone();
-    assert_eq!((&last["by"], &last["what"]), (&json!("server"), &json!("the trial of version 2 ends")));
-    assert!(last["why"].as_str().expect("why").contains("5.0 % are allowed"), "{last}");
+    let last = versions["events"]
+        .as_array()
+        .expect("events")
+        .last()
+        .expect("one")
+        .clone();
+    assert_eq!(
+        (&last["by"], &last["what"]),
+        (&json!("server"), &json!("the trial of version 2 ends"))
+    );
+    assert!(
+        last["why"]
+            .as_str()
+            .expect("why")
+            .contains("5.0 % are allowed"),
+        "{last}"
+    );
     assert_eq!(versions["live"], 1);
 }
 
@@ -215,12 +313,28 @@ async fn a_canary_gets_the_subjects_it_was_given() {
     with_guest(&server, &guest(), "");
     let text = guest_text();
     // Drops what it would keep.
-    let dropping = text.replace("(i32.const 0x5a)) (then ;; Z", "(i32.const 0x6b)) (then ;; k");
+    let dropping = text.replace(
+        "(i32.const 0x5a)) (then ;; Z",
+        "(i32.const 0x6b)) (then ;; k",
+    );
     assert_ne!(text, dropping);
     let module = wat::parse_str(dropping).expect("well formed");
     let document = b"kind: function\nname: f\ncomponent: other.wasm\n";
-    let file = write(folder.path(), &[("other.yaml", document), ("other.wasm", &module)]);
-    done(&server, &["function", "deploy", "-f", &file, "--canary-subjects", "work.b.>"]);
+    let file = write(
+        folder.path(),
+        &[("other.yaml", document), ("other.wasm", &module)],
+    );
+    done(
+        &server,
+        &[
+            "function",
+            "deploy",
+            "-f",
+            &file,
+            "--canary-subjects",
+            "work.b.>",
+        ],
+    );
     for subject in ["work.a", "work.b.1", "work.c", "work.b.2"] {
         done(&server, &["publish", subject, &format!("k {subject}")]);
     }
@@ -238,9 +352,18 @@ async fn a_message_is_tried_again_and_others_wait_as_asked() {
     ] {
         with_guest(&server, &guest(), &format!("order: {order}"));
         let js = jetstream::new(server.client().await);
-        js.get_stream("work").await.expect("stream").purge().await.expect("purged");
+        js.get_stream("work")
+            .await
+            .expect("stream")
+            .purge()
+            .await
+            .expect("purged");
         let mut acks = Vec::new();
-        for (subject, payload) in [("work.a", want_of("V a1")), ("work.b", "k b1"), ("work.a", "k a2")] {
+        for (subject, payload) in [
+            ("work.a", want_of("V a1")),
+            ("work.b", "k b1"),
+            ("work.a", "k a2"),
+        ] {
             acks.push(js.publish(subject, payload.into()).await.expect("sent"));
         }
         for ack in acks {
@@ -251,7 +374,11 @@ async fn a_message_is_tried_again_and_others_wait_as_asked() {
     // Not for ever.
     with_guest(&server, &guest(), "max_retries: 2");
     let refused = server.cli(&["publish", "work.a", "Y"]);
-    assert!(text(&refused).contains("retries_exhausted"), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("retries_exhausted"),
+        "{}",
+        text(&refused)
+    );
 }
 
 fn want_of(text: &'static str) -> &'static str {
@@ -265,15 +392,24 @@ async fn outputs_reach_other_stations_through_their_own_rules() {
     with_guest(&server, &guest(), "");
     let refused = server.cli(&["publish", "work.a", "F"]);
     assert!(text(&refused).contains("no_station"), "{}", text(&refused));
-    let file = write(folder.path(), &[("copies.yaml", station("copies", "").as_bytes())]);
+    let file = write(
+        folder.path(),
+        &[("copies.yaml", station("copies", "").as_bytes())],
+    );
     done(&server, &["apply", "-f", &file]);
     done(&server, &["publish", "work.a", "F"]);
     assert_eq!(payloads(&server, "work").await, [""]);
     assert_eq!(payloads(&server, "copies").await, [""]);
     // The other station checks what it gets, and keeps what it rejects.
     let schema = "kind: schema\nname: number\nschema: { type: number }\n---\n";
-    let strict = station("copies", "schema: { subject: number, on_violation: dead_letter }");
-    let file = write(folder.path(), &[("copies.yaml", format!("{schema}{strict}").as_bytes())]);
+    let strict = station(
+        "copies",
+        "schema: { subject: number, on_violation: dead_letter }",
+    );
+    let file = write(
+        folder.path(),
+        &[("copies.yaml", format!("{schema}{strict}").as_bytes())],
+    );
     done(&server, &["apply", "-f", &file]);
     done(&server, &["publish", "work.a", "F"]);
     assert_eq!(payloads(&server, "work").await.len(), 2);
@@ -292,14 +428,20 @@ async fn a_function_looks_up_what_buckets_hold() {
         )
     };
     let module = example("enrich", "enrich.wasm");
-    let file = write(folder.path(), &[("f.yaml", yaml("").as_bytes()), ("enrich.wasm", &module)]);
+    let file = write(
+        folder.path(),
+        &[("f.yaml", yaml("").as_bytes()), ("enrich.wasm", &module)],
+    );
     let refused = server.cli(&["apply", "-f", &file]);
     let told = text(&refused);
     assert!(
         told.contains("`millstream:function/stations@0.2.0`") && told.contains("`lookup:`"),
         "{told}"
     );
-    write(folder.path(), &[("f.yaml", yaml("lookup: [planes, airports]").as_bytes())]);
+    write(
+        folder.path(),
+        &[("f.yaml", yaml("lookup: [planes, airports]").as_bytes())],
+    );
     done(&server, &["apply", "-f", &file]);
     let js = jetstream::new(server.client().await);
     let bucket = async |name: &str| {
@@ -310,10 +452,16 @@ async fn a_function_looks_up_what_buckets_hold() {
         js.create_key_value(config).await.expect("a bucket")
     };
     let (planes, _airports) = (bucket("planes").await, bucket("airports").await);
-    planes.put("N1", "{\"model\":\"737\",\"seats\":149}".into()).await.expect("put");
+    planes
+        .put("N1", "{\"model\":\"737\",\"seats\":149}".into())
+        .await
+        .expect("put");
     let flight = "{\"tailnum\":\"N1\",\"origin\":\"EWR\",\"dest\":\"IAH\"}";
     done(&server, &["publish", "flights.UA", flight]);
-    planes.put("N1", "{\"model\":\"747\",\"seats\":400}".into()).await.expect("put");
+    planes
+        .put("N1", "{\"model\":\"747\",\"seats\":400}".into())
+        .await
+        .expect("put");
     done(&server, &["publish", "flights.UA", flight]);
     planes.delete("N1").await.expect("deleted");
     done(&server, &["publish", "flights.UA", flight]);
@@ -334,12 +482,20 @@ async fn what_functions_do_is_counted() {
     }
     let numbers = server.json(&["describe", "function", "f"])["numbers"].clone();
     let of = |name: &str| numbers[name].as_u64().expect("a number");
-    let counts = ["messages", "keep", "replace", "emit", "drop", "reject", "errors"].map(of);
+    let counts = [
+        "messages", "keep", "replace", "emit", "drop", "reject", "errors",
+    ]
+    .map(of);
     assert_eq!(counts, [6, 1, 1, 1, 1, 1, 1], "{numbers}");
     assert!(of("memory") >= 65536 && of("calls") >= 6, "{numbers}");
     let (_, metrics) = server.get("/metrics").await;
-    let line = "millstream_function_messages_total{function=\"f\",version=\"1\",outcome=\"error\"} 1";
+    let line =
+        "millstream_function_messages_total{function=\"f\",version=\"1\",outcome=\"error\"} 1";
     assert!(metrics.contains(line), "{metrics}");
     let letters = server.json(&["dead-letters", "list", "work"]);
-    assert_eq!(letters["items"].as_array().expect("letters").len(), 3, "{letters}");
+    assert_eq!(
+        letters["items"].as_array().expect("letters").len(),
+        3,
+        "{letters}"
+    );
 }

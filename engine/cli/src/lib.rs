@@ -19,7 +19,7 @@ mod tests;
 
 pub use args::{
     ApplyArgs, BenchArgs, BenchCase, BuildArgs, CheckArgs, Command, Connection, DeadLettersCommand,
-    DeployArgs, Format, FunctionCommand, InferArgs, InitArgs, JournalCommand, Language, Level,
+    DeployArgs, Format, FlowCommand, FunctionCommand, InferArgs, InitArgs, JournalCommand, Language, Level,
     LogsArgs, PublishArgs, RegisterArgs, SchemaCommand, SchemaFile, SchemaFormat, SqlArgs, Start,
     SwitchArgs, TailArgs, TestArgs, VerifyArgs, World,
 };

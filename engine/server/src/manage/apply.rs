@@ -128,6 +128,7 @@ impl Manager {
                     "nothing was applied",
                 ));
             }
+            problems.extend(self.flow_problems(&new, &documents));
             problems.extend(self.compile_all(&new, &documents, &attached).await);
             match self.stream_commands(&new, &documents, time) {
                 Ok(found) => commands = found,
@@ -225,6 +226,17 @@ impl Manager {
                 let change = CatalogChange::PutStation { spec: spec.clone() };
                 Ok(compared(
                     Kind::Station,
+                    &spec.name,
+                    before,
+                    &json!(spec),
+                    change,
+                ))
+            }
+            Spec::Flow(spec) => {
+                let before = old.flows.get(&spec.name).map(|entry| json!(entry.spec));
+                let change = CatalogChange::PutFlow { spec: spec.clone() };
+                Ok(compared(
+                    Kind::Flow,
                     &spec.name,
                     before,
                     &json!(spec),
@@ -375,6 +387,10 @@ impl Manager {
                 }
             }
         }
+        match self.flow_streams(new, documents, id, time) {
+            Ok(streams) => commands.extend(streams),
+            Err(found) => problems.extend(found),
+        }
         if problems.is_empty() {
             Ok(commands)
         } else {
@@ -436,6 +452,7 @@ impl Manager {
             tracing::error!(target: "nats", "plans were not swapped: {error}");
         }
         self.connectors()?.sync().await;
+        self.flows()?.sync().await;
         Ok(())
     }
 }
@@ -464,6 +481,7 @@ pub(super) fn names(catalog: &Catalog, kind: Kind) -> Vec<String> {
             .collect(),
         Kind::Function => catalog.functions.keys().cloned().collect(),
         Kind::Station => catalog.stations.keys().cloned().collect(),
+        Kind::Flow => catalog.flows.keys().cloned().collect(),
         Kind::Source => catalog.sources.keys().cloned().collect(),
         Kind::Sink => catalog.sinks.keys().cloned().collect(),
     }

@@ -32,6 +32,11 @@ impl Manager {
                 .keys()
                 .map(|name| self.station_line(&catalog, name))
                 .collect(),
+            Kind::Flow => catalog
+                .flows
+                .values()
+                .map(|entry| self.flow_line(entry))
+                .collect(),
             Kind::Source | Kind::Sink => {
                 let names = super::apply::names(&catalog, kind);
                 names
@@ -139,6 +144,10 @@ impl Manager {
                 let entry = catalog.stations.get(name).ok_or_else(missing)?;
                 Ok(self.describe_station(&catalog, entry))
             }
+            Kind::Flow => {
+                let entry = catalog.flows.get(name).ok_or_else(missing)?;
+                Ok(self.describe_flow(entry))
+            }
             Kind::Source => {
                 let entry = catalog.sources.get(name).ok_or_else(missing)?;
                 let config =
@@ -224,6 +233,7 @@ impl Manager {
             "messages": messages,
             "bytes": bytes,
             "stations": catalog.stations.len(),
+            "flows": catalog.flows.len(),
             "schemas": catalog.schemas.list().len(),
             "functions": catalog.functions.len(),
             "sources": catalog.sources.len(),

@@ -105,6 +105,22 @@ pub(super) fn dead_letters(
     .checked()
 }
 
+/// A function's key-value bucket, as NATS clients make them.
+pub(super) fn bucket(name: &str, state: &spec::StateSpec) -> Result<StreamConfig, ApiError> {
+    StreamConfig {
+        name: format!("KV_{name}"),
+        subjects: vec![format!("$KV.{name}.>")],
+        max_msgs_per_subject: 1,
+        max_age: state.ttl.unwrap_or_default(),
+        discard: DiscardPolicy::New,
+        deny_delete: true,
+        allow_rollup_hdrs: true,
+        allow_direct: true,
+        ..blank()
+    }
+    .checked()
+}
+
 /// Metadata that others set, and the station's own as its file says now.
 fn merged(
     held: &BTreeMap<String, String>,
