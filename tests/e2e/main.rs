@@ -29,3 +29,5 @@ mod sealed;
 mod serve;
 mod stations;
 mod timed;
+mod toolkits;
+mod tutorial;

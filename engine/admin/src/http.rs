@@ -138,6 +138,10 @@ fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
         .route("/functions/{name}/promote", post(promote))
         .route("/functions/{name}/rollback", post(rollback))
         .route("/functions/{name}/stop", post(stop_trial))
+        .route("/flows/{name}/pause", post(pause_flow))
+        .route("/flows/{name}/resume", post(resume_flow))
+        .route("/flows/{name}/restart", post(restart_flow))
+        .route("/flows/{name}/rerun", post(rerun_flow))
         .route("/stations/{name}/infer", get(schema_infer))
         .route("/stations/{name}/messages", get(messages))
         .route("/stations/{name}/dead-letters", get(dead_letters))
@@ -267,6 +271,42 @@ async fn function_switch(
         }
         Err(failure) => refuse(&failure),
     }
+}
+
+async fn flow_action(
+    management: &Arc<dyn Management>,
+    name: String,
+    action: &str,
+    body: &Bytes,
+) -> Response {
+    match read(body) {
+        Ok(request) => {
+            let action = action.to_owned();
+            let operation = Operation::FlowAction {
+                name,
+                action,
+                request,
+            };
+            run(management, operation).await
+        }
+        Err(failure) => refuse(&failure),
+    }
+}
+
+async fn pause_flow(State(own): Shared, Path(name): Path<String>, body: Bytes) -> Response {
+    flow_action(&own, name, "pause", &body).await
+}
+
+async fn resume_flow(State(own): Shared, Path(name): Path<String>, body: Bytes) -> Response {
+    flow_action(&own, name, "resume", &body).await
+}
+
+async fn restart_flow(State(own): Shared, Path(name): Path<String>, body: Bytes) -> Response {
+    flow_action(&own, name, "restart", &body).await
+}
+
+async fn rerun_flow(State(own): Shared, Path(name): Path<String>, body: Bytes) -> Response {
+    flow_action(&own, name, "rerun", &body).await
 }
 
 async fn promote(State(management): Shared, Path(name): Path<String>, body: Bytes) -> Response {

@@ -48,6 +48,15 @@ pub fn operation_of(subject: &str, payload: &[u8]) -> Result<Operation, Failure>
                 request: read(payload)?,
             })
         }
+        [
+            "FLOW",
+            action @ ("PAUSE" | "RESUME" | "RESTART" | "RERUN"),
+            name,
+        ] => Ok(Operation::FlowAction {
+            name: own(name),
+            action: action.to_ascii_lowercase(),
+            request: read(payload)?,
+        }),
         ["SCHEMA", "DIFF"] => Ok(Operation::SchemaDiff(read(payload)?)),
         ["SCHEMA", "TRY"] => Ok(Operation::SchemaCheck(read(payload)?)),
         ["DEADLETTERS", "LIST", station] => Ok(Operation::DeadLetters {
@@ -139,6 +148,11 @@ mod tests {
             matches!(of("$MS.API.FUNCTION.ROLLBACK.f"), Ok(Operation::FunctionSwitch { name, action, .. }) if name == "f" && action == "rollback")
         );
         assert!(of("$MS.API.FUNCTION.EAT.f").is_err());
+        let asked = operation_of("$MS.API.FLOW.RERUN.late", b"{\"from_seq\":3}");
+        assert!(
+            matches!(asked, Ok(Operation::FlowAction { name, action, request }) if name == "late" && action == "rerun" && request.from_seq == Some(3))
+        );
+        assert!(of("$MS.API.FLOW.DRY.late").is_err());
         assert!(of("$MS.API.FLY").is_err());
         assert!(operation_of("$MS.API.APPLY", b"{\"dry\":1}").is_err());
     }

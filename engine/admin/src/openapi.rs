@@ -45,7 +45,7 @@ const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
         "get",
         "/api/v1/{kinds}",
         "LIST.<kind>",
-        "List stations, schemas, functions, sources or sinks",
+        "List stations, flows, schemas, functions, sources or sinks",
         None,
     ),
     (
@@ -96,6 +96,34 @@ const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
         "FUNCTION.STOP.<name>",
         "End the trial of a version",
         Some("Switch"),
+    ),
+    (
+        "post",
+        "/api/v1/flows/{name}/pause",
+        "FLOW.PAUSE.<name>",
+        "Have a flow stand still",
+        None,
+    ),
+    (
+        "post",
+        "/api/v1/flows/{name}/resume",
+        "FLOW.RESUME.<name>",
+        "Have it go on",
+        None,
+    ),
+    (
+        "post",
+        "/api/v1/flows/{name}/restart",
+        "FLOW.RESTART.<name>",
+        "Have it begin anew; from the beginning when nothing is said",
+        Some("FlowRestart"),
+    ),
+    (
+        "post",
+        "/api/v1/flows/{name}/rerun",
+        "FLOW.RERUN.<name>",
+        "Have it read a range once more, beside what it does anyway",
+        Some("FlowRerun"),
     ),
     (
         "post",
@@ -333,6 +361,22 @@ fn operations() -> Value {
                     "subjects": { "type": "string" },
                     "max_error_rate": { "type": "number", "minimum": 0, "maximum": 1 },
                     "min_messages": { "type": "integer", "minimum": 1 } } },
+            },
+        },
+        "FlowRestart": {
+            "type": "object",
+            "properties": {
+                "from_seq": { "type": "integer", "minimum": 1 },
+                "from_time": { "type": "string", "format": "date-time" },
+                "from_end": { "type": "boolean" },
+            },
+        },
+        "FlowRerun": {
+            "type": "object",
+            "properties": {
+                "from_seq": { "type": "integer", "minimum": 1, "description": "1 when absent" },
+                "to_seq": { "type": "integer", "minimum": 1, "description": "the newest message when absent" },
+                "to": { "type": "string", "description": "station for what keeps its subject; the flow's when absent" },
             },
         },
         "Query": {

@@ -200,6 +200,22 @@ pub struct QueryRequest {
     pub timeout: Option<u64>,
 }
 
+/// Where a flow begins anew, or what it reads once more.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowRequest {
+    /// The first sequence.
+    pub from_seq: Option<u64>,
+    /// The first message stored at this time or later, in RFC 3339; only of a restart.
+    pub from_time: Option<String>,
+    /// Only what comes from now on; only of a restart.
+    pub from_end: bool,
+    /// The last sequence; the newest message when absent; only of a rerun.
+    pub to_seq: Option<u64>,
+    /// The station that gets what keeps its subject; the flow's own when absent; only of a rerun.
+    pub to: Option<String>,
+}
+
 /// Query of a monitoring page.
 pub type MonitorQuery = BTreeMap<String, String>;
 
@@ -210,7 +226,7 @@ pub enum Operation {
     Apply(ApplyRequest),
     /// Lists all of a kind.
     List {
-        /// `station`, `schema`, `function`, `source` or `sink`.
+        /// `station`, `flow`, `schema`, `function`, `source` or `sink`.
         kind: String,
     },
     /// Everything about one thing.
@@ -291,6 +307,15 @@ pub enum Operation {
     },
     /// Runs a function over stored messages, beside the version that runs.
     FunctionDryRun(DryRunRequest),
+    /// Has a flow stand still, go on, begin anew, or read a range once more.
+    FlowAction {
+        /// The flow.
+        name: String,
+        /// `pause`, `resume`, `restart` or `rerun`.
+        action: String,
+        /// From where to where, for the last two; without anything from the beginning.
+        request: FlowRequest,
+    },
     /// Asks what is stored, in SQL.
     Query(QueryRequest),
     /// The server in a few numbers.

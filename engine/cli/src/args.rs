@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use millstream_spec::Kind;
 
+mod flow;
 mod function;
 mod schema;
 
+pub use flow::FlowCommand;
 pub use function::{
     BuildArgs, DeployArgs, FunctionCommand, InitArgs, Language, Level, LogsArgs, Start, SwitchArgs,
     TestArgs, World,
@@ -53,9 +55,9 @@ pub enum Format {
 pub enum Command {
     /// Create or change what station files describe; nothing is applied unless everything can be
     Apply(ApplyArgs),
-    /// List stations, schemas, functions, sources or sinks
+    /// List stations, flows, schemas, functions, sources or sinks
     Get {
-        /// station, schema, function, source or sink
+        /// station, flow, schema, function, source or sink
         #[arg(value_parser = kind)]
         kind: Kind,
         /// Only this one
@@ -63,7 +65,7 @@ pub enum Command {
     },
     /// Show everything about one thing
     Describe {
-        /// station, schema, function, source or sink
+        /// station, flow, schema, function, source or sink
         #[arg(value_parser = kind)]
         kind: Kind,
         /// Its name
@@ -71,7 +73,7 @@ pub enum Command {
     },
     /// Remove one thing; a station with everything stored in it
     Delete {
-        /// station, schema, function, source or sink
+        /// station, flow, schema, function, source or sink
         #[arg(value_parser = kind)]
         kind: Kind,
         /// Its name
@@ -88,6 +90,9 @@ pub enum Command {
     DeadLetters(DeadLettersCommand),
     /// Ask what is stored, in SQL: stations are tables; `system.streams`, `system.consumers` and others tell of the server
     Sql(SqlArgs),
+    /// Pause, resume and restart flows, or have them read a range once more
+    #[command(subcommand)]
+    Flow(FlowCommand),
     /// Register, compare, check, propose and delete schemas
     #[command(subcommand)]
     Schema(SchemaCommand),
@@ -255,7 +260,7 @@ pub enum DeadLettersCommand {
         /// From the list
         id: u64,
     },
-    /// Send through the station again; one that is accepted is no dead letter any more
+    /// Send through the station again, or through the flow that rejected it; one that is accepted is no dead letter any more
     Resend {
         /// The station
         station: String,

@@ -3,6 +3,7 @@
 mod apply;
 mod bench;
 mod dead_letters;
+mod flow;
 mod function;
 mod journal;
 mod publish;
@@ -91,6 +92,7 @@ async fn dispatch(command: &Command, session: Session<'_, '_>) -> Result<(), Cli
         Command::Status => things::status(session).await,
         Command::Schema(command) => schema::schema(command, session).await,
         Command::Sql(args) => sql::sql(args, session).await,
+        Command::Flow(command) => flow::flow(command, session).await,
         Command::Function(command) => function::function(command, session).await,
         Command::Bench(args) => bench::bench(args, session).await,
         Command::DeadLetters(command) => dead_letters::dead_letters(command, session).await,

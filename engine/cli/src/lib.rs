@@ -19,9 +19,9 @@ mod tests;
 
 pub use args::{
     ApplyArgs, BenchArgs, BenchCase, BuildArgs, CheckArgs, Command, Connection, DeadLettersCommand,
-    DeployArgs, Format, FunctionCommand, InferArgs, InitArgs, JournalCommand, Language, Level,
-    LogsArgs, PublishArgs, RegisterArgs, SchemaCommand, SchemaFile, SchemaFormat, SqlArgs, Start,
-    SwitchArgs, TailArgs, TestArgs, VerifyArgs, World,
+    DeployArgs, FlowCommand, Format, FunctionCommand, InferArgs, InitArgs, JournalCommand,
+    Language, Level, LogsArgs, PublishArgs, RegisterArgs, SchemaCommand, SchemaFile, SchemaFormat,
+    SqlArgs, Start, SwitchArgs, TailArgs, TestArgs, VerifyArgs, World,
 };
 pub use bundle::Bundle;
 pub use commands::{refused, run, tested, verified};

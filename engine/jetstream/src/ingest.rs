@@ -257,7 +257,7 @@ impl<'a> Stager<'a> {
         let each = ended.into_iter().zip(originals);
         each.map(|(ended, original)| {
             let ended = match ended {
-                Ended::Stored(records) => self.captured(cell, records),
+                Ended::Stored(records) => self.captured(cell, records, original),
                 other => other,
             };
             let why = match ended {
@@ -295,7 +295,12 @@ impl<'a> Stager<'a> {
 
     /// The records that this station stores. What a stage wrote on another station's subjects goes through that station's
     /// own door: its rules are not passed by.
-    fn captured(&mut self, cell: &Arc<StreamCell>, records: Vec<Record>) -> Ended {
+    fn captured(
+        &mut self,
+        cell: &Arc<StreamCell>,
+        records: Vec<Record>,
+        original: &Message,
+    ) -> Ended {
         let most = self.shared.broker.options().max_payload;
         if let Some(large) = records
             .iter()
@@ -304,6 +309,13 @@ impl<'a> Stager<'a> {
         {
             let reason = format!("record has {large} bytes, `max_payload` allows {most}");
             return Ended::Rejected(Rejection::new("station:output", "too_large", &reason));
+        }
+        // What kept its subject is here because the station stores that.
+        if records
+            .iter()
+            .all(|record| record.message.subject == original.subject)
+        {
+            return Ended::Stored(records);
         }
         let own = {
             let stream = cell.lock();

@@ -83,35 +83,12 @@ impl Compiler {
             .stages
             .iter()
             .any(|stage| matches!(stage, StageSpec::Sql(_)));
-        let mut columns = match &schema {
+        let columns = match &schema {
             Some(schema) if typed => Some(columns_of(schema)?),
             _ => None,
         };
-        let mut stages: Vec<Arc<dyn Stage>> = Vec::new();
-        let mut statements = 0;
-        for (number, stage) in spec.stages.iter().enumerate() {
-            match stage {
-                StageSpec::Function(name) => {
-                    let path = format!("stages[{number}].function");
-                    let entry = catalog.functions.get(name).ok_or_else(|| {
-                        CompileProblem::new(&path, format!("there is no function `{name}`"))
-                    })?;
-                    let stage = self
-                        .functions
-                        .stage(entry, modules, &Place::Station)
-                        .map_err(|why| CompileProblem::new(&path, why))?;
-                    stages.push(Arc::new(stage));
-                    columns = columns.map(|columns| Column::extend(columns, added(entry)));
-                }
-                StageSpec::Sql(text) => {
-                    statements += 1;
-                    let path = format!("stages[{number}].sql");
-                    let (stage, output) = sql(statements, text, columns.as_deref(), &path)?;
-                    stages.push(stage);
-                    columns = Some(output);
-                }
-            }
-        }
+        let place = |_: &FunctionEntry| Place::Station;
+        let (mut stages, _) = self.chain(catalog, &spec.stages, columns, (modules, &place))?;
         stages.extend(encode.map(|encode| Arc::new(EncodeStage::new(encode)) as Arc<dyn Stage>));
         let schema = schema.map(SchemaStage::new);
         let plan = Plan::new(
@@ -125,8 +102,76 @@ impl Compiler {
         Ok(Some(Arc::new(plan)))
     }
 
+    /// Functions and statements one after the other, and the columns behind them.
+    pub(crate) fn chain(
+        &self,
+        catalog: &Catalog,
+        specs: &[StageSpec],
+        mut columns: Option<Vec<Column>>,
+        (modules, place): (Modules<'_>, &dyn Fn(&FunctionEntry) -> Place),
+    ) -> Result<(Vec<Arc<dyn Stage>>, Option<Vec<Column>>), CompileProblem> {
+        let mut stages: Vec<Arc<dyn Stage>> = Vec::new();
+        let mut statements = 0;
+        for (number, stage) in specs.iter().enumerate() {
+            match stage {
+                StageSpec::Function(name) => {
+                    let path = format!("stages[{number}].function");
+                    let entry = catalog.functions.get(name).ok_or_else(|| {
+                        CompileProblem::new(&path, format!("there is no function `{name}`"))
+                    })?;
+                    let stage = self
+                        .functions
+                        .stage(entry, modules, &place(entry))
+                        .map_err(|why| CompileProblem::new(&path, why))?;
+                    stages.push(Arc::new(stage));
+                    columns = columns.map(|columns| Column::extend(columns, added(entry)));
+                }
+                StageSpec::Sql(text) => {
+                    statements += 1;
+                    let path = format!("stages[{number}].sql");
+                    let (stage, output) = sql(statements, text, columns.as_deref(), &path)?;
+                    stages.push(stage);
+                    columns = Some(output);
+                }
+            }
+        }
+        Ok((stages, columns))
+    }
+
+    /// The columns of what a station stores; `None` when it has no schema.
+    pub(crate) fn stored_columns(
+        &self,
+        catalog: &Catalog,
+        station: &StationEntry,
+        modules: Modules<'_>,
+    ) -> Result<Option<Vec<Column>>, CompileProblem> {
+        let spec = &station.spec;
+        let target = spec.encode.as_ref();
+        if let Some((encode, subject)) =
+            target.and_then(|encode| Some((encode, encode.subject.as_ref()?)))
+        {
+            let wrong = |why: String| CompileProblem::new("from", why);
+            let version = version_of(encode.version);
+            let target = self.shelf.find(catalog, subject, version).map_err(wrong)?;
+            let columns = target.schema.columns();
+            return columns.map(Some).map_err(|error| wrong(error.to_string()));
+        }
+        let Some(used) = &spec.schema else {
+            return Ok(None);
+        };
+        let columns = columns_of(&self.schema(catalog, spec, used, modules)?)?;
+        let place = |_: &FunctionEntry| Place::Station;
+        let chain = self.chain(catalog, &spec.stages, Some(columns), (modules, &place));
+        Ok(chain?.1)
+    }
+
+    /// The numbers that stages count in.
+    pub(crate) fn metrics(&self) -> &PipelineMetrics {
+        &self.metrics
+    }
+
     /// What a station's plan is made from: when it is the same, so is the plan.
-    fn key(catalog: &Catalog, station: &StationEntry) -> String {
+    pub(crate) fn key(catalog: &Catalog, station: &StationEntry) -> String {
         // A version comes again when something was deleted and applied anew; its time does not.
         let mut key = format!("{} {}", station.version, station.updated);
         for (_, subject) in station.spec.schemas() {
@@ -307,7 +352,7 @@ pub(crate) fn version_of(version: SchemaVersion) -> Version {
 }
 
 /// How stages are run.
-fn running(spec: &RunningSpec) -> Result<Running, CompileProblem> {
+pub(crate) fn running(spec: &RunningSpec) -> Result<Running, CompileProblem> {
     let key = spec.key.as_deref().map(str::parse::<KeyRule>).transpose();
     let key = key.map_err(|why| CompileProblem::new("key", why))?;
     let order = match spec.order {
@@ -327,7 +372,7 @@ fn running(spec: &RunningSpec) -> Result<Running, CompileProblem> {
     })
 }
 
-fn on_rejection(spec: millstream_spec::OnRejection) -> OnRejection {
+pub(crate) fn on_rejection(spec: millstream_spec::OnRejection) -> OnRejection {
     match spec {
         millstream_spec::OnRejection::Reject => OnRejection::Reject,
         millstream_spec::OnRejection::DeadLetter => OnRejection::DeadLetter,

@@ -8,6 +8,7 @@ mod compile;
 mod connectors;
 mod damage;
 mod demo;
+mod flows;
 mod functions;
 mod logging;
 mod manage;

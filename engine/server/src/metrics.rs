@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use millstream_cluster::Kind;
+use millstream_jetstream::FlowState;
 use millstream_pipeline::{FunctionMetrics, PipelineMetrics};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -30,6 +31,12 @@ struct Connector {
     name: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FlowName {
+    flow: String,
+}
+
+type Flows = Family<FlowName, Gauge>;
 type Streams = Family<Stream, Gauge>;
 type Consumers = Family<Consumer, Gauge>;
 type Connectors = Family<Connector, Gauge>;
@@ -45,6 +52,7 @@ struct Read {
     unacknowledged: Consumers,
     records: Connectors,
     errors: Connectors,
+    flows: Vec<(&'static str, Flows)>,
 }
 
 /// The metrics of a server.
@@ -57,6 +65,25 @@ impl fmt::Debug for Metrics {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
+
+const FLOWS: [(&str, &str); 7] = [
+    ("lag_messages", "Messages a flow has still to deal with"),
+    (
+        "lag_seconds",
+        "Age of the oldest message a flow has still to deal with",
+    ),
+    (
+        "records_in",
+        "Messages that a flow has dealt with since it began or was restarted",
+    ),
+    ("records_out", "Messages that a flow made of them"),
+    ("records_rejected", "Messages that became dead letters"),
+    (
+        "records_parked",
+        "Messages that are put aside to be tried again",
+    ),
+    ("running", "1 while a flow takes what comes"),
+];
 
 const PLAIN: [(&str, &str); 14] = [
     ("connections", "Clients connected now"),
@@ -133,6 +160,11 @@ impl Metrics {
             "Errors of a connector since its start",
             read.errors.clone(),
         );
+        for (name, help) in FLOWS {
+            let family = Flows::default();
+            registry.register(format!("flow_{name}"), help, family.clone());
+            read.flows.push((name, family));
+        }
         Self {
             inside: Mutex::new((registry, read)),
         }
@@ -143,6 +175,7 @@ impl Metrics {
         let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
         let (registry, read) = &*inside;
         read.plain(manager);
+        read.flows(manager);
         read.streams(manager);
         read.connectors(manager);
         let mut text = String::new();
@@ -211,6 +244,32 @@ impl Read {
                 self.unacknowledged
                     .get_or_create(&labels)
                     .set(whole(info.num_ack_pending as u64));
+            }
+        }
+    }
+
+    fn flows(&self, manager: &Manager) {
+        for (_, family) in &self.flows {
+            family.clear();
+        }
+        let Some(flows) = &manager.flows else { return };
+        let names: Vec<String> = manager.node.catalog().flows.keys().cloned().collect();
+        for flow in names {
+            let Some(status) = flows.status(&flow) else {
+                continue;
+            };
+            let labels = FlowName { flow };
+            for (name, family) in &self.flows {
+                let value = match *name {
+                    "lag_messages" => status.lag_messages,
+                    "lag_seconds" => status.lag_seconds,
+                    "records_in" => status.totals.inputs,
+                    "records_out" => status.totals.outputs,
+                    "records_rejected" => status.totals.rejected,
+                    "records_parked" => status.parked,
+                    _ => u64::from(status.state == FlowState::Running),
+                };
+                family.get_or_create(&labels).set(whole(value));
             }
         }
     }

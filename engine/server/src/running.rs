@@ -21,6 +21,7 @@ use tracing::info;
 use crate::blobs::Blobs;
 use crate::compile::Compiler;
 use crate::connectors::Connectors;
+use crate::flows::Flows;
 use crate::functions::{Functions, World};
 use crate::manage::{Manager, NatsDoor};
 use crate::metrics::Metrics;
@@ -37,6 +38,7 @@ pub(crate) struct Running {
     node: Arc<Node>,
     jetstream: Option<JetStream>,
     connectors: Option<Arc<Connectors>>,
+    flows: Option<Arc<Flows>>,
     manager: Arc<Manager>,
     admin: Option<Admin>,
     schema_registry: Option<Admin>,
@@ -69,7 +71,7 @@ impl Running {
             pipelines.clone(),
         );
         let compiler = Arc::new(compiler);
-        let (jetstream, connectors) = if config.jetstream.is_some() {
+        let (jetstream, connectors, flows) = if config.jetstream.is_some() {
             let limits = config.jetstream.as_ref();
             let plans = Arc::clone(&compiler);
             let options = millstream_jetstream::Options {
@@ -85,12 +87,15 @@ impl Running {
             let jetstream =
                 tokio::task::spawn_blocking(move || JetStream::start(options)).await??;
             functions.open(&jetstream);
-            let (node, shelf) = (Arc::clone(&node), Arc::clone(&shelf));
-            let connectors = Connectors::new(jetstream.clone(), node, shelf, allow);
+            let (own, shelf) = (Arc::clone(&node), Arc::clone(&shelf));
+            let connectors = Connectors::new(jetstream.clone(), own, shelf, allow);
             connectors.sync().await;
-            (Some(jetstream), Some(connectors))
+            let (own, compiler) = (Arc::clone(&node), Arc::clone(&compiler));
+            let flows = Flows::new(jetstream.clone(), own, compiler);
+            flows.sync().await;
+            (Some(jetstream), Some(connectors), Some(flows))
         } else {
-            (None, None)
+            (None, None, None)
         };
         let manager = Arc::new_cyclic(|me| Manager {
             me: me.clone(),
@@ -99,6 +104,7 @@ impl Running {
             node: Arc::clone(&node),
             jetstream: jetstream.clone(),
             connectors: connectors.clone(),
+            flows: flows.clone(),
             compiler,
             schemas: Arc::default(),
             blobs,
@@ -117,6 +123,7 @@ impl Running {
             node,
             jetstream,
             connectors,
+            flows,
             manager,
             admin: None,
             schema_registry: None,
@@ -192,6 +199,9 @@ impl Running {
         info!(target: "nats", "Initiating Shutdown...");
         if let Some(connectors) = &self.connectors {
             connectors.stop_all().await;
+        }
+        if let Some(flows) = &self.flows {
+            flows.stop_all().await;
         }
         for admin in [&self.admin, &self.schema_registry].into_iter().flatten() {
             admin.stop();

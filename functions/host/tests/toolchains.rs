@@ -5,10 +5,6 @@
 //!
 //! What a toolchain needs comes from the registries and is kept in `millstream-toolchains` of the user's cache folder:
 //! the first run takes minutes, later ones seconds. Where it cannot be had the test says SKIPPED and passes.
-//!
-//! The compiler in a debug build of the host is not optimised and takes minutes for a component that carries an
-//! interpreter. Such components are compiled in release builds only, `cargo test --release -p millstream-function-host`,
-//! or when `MILLSTREAM_SLOW_TESTS` is set; else what they import is checked and that is said.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -25,7 +21,7 @@ use millstream_function_api::{
     Outside, StateWrite, WebRequest, WebResponse,
 };
 use millstream_function_host::{Options, WasmtimeHost};
-use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
+use wasmparser::{ComponentTypeRef, Parser, Payload};
 
 /// What a guest may import without a grant.
 const FREE: [&str; 2] = [
@@ -268,15 +264,6 @@ fn imports(wasm: &[u8]) -> BTreeSet<String> {
     found
 }
 
-/// Whether a component carries an interpreter, which the host's compiler feels.
-fn is_component(wasm: &[u8]) -> bool {
-    let first = Parser::new(0).parse_all(wasm).next();
-    let Some(Ok(Payload::Version { encoding, .. })) = first else {
-        panic!("it is WebAssembly");
-    };
-    encoding == Encoding::Component
-}
-
 /// Runs the example's batch in the host and compares.
 fn check(example: &Example, wasm: &[u8]) {
     let mut imported = imports(wasm);
@@ -284,14 +271,6 @@ fn check(example: &Example, wasm: &[u8]) {
     let granted = example.import.map(str::to_owned).into_iter().collect();
     assert_eq!(imported, granted, "imports of {}", example.name);
 
-    let slow = cfg!(debug_assertions) && env::var_os("MILLSTREAM_SLOW_TESTS").is_none();
-    if is_component(wasm) && slow {
-        skipped(
-            example.name,
-            "built and its imports checked, but not run in the host, whose compiler is not optimised in this build; set MILLSTREAM_SLOW_TESTS",
-        );
-        return;
-    }
     let config = example.config.iter();
     let manifest = Manifest {
         name: example.name.to_owned(),

@@ -41,7 +41,6 @@ pub(crate) enum Place {
     /// In a station's pipeline, before the log.
     Station,
     /// In a flow, after the log, where it may have a bucket.
-    #[expect(dead_code, reason = "flows come with the next commit")]
     Flow(Option<Arc<State>>),
 }
 

@@ -129,6 +129,7 @@ impl Manager {
                     "nothing was applied",
                 ));
             }
+            problems.extend(self.flow_problems(&new, &documents));
             problems.extend(self.compile_all(&new, &documents, &attached).await);
             match self.stream_commands(&new, &documents, time) {
                 Ok(found) => commands = found,
@@ -366,6 +367,10 @@ impl Manager {
                 }
             }
         }
+        match self.flow_streams(new, documents, id, time) {
+            Ok(streams) => commands.extend(streams),
+            Err(found) => problems.extend(found),
+        }
         if problems.is_empty() {
             Ok(commands)
         } else {
@@ -460,6 +465,7 @@ impl Manager {
             tracing::error!(target: "nats", "plans were not swapped: {error}");
         }
         self.connectors()?.sync().await;
+        self.flows()?.sync().await;
         Ok(())
     }
 }

@@ -75,6 +75,10 @@ impl Manager {
                 let problem = compiler.plan(&catalog, entry, &bytes).err()?;
                 Some((Kind::Station, entry.spec.name.clone(), problem))
             });
+            let flows = catalog.flows.values().filter_map(|entry| {
+                let problem = compiler.flow(&catalog, entry, &bytes).err()?;
+                Some((Kind::Flow, entry.spec.name.clone(), problem))
+            });
             let readers = schemas.iter().flat_map(|name| {
                 let broken = readers(&compiler, &catalog, name, &bytes).into_iter();
                 broken.map(|reader| {
@@ -86,7 +90,7 @@ impl Manager {
                 let problem = unreadable(&compiler, &catalog, &entry.spec)?;
                 Some((Kind::Sink, entry.spec.name.clone(), problem))
             });
-            stations.chain(readers).chain(sinks).collect()
+            stations.chain(flows).chain(readers).chain(sinks).collect()
         })
         .await;
         match compiled {

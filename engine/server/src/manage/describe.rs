@@ -34,7 +34,11 @@ impl Manager {
                 .keys()
                 .map(|name| self.station_line(&catalog, name))
                 .collect(),
-            Kind::Flow => catalog.flows.values().map(|entry| json!(entry)).collect(),
+            Kind::Flow => catalog
+                .flows
+                .values()
+                .map(|entry| self.flow_line(entry))
+                .collect(),
             Kind::Source | Kind::Sink => {
                 let names = super::apply::names(&catalog, kind);
                 names
@@ -142,7 +146,10 @@ impl Manager {
                 let entry = catalog.stations.get(name).ok_or_else(missing)?;
                 Ok(self.describe_station(&catalog, entry))
             }
-            Kind::Flow => Ok(json!(catalog.flows.get(name).ok_or_else(missing)?)),
+            Kind::Flow => {
+                let entry = catalog.flows.get(name).ok_or_else(missing)?;
+                Ok(self.describe_flow(entry))
+            }
             Kind::Source => {
                 let entry = catalog.sources.get(name).ok_or_else(missing)?;
                 let config =
@@ -253,6 +260,7 @@ impl Manager {
             "bytes": bytes,
             "held_back": self.held_back(&catalog),
             "stations": catalog.stations.len(),
+            "flows": catalog.flows.len(),
             "schemas": catalog.schemas.list().len(),
             "functions": catalog.functions.len(),
             "sources": catalog.sources.len(),

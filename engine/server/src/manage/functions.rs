@@ -146,6 +146,7 @@ impl Manager {
         if let Err(error) = swapped {
             tracing::error!(target: "nats", "plans were not swapped: {error}");
         }
+        self.flows()?.sync().await;
         Ok(())
     }
 

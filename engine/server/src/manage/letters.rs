@@ -2,7 +2,7 @@
 
 use millstream_admin::{Failure, FailureCode};
 use millstream_cluster::{Command, Kind, Outcome};
-use millstream_jetstream::{IngestRecord, RecordEnd, StoredRecord};
+use millstream_jetstream::{IngestRecord, RecordEnd, Resent, StoredRecord};
 use millstream_pipeline::DeadLetter;
 use millstream_streams::{Command as StreamCommand, RESENT};
 use millstream_types::{HeaderBlock, HeadersBuilder};
@@ -72,6 +72,9 @@ impl Manager {
                 "somebody published it into the dead-letter stream; drop it",
             )
         })?;
+        if let Some(flow) = letter.flow.clone() {
+            return self.resend_through(&flow, id, letter).await;
+        }
         let mut original = letter.original();
         original.reply = None;
         // A message that a sink refused was stored: the same id, or the same content, would count as its duplicate.
@@ -128,6 +131,50 @@ impl Manager {
         }
     }
 
+    /// What a flow rejected is stored already: it goes through that flow once more, and not into the station.
+    async fn resend_through(
+        &self,
+        name: &str,
+        id: u64,
+        letter: DeadLetter,
+    ) -> Result<Value, Failure> {
+        let from = letter.station.clone();
+        let flow = self.flows()?.get(name);
+        let flow = flow.filter(|flow| flow.setup().from == from);
+        let flow = flow.ok_or_else(|| {
+            Failure::new(
+                FailureCode::NotFound,
+                format!("there is no flow `{name}` that reads `{from}` any more"),
+                "apply it again, or drop the letter",
+            )
+        })?;
+        match flow.resend(id, letter.sequence, letter.original()).await {
+            Resent::Stored(outputs) => Ok(json!({ "id": id, "flow": name, "outputs": outputs })),
+            Resent::Dropped => Ok(json!({ "id": id, "flow": name, "dropped": true })),
+            Resent::Rejected(why, new) => Err(Failure::new(
+                FailureCode::Refused,
+                format!(
+                    "rejected again by {}: {} ({})",
+                    why.stage, why.reason, why.code
+                ),
+                format!("mend the flow, then send letter {new} again"),
+            )),
+            Resent::Retry(after) => Err(Failure::new(
+                FailureCode::Refused,
+                format!(
+                    "a stage asks to be tried again in {}",
+                    millstream_types::format_duration(after)
+                ),
+                "the letter stays; send it again then",
+            )),
+            Resent::Refused(why) => Err(Failure::new(
+                FailureCode::Refused,
+                why,
+                "the letter stays; send it again when that is mended",
+            )),
+        }
+    }
+
     pub(super) async fn drop_letter(&self, station: &str, id: u64) -> Result<Value, Failure> {
         self.letter(station, id)?;
         let stream = self.letters(station)?;
@@ -170,6 +217,10 @@ fn shown(record: &StoredRecord) -> Value {
             value.insert("reason".to_owned(), letter.reason.clone().into());
             value.insert("path".to_owned(), letter.path.clone().into());
             value.insert("version".to_owned(), letter.version.into());
+            if let Some(flow) = &letter.flow {
+                value.insert("flow".to_owned(), flow.clone().into());
+                value.insert("sequence".to_owned(), letter.sequence.into());
+            }
             put_payload(&mut value, &letter.payload);
             value.insert("headers".to_owned(), headers_of(&letter.headers));
         }

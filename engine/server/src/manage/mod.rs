@@ -3,6 +3,7 @@
 mod apply;
 mod checks;
 mod describe;
+mod flows;
 mod functions;
 mod journal;
 mod letters;
@@ -36,6 +37,7 @@ pub(crate) use self::journal::verify_offline;
 use crate::blobs::Blobs;
 use crate::compile::Compiler;
 use crate::connectors::Connectors;
+use crate::flows::Flows;
 use crate::metrics::Metrics;
 use crate::monitor;
 
@@ -53,6 +55,7 @@ pub(crate) struct Manager {
     pub(crate) node: Arc<Node>,
     pub(crate) jetstream: Option<JetStream>,
     pub(crate) connectors: Option<Arc<Connectors>>,
+    pub(crate) flows: Option<Arc<Flows>>,
     pub(crate) compiler: Arc<Compiler>,
     /// Compiled schemas of the registry, for checks.
     pub(crate) schemas: Arc<Compiled>,
@@ -99,6 +102,16 @@ impl Manager {
         })
     }
 
+    fn flows(&self) -> Result<&Arc<Flows>, Failure> {
+        self.flows.as_ref().ok_or_else(|| {
+            Failure::new(
+                FailureCode::Unavailable,
+                "JetStream is off",
+                "start the server with `-js`",
+            )
+        })
+    }
+
     async fn operate(&self, operation: Operation) -> Result<Reply, Failure> {
         let value = match operation {
             Operation::Apply(request) => self.apply(request).await?,
@@ -123,6 +136,11 @@ impl Manager {
                 request,
             } => self.function_switch(&name, &action, request).await?,
             Operation::FunctionDryRun(request) => return self.function_dry_run(request).await,
+            Operation::FlowAction {
+                name,
+                action,
+                request,
+            } => self.flow_action(&name, &action, request).await?,
             #[cfg(feature = "sql")]
             Operation::Query(request) => return self.query(request).await,
             #[cfg(not(feature = "sql"))]
@@ -148,7 +166,7 @@ fn parse_kind(word: &str) -> Result<Kind, Failure> {
         Failure::new(
             FailureCode::NotFound,
             format!("there is no kind `{word}`"),
-            "use station, schema, function, source or sink",
+            "use station, flow, schema, function, source or sink",
         )
     })
 }

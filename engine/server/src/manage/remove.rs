@@ -62,6 +62,7 @@ impl Manager {
             }
         }
         self.connectors()?.sync().await;
+        self.flows()?.sync().await;
         Ok(json!({ "changes": [{ "kind": kind, "name": name, "action": "deleted", "diff": [] }] }))
     }
 }

@@ -163,6 +163,9 @@ impl Manager {
         if let Err(error) = swapped {
             tracing::error!(target: "nats", "plans were not swapped: {error}");
         }
+        if let Some(flows) = &self.flows {
+            flows.sync().await;
+        }
         Ok(())
     }
 }

@@ -97,6 +97,28 @@ const TABLES: &[Known] = &[
         rows: |manager| listed(manager, Kind::Function),
     },
     Known {
+        name: "flows",
+        columns: &[
+            ("name", Text),
+            ("from", Text),
+            ("to", Text),
+            ("state", Text),
+            ("reason", Text),
+            ("position", Int64),
+            ("lag_messages", Int64),
+            ("lag_seconds", Int64),
+            ("inputs", Int64),
+            ("outputs", Int64),
+            ("dropped", Int64),
+            ("rejected", Int64),
+            ("parked", Int64),
+            ("errors", Int64),
+            ("last_error", Text),
+            ("version", Int64),
+        ],
+        rows: |manager| listed(manager, Kind::Flow),
+    },
+    Known {
         name: "connectors",
         columns: &[
             ("kind", Text),

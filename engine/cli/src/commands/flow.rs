@@ -1,0 +1,40 @@
+//! `flow`: pause, resume, restart, rerun.
+
+use serde_json::{Value, json};
+
+use crate::args::FlowCommand;
+use crate::error::CliError;
+
+use super::Session;
+
+pub(super) async fn flow(command: &FlowCommand, session: Session<'_, '_>) -> Result<(), CliError> {
+    let (name, action, done, body) = match command {
+        FlowCommand::Pause { name } => (name, "pause", "paused", json!({})),
+        FlowCommand::Resume { name } => (name, "resume", "resumed", json!({})),
+        FlowCommand::Restart {
+            name,
+            from_seq,
+            from_time,
+            from_end,
+            from_beginning: _,
+        } => {
+            let body =
+                json!({ "from_seq": from_seq, "from_time": from_time, "from_end": from_end });
+            (name, "restart", "restarted", body)
+        }
+        FlowCommand::Rerun {
+            name,
+            from_seq,
+            to_seq,
+            to,
+        } => {
+            let body = json!({ "from_seq": from_seq, "to_seq": to_seq, "to": to });
+            (name, "rerun", "reading once more by", body)
+        }
+    };
+    let answer: Value = session.client.post(&["flows", name, action], &body).await?;
+    if session.console.structured(session.format, &answer)? {
+        return Ok(());
+    }
+    session.console.line(&format!("{done} flow `{name}`"))
+}

@@ -1,0 +1,232 @@
+//! The supervisor of flows: what runs follows what the catalog declares.
+//!
+//! What lives here: from the catalog's entry to a flow's setup, and starting, changing and stopping flows. What may not come
+//! in: how a flow reads, runs and commits (that is JetStream's room).
+
+mod compile;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use millstream_cluster::{Catalog, FlowEntry, Node, flow_key, rerun_key};
+use millstream_jetstream::{Flow, FlowEffects, FlowSetup, FlowStatus, JetStream};
+use tracing::{error, warn};
+
+use self::compile::Compiled;
+use crate::compile::Compiler;
+use crate::functions::States;
+
+/// One that runs, and what it was made from.
+struct Running {
+    flow: Arc<Flow>,
+    mark: String,
+}
+
+#[derive(Default)]
+struct Table {
+    /// By the key of the position.
+    running: BTreeMap<String, Running>,
+    closed: bool,
+}
+
+/// All flows of this server.
+pub(crate) struct Flows {
+    jetstream: JetStream,
+    node: Arc<Node>,
+    compiler: Arc<Compiler>,
+    table: Mutex<Table>,
+    /// Held while what runs is changed, which awaits: one change at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Flows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flows").finish_non_exhaustive()
+    }
+}
+
+impl Flows {
+    /// Nothing runs before the first [`Flows::sync`].
+    pub(crate) fn new(jetstream: JetStream, node: Arc<Node>, compiler: Arc<Compiler>) -> Arc<Self> {
+        let (table, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Arc::new(Self {
+            jetstream,
+            node,
+            compiler,
+            table,
+            turn,
+        })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The flow of this name; `None` when the catalog had none at the last [`Flows::sync`].
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Flow>> {
+        let table = self.table();
+        Some(Arc::clone(&table.running.get(&flow_key(name))?.flow))
+    }
+
+    /// What a flow is doing.
+    pub(crate) fn status(&self, name: &str) -> Option<FlowStatus> {
+        self.get(name).map(|flow| flow.status())
+    }
+
+    /// What a flow's rerun is doing, when there was one.
+    pub(crate) fn rerun_status(&self, name: &str) -> Option<FlowStatus> {
+        let flow = {
+            let table = self.table();
+            Arc::clone(&table.running.get(&rerun_key(name))?.flow)
+        };
+        Some(flow.status())
+    }
+
+    /// Brings what runs in line with the catalog: a flow that was changed goes on as it is declared now with its next batch,
+    /// and the place where a new one begins is in the log. Goes on to its end when the caller goes away.
+    pub(crate) async fn sync(self: &Arc<Self>) {
+        let own = Arc::clone(self);
+        if let Err(panic) = tokio::spawn(async move { own.follow().await }).await {
+            error!("flows could not follow the catalog: {panic}");
+        }
+    }
+
+    /// Stops everything for good.
+    pub(crate) async fn stop_all(&self) {
+        let _turn = self.turn.lock().await;
+        let all = {
+            let mut table = self.table();
+            table.closed = true;
+            std::mem::take(&mut table.running)
+        };
+        for running in all.into_values() {
+            running.flow.stop().await;
+        }
+    }
+
+    async fn follow(self: &Arc<Self>) {
+        let _turn = self.turn.lock().await;
+        let catalog = self.node.catalog().clone();
+        let mut gone = Vec::new();
+        {
+            let mut table = self.table();
+            if table.closed {
+                return;
+            }
+            let reruns = |name: &str| {
+                let flow = catalog.flows.get(name);
+                flow.is_some_and(|flow| flow.rerun.is_some())
+            };
+            let keys: Vec<String> = table.running.keys().cloned().collect();
+            for key in keys {
+                let name = key.trim_start_matches("flow/");
+                let stays = match name.strip_suffix("/rerun") {
+                    Some(name) => reruns(name),
+                    None => catalog.flows.contains_key(name),
+                };
+                if !stays {
+                    gone.extend(table.running.remove(&key));
+                }
+            }
+        }
+        for running in gone {
+            running.flow.stop().await;
+        }
+        for entry in catalog.flows.values() {
+            self.adjust(&catalog, entry).await;
+        }
+    }
+
+    /// Starts or changes a flow, and its rerun.
+    async fn adjust(&self, catalog: &Catalog, entry: &FlowEntry) {
+        let mark = compile::mark(catalog, entry);
+        let name = &entry.spec.name;
+        let (own_key, rerun_key) = (flow_key(name), rerun_key(name));
+        let rerun = entry.rerun.as_ref();
+        let same = |key: &str| {
+            let table = self.table();
+            table
+                .running
+                .get(key)
+                .is_some_and(|known| known.mark == mark)
+        };
+        if same(&own_key) && (rerun.is_none() || same(&rerun_key)) {
+            return;
+        }
+        let compiled = self.compiled(catalog, entry).await;
+        if let Err(why) = &compiled.plan {
+            warn!(target: "nats", "flow `{name}` stands still: {why}");
+        }
+        self.put(own_key, &mark, setup(entry, &compiled)).await;
+        if let Some(rerun) = rerun {
+            let setup = FlowSetup {
+                key: rerun_key.clone(),
+                run: rerun.run,
+                start: millstream_cluster::FlowStart::Sequence(rerun.from_seq),
+                until: Some(rerun.to_seq),
+                to: rerun.to.clone().or_else(|| entry.spec.to.clone()),
+                paused: false,
+                ..setup(entry, &compiled)
+            };
+            self.put(rerun_key, &mark, setup).await;
+        }
+    }
+
+    async fn compiled(&self, catalog: &Catalog, entry: &FlowEntry) -> Compiled {
+        let (compiler, catalog, entry) =
+            (Arc::clone(&self.compiler), catalog.clone(), entry.clone());
+        let compiled = tokio::task::spawn_blocking(move || {
+            let modules = |digest: &str| compiler.functions().module(digest);
+            compiler.flow(&catalog, &entry, &modules)
+        });
+        match compiled.await {
+            Ok(Ok(compiled)) => compiled,
+            Ok(Err(problem)) => Compiled::broken(format!("{}: {problem}", problem.path)),
+            Err(error) => Compiled::broken(error.to_string()),
+        }
+    }
+
+    async fn put(&self, key: String, mark: &str, setup: FlowSetup) {
+        let known = self
+            .table()
+            .running
+            .get(&key)
+            .map(|known| Arc::clone(&known.flow));
+        let flow = match known {
+            Some(flow) => {
+                flow.change(setup);
+                flow
+            }
+            None => Arc::new(self.jetstream.flow(setup)),
+        };
+        let running = Running {
+            flow: Arc::clone(&flow),
+            mark: mark.to_owned(),
+        };
+        self.table().running.insert(key, running);
+        flow.ready().await;
+    }
+}
+
+fn setup(entry: &FlowEntry, compiled: &Compiled) -> FlowSetup {
+    let spec = &entry.spec;
+    let effects = (!compiled.states.is_empty())
+        .then(|| Arc::new(States(compiled.states.clone())) as Arc<dyn FlowEffects>);
+    FlowSetup {
+        name: spec.name.clone(),
+        key: flow_key(&spec.name),
+        run: entry.run,
+        from: spec.from.clone(),
+        filter: spec.filter().to_owned(),
+        start: entry.start.unwrap_or(spec.start),
+        until: None,
+        to: spec.to.clone(),
+        // What was applied was checked.
+        subject: spec.template().ok().flatten(),
+        plan: compiled.plan.clone(),
+        running: compiled.running.clone(),
+        version: entry.version,
+        paused: spec.paused,
+        effects,
+    }
+}

@@ -1,0 +1,376 @@
+//! Flows: what is wrong with one before it is applied, the streams it needs, how it is doing, and what it can be told to do.
+
+use std::collections::BTreeMap;
+
+use millstream_admin::{Failure, FailureCode, FlowRequest};
+use millstream_cluster::{
+    Catalog, CatalogChange, CatalogCommand, Command, FlowEntry, FlowStart, Kind, Outcome,
+};
+use millstream_spec::{Document, FlowSpec, Policy, Problem, Spec};
+use millstream_streams::{RetentionPolicy, StreamConfig};
+use millstream_types::{Timestamp, filters_overlap, nearest};
+use serde_json::{Value, json};
+
+use super::{Manager, not_found, refused, streams};
+
+/// What a flow reads or writes.
+struct End {
+    subjects: Vec<String>,
+    /// It keeps messages until consumers have acknowledged them.
+    by_consumers: bool,
+}
+
+impl Manager {
+    fn end(&self, new: &Catalog, name: &str) -> Option<End> {
+        if let Some(station) = new.stations.get(name) {
+            return Some(End {
+                subjects: station.spec.subjects.clone(),
+                by_consumers: station.spec.retention.policy != Policy::Limits,
+            });
+        }
+        // A station's dead letters are there when the station is.
+        if let Some(station) = name.strip_suffix("-dead-letters")
+            && new.stations.contains_key(station)
+        {
+            return Some(End {
+                subjects: vec![format!("$MS.DEAD.{station}.>")],
+                by_consumers: false,
+            });
+        }
+        let cell = self.node.stream(name)?;
+        let stream = cell.lock();
+        Some(End {
+            subjects: stream.config.subjects.clone(),
+            by_consumers: stream.config.retention != RetentionPolicy::Limits,
+        })
+    }
+
+    fn unknown_end(&self, new: &Catalog, document: &Document, path: &str, name: &str) -> Problem {
+        let mut known: Vec<String> = new.stations.keys().cloned().collect();
+        known.extend(self.node.streams().iter().map(|cell| cell.name.clone()));
+        let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+        let problem = document
+            .problem(path, format!("there is no station or stream `{name}`"))
+            .with_hint("describe it in the same file with `kind: station`, or apply it first");
+        problem.with_nearest(near.as_deref())
+    }
+
+    /// What is wrong with the declared flows among the stations, streams and functions there will be.
+    pub(super) fn flow_problems(&self, new: &Catalog, documents: &[&Document]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for document in documents {
+            let Spec::Flow(spec) = &document.spec else {
+                continue;
+            };
+            match self.end(new, &spec.from) {
+                None => problems.push(self.unknown_end(new, document, "from", &spec.from)),
+                Some(from) if from.by_consumers => {
+                    let message = format!(
+                        "`{}` drops messages when consumers have acknowledged them, whether the flow has read them or not",
+                        spec.from
+                    );
+                    problems.push(document.problem("from", message));
+                }
+                Some(_) => {}
+            }
+            problems.extend(self.destination_problem(new, document, spec));
+            problems.extend(bucket_problem(new, document, spec));
+        }
+        problems
+    }
+
+    fn destination_problem(
+        &self,
+        new: &Catalog,
+        document: &Document,
+        spec: &FlowSpec,
+    ) -> Option<Problem> {
+        let name = spec.to.as_ref()?;
+        let Some(to) = self.end(new, name) else {
+            return Some(self.unknown_end(new, document, "to", name));
+        };
+        let template = spec.template().ok()?;
+        let filter = spec.filter();
+        let shape = match &template {
+            Some(template) => template.shape(filter),
+            None => filter.to_owned(),
+        };
+        let fits = |subject: &String| filters_overlap(subject.as_bytes(), shape.as_bytes());
+        // Subjects that the flow reads belong to `from`, and no other stream has them as well.
+        let own = self.end(new, &spec.from);
+        let own = own.filter(|_| template.is_none());
+        let keeps = own.is_some_and(|own| {
+            !own.subjects.iter().any(|own| {
+                to.subjects
+                    .iter()
+                    .any(|subject| filters_overlap(own.as_bytes(), subject.as_bytes()))
+            })
+        });
+        if to.subjects.iter().any(fits) && !keeps {
+            return None;
+        }
+        let (path, message) = match &spec.subject {
+            Some(subject) => (
+                "subject",
+                format!(
+                    "`{subject}` is no subject of `{name}`, which stores {}",
+                    to.subjects.join(", ")
+                ),
+            ),
+            None => (
+                "to",
+                format!(
+                    "messages keep their subjects, and `{name}` stores {}",
+                    to.subjects.join(", ")
+                ),
+            ),
+        };
+        let hint = "give `subject`, such as `late.$1` or `late.{subject}`";
+        Some(document.problem(path, message).with_hint(hint))
+    }
+
+    /// Streams that declared flows need and that are not there: dead letters of a plain stream. The
+    /// numbers from `id` on are free.
+    pub(super) fn flow_streams(
+        &self,
+        new: &Catalog,
+        documents: &[&Document],
+        id: u32,
+        time: Timestamp,
+    ) -> Result<Vec<Command>, Vec<Problem>> {
+        let mut configs: BTreeMap<String, (&Document, _)> = BTreeMap::new();
+        for document in documents {
+            let Spec::Flow(spec) = &document.spec else {
+                continue;
+            };
+            if !new.stations.contains_key(&spec.from) {
+                let letters = streams::dead_letters(&spec.from, &Default::default());
+                configs.insert(streams::letters_name(&spec.from), (document, letters));
+            }
+        }
+        // What is there stays as it is: it may be somebody else's as well.
+        configs.retain(|name, _| self.node.stream(name).is_none());
+        let (mut commands, mut problems) = (Vec::new(), Vec::new());
+        for (next, (document, config)) in (id..).zip(configs.into_values()) {
+            let command = config
+                .and_then(|config: StreamConfig| streams::command(&self.node, next, config, time));
+            match command {
+                Ok(command) => commands.extend(command),
+                Err(error) => problems.push(document.problem("name", error.to_string())),
+            }
+        }
+        if problems.is_empty() {
+            Ok(commands)
+        } else {
+            Err(problems)
+        }
+    }
+
+    pub(super) fn flow_line(&self, entry: &FlowEntry) -> Value {
+        let spec = &entry.spec;
+        let status = self
+            .flows
+            .as_ref()
+            .and_then(|flows| flows.status(&spec.name));
+        let mut line = json!({ "name": spec.name, "from": spec.from, "to": spec.to, "state": "starting", "reason": null });
+        if let (Some(status), Some(fields)) = (status, line.as_object_mut())
+            && let Value::Object(status) = json!(status)
+        {
+            fields.extend(status);
+        }
+        line["version"] = entry.version.into();
+        line
+    }
+
+    pub(super) fn describe_flow(&self, entry: &FlowEntry) -> Value {
+        let name = &entry.spec.name;
+        let flow = self.flows.as_ref().and_then(|flows| flows.get(name));
+        let status = flow.as_ref().map(|flow| flow.status());
+        let next_try = status.as_ref().and_then(|status| status.next_try);
+        let stages = flow.and_then(|flow| {
+            let setup = flow.setup();
+            let plan = setup.plan.as_ref().ok()?.as_ref()?;
+            Some(json!(plan.snapshot()))
+        });
+        let rerun = entry.rerun.as_ref().map(|rerun| {
+            let status = self
+                .flows
+                .as_ref()
+                .and_then(|flows| flows.rerun_status(name));
+            json!({ "from_seq": rerun.from_seq, "to_seq": rerun.to_seq, "to": rerun.to,
+                "started": Timestamp(rerun.started).to_rfc3339(), "status": status })
+        });
+        json!({ "name": name, "version": entry.version, "created": Timestamp(entry.created).to_rfc3339(),
+            "updated": Timestamp(entry.updated).to_rfc3339(), "spec": entry.spec, "status": status,
+            "next_try": next_try.map(Timestamp::to_rfc3339), "stages": stages, "rerun": rerun })
+    }
+
+    /// Carries out `pause`, `resume`, `restart` or `rerun`.
+    pub(super) async fn flow_action(
+        &self,
+        name: &str,
+        action: &str,
+        request: FlowRequest,
+    ) -> Result<Value, Failure> {
+        let _one_at_a_time = self.apply.lock().await;
+        let entry = {
+            let catalog = self.node.catalog();
+            catalog.flows.get(name).cloned().ok_or_else(|| {
+                let known: Vec<&str> = catalog.flows.keys().map(String::as_str).collect();
+                not_found(Kind::Flow, name, &known)
+            })?
+        };
+        let name = name.to_owned();
+        let change = match action {
+            "pause" | "resume" => {
+                let spec = FlowSpec {
+                    paused: action == "pause",
+                    ..entry.spec.clone()
+                };
+                CatalogChange::PutFlow { spec }
+            }
+            "restart" => CatalogChange::RestartFlow {
+                name,
+                start: start_of(&request)?,
+            },
+            _ => self.rerun_of(&entry, request)?,
+        };
+        let unchanged = matches!(&change, CatalogChange::PutFlow { spec } if *spec == entry.spec);
+        if !unchanged {
+            let command = Command::Catalog(CatalogCommand {
+                time: Timestamp::now().0,
+                changes: vec![change],
+            });
+            match self.jetstream()?.propose(&command).await {
+                Ok(Outcome::Refused(error)) | Err(error) => return Err(refused(&error)),
+                Ok(_) => {}
+            }
+            self.flows()?.sync().await;
+        }
+        let catalog = self.node.catalog().clone();
+        let entry = catalog.flows.get(&entry.spec.name).unwrap_or(&entry);
+        Ok(self.describe_flow(entry))
+    }
+
+    fn rerun_of(&self, entry: &FlowEntry, request: FlowRequest) -> Result<CatalogChange, Failure> {
+        let bad = |error: String, hint: &'static str| {
+            Err(Failure::new(FailureCode::BadRequest, error, hint))
+        };
+        let spec = &entry.spec;
+        let name = spec.name.clone();
+        if request.from_time.is_some() || request.from_end {
+            return bad(
+                "a rerun is from one sequence to another".to_owned(),
+                "give `from_seq` and `to_seq`",
+            );
+        }
+        if buckets(&self.node.catalog(), spec).next().is_some() {
+            return bad(
+                format!(
+                    "flow `{name}` has a function that keeps state, which a second look would change"
+                ),
+                "restart the flow instead",
+            );
+        }
+        let rerun = self.flows()?.rerun_status(&name);
+        if rerun.is_some_and(|status| status.state != millstream_jetstream::FlowState::Done) {
+            return Err(Failure::new(
+                FailureCode::Conflict,
+                format!("flow `{name}` reads a range once more already"),
+                "wait until it is done, see `millstream describe flow`",
+            ));
+        }
+        let Some(from) = self.node.stream(&spec.from) else {
+            return bad(
+                format!("there is no stream `{}`", spec.from),
+                "apply the station first",
+            );
+        };
+        let last = from.lock().last_seq();
+        let (from_seq, to_seq) = (
+            request.from_seq.unwrap_or(1),
+            request.to_seq.unwrap_or(last),
+        );
+        if from_seq == 0 || from_seq > to_seq || to_seq > last {
+            return bad(
+                format!(
+                    "there is no range from {from_seq} to {to_seq}: `{}` ends with {last}",
+                    spec.from
+                ),
+                "give a range of messages that are stored",
+            );
+        }
+        if let Some(to) = &request.to {
+            if *to == spec.from {
+                return bad(
+                    format!("the flow reads `{to}`: it would loop"),
+                    "name another station",
+                );
+            }
+            if self.node.stream(to).is_none() {
+                return bad(format!("there is no station `{to}`"), "apply it first");
+            }
+        }
+        Ok(CatalogChange::RerunFlow {
+            name,
+            from_seq,
+            to_seq,
+            to: request.to,
+        })
+    }
+}
+
+/// Where a restart begins.
+fn start_of(request: &FlowRequest) -> Result<FlowStart, Failure> {
+    let bad = |error: &str| {
+        let hint = "give one of `from_seq`, `from_time`, `from_end`, or nothing for the beginning";
+        Err(Failure::new(
+            FailureCode::BadRequest,
+            error.to_owned(),
+            hint,
+        ))
+    };
+    if request.to.is_some() || request.to_seq.is_some() {
+        return bad("a restart has no end and no other station");
+    }
+    match (request.from_seq, &request.from_time, request.from_end) {
+        (None, None, false) => Ok(FlowStart::Beginning),
+        (None, None, true) => Ok(FlowStart::End),
+        (Some(seq), None, false) => Ok(FlowStart::Sequence(seq)),
+        (None, Some(text), false) => match Timestamp::parse_rfc3339(text) {
+            Some(time) => Ok(FlowStart::Time(time)),
+            None => bad(&format!(
+                "`{text}` is no time; write it like 2026-01-01T00:00:00Z"
+            )),
+        },
+        _ => bad("a restart begins in one place"),
+    }
+}
+
+/// The buckets of a flow's functions.
+fn buckets<'a>(catalog: &'a Catalog, spec: &'a FlowSpec) -> impl Iterator<Item = &'a str> {
+    spec.functions()
+        .filter_map(|name| catalog.functions.get(name)?.spec.bucket())
+}
+
+/// One function in one flow writes a bucket: what it reads there is what it wrote.
+fn bucket_problem(new: &Catalog, document: &Document, spec: &FlowSpec) -> Option<Problem> {
+    let own: Vec<&str> = buckets(new, spec).collect();
+    let twice = own
+        .iter()
+        .enumerate()
+        .find(|(at, bucket)| own[..*at].contains(bucket));
+    let taken = new.flows.values().find_map(|other| {
+        let theirs = buckets(new, &other.spec).find(|bucket| own.contains(bucket))?;
+        (other.spec.name != spec.name).then_some((theirs, other.spec.name.as_str()))
+    });
+    let message = match (twice, taken) {
+        (Some((_, bucket)), _) => format!("two of its functions keep their state in `{bucket}`"),
+        (None, Some((bucket, other))) => {
+            format!("flow `{other}` keeps state in `{bucket}` as well")
+        }
+        (None, None) => return None,
+    };
+    let hint = "give one of the functions another `state: { bucket: NAME }`";
+    Some(document.problem("stages", message).with_hint(hint))
+}

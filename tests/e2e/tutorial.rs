@@ -1,0 +1,269 @@
+//! `examples/functions/TUTORIAL.md` as a reader follows it: its files are written, its commands are run in order by bash,
+//! and what it shows of their output must come. After each step nothing may be lost: what is stored and what is a dead
+//! letter is together what was published.
+//!
+//! A block's first line says what it is: `sh`, commands; `sh exit=4`, commands that end so; `sh server`, what starts the
+//! server, which the test does itself; `LANGUAGE file=NAME`, a file; `text`, what the commands above print, where `…`
+//! stands for anything and lines may be left out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Server, binary, folder, root, text};
+use crate::toolkits::no_javascript;
+
+/// What starts the server.
+const SERVE: &str = "millstream serve -sd data";
+
+/// A block of the text.
+#[derive(Debug)]
+enum Block {
+    Serve,
+    Run { script: String, exit: i32 },
+    File { name: String, text: String },
+    Shown(String),
+}
+
+/// The blocks of a text, each with the line that it begins on.
+fn blocks(tutorial: &str) -> Vec<(usize, Block)> {
+    let mut found = Vec::new();
+    let mut lines = tutorial.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let Some(info) = line.strip_prefix("```") else {
+            continue;
+        };
+        let inside: Vec<&str> = lines
+            .by_ref()
+            .map(|(_, line)| line)
+            .take_while(|line| *line != "```")
+            .collect();
+        let inside = inside.join("\n") + "\n";
+        let words: Vec<&str> = info.split_whitespace().collect();
+        let block = match words[..] {
+            ["sh", "server"] => {
+                assert_eq!(inside.trim_end(), SERVE);
+                Block::Serve
+            }
+            ["sh"] => Block::Run {
+                script: inside,
+                exit: 0,
+            },
+            ["sh", exit] => Block::Run {
+                script: inside,
+                exit: exit
+                    .strip_prefix("exit=")
+                    .and_then(|exit| exit.parse().ok())
+                    .unwrap_or_else(|| panic!("line {}: {info}", number + 1)),
+            },
+            ["text"] => Block::Shown(inside),
+            [_, name] if name.starts_with("file=") => Block::File {
+                name: name.replace("file=", ""),
+                text: inside,
+            },
+            _ => panic!("line {}: no such block as {info}", number + 1),
+        };
+        found.push((number + 1, block));
+    }
+    found
+}
+
+/// Whether a line is what was shown, in which `…` is anything and spaces are as wide as they like.
+fn is_like(line: &str, shown: &str) -> bool {
+    let narrow = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (line, shown) = (narrow(line), narrow(shown));
+    let mut parts = shown.split('…');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = line.strip_prefix(first) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, between)) = parts.split_last() else {
+        return rest.is_empty();
+    };
+    for part in between {
+        let Some((_, after)) = rest.split_once(part) else {
+            return false;
+        };
+        rest = after;
+    }
+    rest.ends_with(last)
+}
+
+/// The first shown line that did not come, or not in this order.
+fn missing<'s>(output: &str, shown: &'s str) -> Option<&'s str> {
+    let mut lines = output.lines();
+    let shown = shown.lines().filter(|line| !line.trim().is_empty());
+    let mut shown = shown.filter(|line| line.trim() != "…");
+    shown.find(|shown| !lines.any(|line| is_like(line, shown)))
+}
+
+/// Whether commands only look, so that they may be asked again until what they show has come.
+fn only_looks(script: &str) -> bool {
+    let looks = [
+        "millstream describe ",
+        "millstream status",
+        "millstream dead-letters list ",
+        "millstream function versions ",
+        "millstream function logs ",
+    ];
+    script
+        .lines()
+        .all(|line| looks.iter().any(|look| line.starts_with(look)))
+}
+
+/// Where the reader is.
+struct Reader {
+    server: Server,
+    place: PathBuf,
+    /// The folder that commands run in, which `cd` changes.
+    cwd: PathBuf,
+    path: std::ffi::OsString,
+    published: u64,
+}
+
+impl Reader {
+    fn new(place: &Path) -> Self {
+        let programs = place.join("bin");
+        fs::create_dir(&programs).expect("a folder");
+        std::os::unix::fs::symlink(binary(), programs.join("millstream")).expect("a link");
+        // What is read of the repository; nothing is written there.
+        let checkout = place.join("checkout");
+        fs::create_dir(&checkout).expect("a folder");
+        std::os::unix::fs::symlink(root().join("examples"), checkout.join("examples"))
+            .expect("a link");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = [programs]
+            .into_iter()
+            .chain(std::env::split_paths(&path).collect::<Vec<_>>());
+        Self {
+            server: Server::start(place),
+            place: place.to_owned(),
+            cwd: checkout,
+            path: std::env::join_paths(path).expect("folders"),
+            published: 0,
+        }
+    }
+
+    fn run(&mut self, script: &str) -> Output {
+        let cwd = self.place.join("cwd");
+        let whole = format!("exec 2>&1\ntrap 'pwd > {}' EXIT\n{script}", cwd.display());
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &whole])
+            .current_dir(&self.cwd)
+            .env("PATH", &self.path)
+            .env("MILLSTREAM_SERVER", &self.server.http)
+            .stdin(Stdio::null())
+            .output()
+            .expect("bash runs");
+        let cwd = fs::read_to_string(cwd).expect("the folder it ended in");
+        self.cwd = PathBuf::from(cwd.trim_end());
+        self.published += self.lines_published(script);
+        output
+    }
+
+    /// Lines of the files that commands publish.
+    fn lines_published(&self, script: &str) -> u64 {
+        let publishes = script
+            .lines()
+            .filter(|line| line.starts_with("millstream publish "));
+        let files = publishes.map(|line| {
+            let (_, file) = line.split_once("--file ").expect("a file is published");
+            let file = file.split_whitespace().next().expect("its name");
+            let text = fs::read_to_string(self.cwd.join(file)).expect("it is there");
+            text.lines().count() as u64
+        });
+        files.sum()
+    }
+
+    /// Messages of the station and its dead letters.
+    fn kept(&self) -> [u64; 2] {
+        let stations = self.server.json(&["get", "station"]);
+        let station = &stations["items"][0];
+        ["messages", "dead_letters"].map(|name| station[name].as_u64().unwrap_or(0))
+    }
+}
+
+#[test]
+fn the_tutorial_does_what_it_says() {
+    if let Some(why) = no_javascript() {
+        eprintln!(
+            "SKIPPED: the tutorial of functions was NOT tested, componentize-js cannot be installed here: {why}"
+        );
+        return;
+    }
+    let tutorial = root().join("examples/functions/TUTORIAL.md");
+    let tutorial = fs::read_to_string(tutorial).expect("the tutorial");
+    let blocks = blocks(&tutorial);
+    assert!(
+        blocks
+            .iter()
+            .any(|(_, block)| matches!(block, Block::Serve))
+    );
+    let place = folder();
+    let mut reader = Reader::new(place.path());
+    let mut last = None;
+    for (line, block) in blocks {
+        match block {
+            Block::Serve => {}
+            Block::File { name, text } => {
+                fs::write(reader.cwd.join(name), text).expect("written");
+            }
+            Block::Run { script, exit } => {
+                let output = reader.run(&script);
+                let said = text(&output);
+                let log = reader.server.log();
+                assert_eq!(
+                    output.status.code(),
+                    Some(exit),
+                    "line {line}: {script}{said}\n{log}"
+                );
+                let [stored, letters] = reader.kept();
+                assert_eq!(
+                    stored + letters,
+                    reader.published,
+                    "line {line}: {stored} are stored, {letters} are dead letters\n{script}{said}"
+                );
+                last = Some((script, said));
+            }
+            Block::Shown(shown) => {
+                let (script, mut said) = last.clone().expect("commands come first");
+                let since = Instant::now();
+                while let Some(absent) = missing(&said, &shown) {
+                    assert!(
+                        only_looks(&script) && since.elapsed() < PATIENCE,
+                        "line {line}: `{absent}` does not come of\n{script}{said}\n{}",
+                        reader.server.log()
+                    );
+                    said = text(&reader.run(&script));
+                }
+            }
+        }
+    }
+    // What it came to.
+    assert_eq!(reader.kept(), [reader.published, 0]);
+    let versions = reader.server.json(&["function", "versions", "band"]);
+    assert_eq!(versions["live"], json!(3), "{versions}");
+    assert_eq!(versions["trial"], Value::Null, "{versions}");
+}
+
+#[test]
+fn shown_lines_are_compared() {
+    for (line, shown, like) in [
+        ("stored 932 messages", "stored 932 messages", true),
+        ("stored 932 messages", "stored 93 messages", false),
+        ("stored 932 messages", "stored … messages", true),
+        ("stored 932 messages", "stored …", true),
+        ("a   b (0.3 ms)", "a b  (… ms)", true),
+        ("a b c", "a … d", false),
+        ("a b c", "… c", true),
+        ("a b c", "b … c", false),
+    ] {
+        assert_eq!(is_like(line, shown), like, "{line} / {shown}");
+    }
+    assert_eq!(missing("a\nb\nc\n", "a\n…\nc\n"), None);
+    assert_eq!(missing("a\nb\nc\n", "c\na\n"), Some("a"));
+}
