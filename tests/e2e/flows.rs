@@ -126,19 +126,22 @@ async fn all(server: &Server, stream: &str) -> Vec<Stored> {
     found.iter().map(stored).collect()
 }
 
-/// Publishes and waits until everything is acknowledged; a server that is killed meanwhile is no failure.
+/// Publishes, a thousand at a time, and waits until everything is acknowledged; false when something is not.
 async fn publish(server: &Server, messages: impl IntoIterator<Item = (String, String)>) -> bool {
     let js = jetstream::new(server.client().await);
-    let mut acks = Vec::new();
-    for (subject, payload) in messages {
-        match js.publish(subject, payload.into()).await {
-            Ok(ack) => acks.push(ack),
-            Err(_) => return false,
+    let all: Vec<_> = messages.into_iter().collect();
+    for some in all.chunks(1000) {
+        let mut acks = Vec::new();
+        for (subject, payload) in some {
+            match js.publish(subject.clone(), payload.clone().into()).await {
+                Ok(ack) => acks.push(ack),
+                Err(_) => return false,
+            }
         }
-    }
-    for ack in acks {
-        if ack.await.is_err() {
-            return false;
+        for ack in acks {
+            if ack.await.is_err() {
+                return false;
+            }
         }
     }
     true
