@@ -11,6 +11,7 @@ mod damage;
 mod demo;
 mod edges;
 mod erase;
+mod flows;
 mod functions;
 mod harness;
 mod jetstream;

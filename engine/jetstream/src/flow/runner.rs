@@ -252,15 +252,6 @@ impl Loop {
     async fn run(mut self) {
         while !self.inner.stopping.load(Ordering::Acquire) {
             let setup = self.inner.setup.load_full();
-            let other = |position: &Position| position.run != setup.run;
-            if setup.paused || self.position.as_ref().is_some_and(other) {
-                self.settle().await;
-            }
-            if setup.paused {
-                self.paused(&setup);
-                self.inner.wake.notified().await;
-                continue;
-            }
             let Some(cell) = self.inner.shared.node.stream(&setup.from) else {
                 self.settle().await;
                 self.position = None;
@@ -280,18 +271,15 @@ impl Loop {
                 }
             }
             self.inner.ready(&setup);
+            if setup.paused {
+                self.settle().await;
+                self.inner.says(FlowState::Paused, None);
+                self.inner.wake.notified().await;
+                continue;
+            }
             self.step(&setup, &cell).await;
         }
         self.settle().await;
-    }
-
-    fn paused(&self, setup: &Arc<FlowSetup>) {
-        let stored = self.stored(setup);
-        if let Some(stored) = stored {
-            self.inner.seen().position = stored;
-        }
-        self.inner.says(FlowState::Paused, None);
-        self.inner.ready(setup);
     }
 
     /// The position in the log, when it is of this run.
