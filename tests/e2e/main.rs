@@ -28,6 +28,7 @@ mod schema_examples;
 mod schemas;
 mod sealed;
 mod serve;
+mod states;
 mod stations;
 mod timed;
 mod toolkits;
