@@ -17,6 +17,7 @@ use crate::group::{MIN_PAUSE, exhausted, unstaged};
 use crate::ingest::{Stager, dead_letter_stream};
 use crate::ingress::Ingress;
 use crate::service::{Keep, Shared};
+use crate::traces;
 
 /// Longest pause before an input is tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(7 * 86_400);
@@ -169,6 +170,11 @@ impl Work<'_> {
                     let ended = ended
                         .next()
                         .expect("invariant: a plan answers for each input");
+                    let input = &inputs[*index];
+                    if let Some(trace) = &input.record.trace {
+                        let place = ("flow", self.setup.name.as_str());
+                        traces::send(self.shared, trace, place, &input.message, &ended);
+                    }
                     self.routed(&mut doors, &inputs[*index], ended)
                 }
             });
