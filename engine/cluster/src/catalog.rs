@@ -220,8 +220,18 @@ impl Catalog {
             CatalogChange::PutSink { spec } => {
                 put_connector(&mut self.sinks, spec.name.clone(), spec, time)
             }
+            change @ (CatalogChange::PutFlow { .. }
+            | CatalogChange::RestartFlow { .. }
+            | CatalogChange::RerunFlow { .. }) => self.change_flow(change, time),
+            CatalogChange::Delete { kind, name } => self.delete(kind, &name),
+        }
+        Ok(())
+    }
+
+    fn change_flow(&mut self, change: CatalogChange, time: i64) {
+        let run = self.version;
+        match change {
             CatalogChange::PutFlow { spec } => {
-                let run = self.version;
                 let entry = match self.flows.remove(&spec.name) {
                     Some(old) => old.changed(spec, time),
                     None => FlowEntry::new(spec, run, time),
@@ -230,7 +240,7 @@ impl Catalog {
             }
             CatalogChange::RestartFlow { name, start } => {
                 if let Some(flow) = self.flows.get_mut(&name) {
-                    (flow.run, flow.start) = (self.version, Some(start));
+                    (flow.run, flow.start) = (run, Some(start));
                     flow.updated = time;
                     self.positions.remove(&flow_key(&name));
                 }
@@ -243,7 +253,7 @@ impl Catalog {
             } => {
                 if let Some(flow) = self.flows.get_mut(&name) {
                     flow.rerun = Some(FlowRerun {
-                        run: self.version,
+                        run,
                         from_seq,
                         to_seq,
                         to,
@@ -252,9 +262,8 @@ impl Catalog {
                     self.positions.remove(&rerun_key(&name));
                 }
             }
-            CatalogChange::Delete { kind, name } => self.delete(kind, &name),
+            _ => {}
         }
-        Ok(())
     }
 
     /// Whether a position belongs to something that is there: a source, or a flow's run that was not restarted since.

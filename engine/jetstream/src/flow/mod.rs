@@ -7,6 +7,8 @@
 //! What lives here: choosing inputs (`select`), running them and finding where outputs go (`work`), the position
 //! (`position`), the loop around it (`runner`), single messages that are sent again (`once`).
 
+mod doors;
+mod handle;
 mod once;
 mod position;
 mod runner;
@@ -18,7 +20,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+pub use handle::Flow;
 pub use once::Resent;
-pub use runner::Flow;
 pub use setup::{FlowEffects, FlowSetup};
 pub use status::{FlowState, FlowStatus, FlowTotals};

@@ -9,8 +9,9 @@ use millstream_pipeline::Rejection;
 use millstream_streams::{Command as StreamCommand, RecordOutcome};
 use millstream_types::{Message, Timestamp};
 
+use super::handle::Flow;
 use super::position::Position;
-use super::runner::{Flow, commit};
+use super::runner::commit;
 use super::select::Input;
 use super::work::{Blocked, Single, Work};
 use crate::ingest::dead_letter_stream;
@@ -82,29 +83,34 @@ impl Flow {
         let commands = std::mem::take(&mut made.commands);
         let outcome = commit(&shared, commands, made.count, made.keep).await;
         decided(matches!(outcome, Ok(Outcome::Several(_))));
-        match (outcome, made.single) {
-            (Ok(Outcome::Several(parts)), single) => {
+        match outcome {
+            Ok(Outcome::Several(parts)) => {
                 shared.broadcast(&made.live);
-                match single {
-                    Single::Outputs(count) => Resent::Stored(count),
-                    Single::Rejected(why, (section, index)) => {
-                        let new = match parts.get(section) {
-                            Some(Outcome::Records(records)) => records.get(index),
-                            _ => None,
-                        };
-                        match new {
-                            Some(RecordOutcome::Stored(seq) | RecordOutcome::Duplicate(seq)) => {
-                                Resent::Rejected(why, *seq)
-                            }
-                            _ => Resent::Rejected(why, 0),
-                        }
-                    }
-                    Single::Dropped | Single::Retry(_) => Resent::Dropped,
-                }
+                became(&parts, made.single)
             }
-            (Ok(Outcome::Unfit(part)), _) => Resent::Refused(part.error.to_string()),
-            (Ok(other), _) => Resent::Refused(format!("{other:?}")),
-            (Err(error), _) => Resent::Refused(error.to_string()),
+            Ok(Outcome::Unfit(part)) => Resent::Refused(part.error.to_string()),
+            Ok(other) => Resent::Refused(format!("{other:?}")),
+            Err(error) => Resent::Refused(error.to_string()),
         }
+    }
+}
+
+/// What a message came to, when it is committed.
+fn became(parts: &[Outcome], single: Single) -> Resent {
+    match single {
+        Single::Outputs(count) => Resent::Stored(count),
+        Single::Rejected(why, (section, index)) => {
+            let new = match parts.get(section) {
+                Some(Outcome::Records(records)) => records.get(index),
+                _ => None,
+            };
+            match new {
+                Some(RecordOutcome::Stored(seq) | RecordOutcome::Duplicate(seq)) => {
+                    Resent::Rejected(why, *seq)
+                }
+                _ => Resent::Rejected(why, 0),
+            }
+        }
+        Single::Dropped | Single::Retry(_) => Resent::Dropped,
     }
 }

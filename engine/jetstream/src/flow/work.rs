@@ -10,6 +10,7 @@ use millstream_pipeline::{
 };
 use millstream_types::{Message, Timestamp};
 
+use super::doors::Doors;
 use super::position::{Parked, Position};
 use super::select::Input;
 use super::setup::FlowSetup;
@@ -161,7 +162,7 @@ impl Work<'_> {
             Err(why) => return Err(Blocked(why.clone())),
         };
         let mut ended = ended.into_iter();
-        let mut doors = Doors::new(self)?;
+        let mut doors = Doors::new(self.shared, self.setup)?;
         let mut ends = Vec::with_capacity(which.len());
         for (index, fault) in which.iter().zip(faults) {
             ends.push(match fault {
@@ -442,55 +443,6 @@ fn no_letters(station: &str) -> Blocked {
     Blocked(format!(
         "there is no stream `{letters}` for what is rejected; apply station or flow again"
     ))
-}
-
-/// The streams that outputs of a batch go to, each with its pipeline as the batch sees it.
-struct Doors {
-    to: Option<Arc<Ingress>>,
-    found: Vec<(Arc<Ingress>, Option<Arc<Plan>>)>,
-}
-
-impl Doors {
-    fn new(work: &Work<'_>) -> Result<Self, Blocked> {
-        let to =
-            match &work.setup.to {
-                None => None,
-                Some(name) => {
-                    let cell = work.shared.node.stream(name);
-                    let door = cell.and_then(|cell| work.shared.ingress_of(&cell));
-                    Some(door.ok_or_else(|| {
-                        Blocked(format!("there is no stream `{name}` to write to"))
-                    })?)
-                }
-            };
-        Ok(Self {
-            to,
-            found: Vec::new(),
-        })
-    }
-
-    /// The stream that stores a subject.
-    fn find(&self, shared: &Shared, subject: &[u8]) -> Option<Arc<Ingress>> {
-        let known = self.found.iter().map(|(door, _)| door);
-        let mut known = known.filter(|door| door.cell.lock().captures(subject));
-        match known.next() {
-            Some(door) => Some(Arc::clone(door)),
-            None => shared.ingress_for(subject),
-        }
-    }
-
-    fn plan(&mut self, door: &Arc<Ingress>) -> Option<Arc<Plan>> {
-        let known = self
-            .found
-            .iter()
-            .find(|(known, _)| Arc::ptr_eq(known, door));
-        if let Some((_, plan)) = known {
-            return plan.clone();
-        }
-        let plan = door.plan.load_full();
-        self.found.push((Arc::clone(door), plan.clone()));
-        plan
-    }
 }
 
 /// Where the flow stands when a batch is committed: `after` is where it would if nothing waited.

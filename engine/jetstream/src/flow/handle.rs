@@ -1,0 +1,201 @@
+//! A flow as others see it: what it is told, and how it is doing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use millstream_streams::Filters;
+use millstream_types::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tracing::{error, warn};
+
+use super::position::Position;
+use super::runner::Loop;
+use super::setup::FlowSetup;
+use super::status::{FlowState, FlowStatus};
+use crate::service::{JetStream, Shared};
+
+/// A running flow. It ends when it is stopped; dropping it leaves it running.
+#[derive(Debug)]
+pub struct Flow {
+    inner: Arc<Inner>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the loop and those who look at it share.
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) setup: ArcSwap<FlowSetup>,
+    /// Told when what it reads, what it is or where it writes changed.
+    pub(super) wake: Arc<Notify>,
+    pub(super) stopping: AtomicBool,
+    seen: Mutex<Seen>,
+    /// Held while a batch with effects is run and committed, and while a message is sent again.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    /// The setup whose place is known: what comes after that is not passed over.
+    ready: tokio::sync::watch::Sender<Option<Arc<FlowSetup>>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    state: FlowState,
+    reason: Option<String>,
+    pub(super) position: Position,
+    errors: u64,
+    last_error: Option<String>,
+}
+
+impl JetStream {
+    /// Starts a flow.
+    #[must_use]
+    pub fn flow(&self, setup: FlowSetup) -> Flow {
+        let inner = Arc::new(Inner {
+            shared: Arc::clone(&self.shared),
+            setup: ArcSwap::from_pointee(setup),
+            wake: Arc::default(),
+            stopping: AtomicBool::new(false),
+            seen: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            ready: tokio::sync::watch::Sender::new(None),
+        });
+        self.shared.flows_wake().push(Arc::downgrade(&inner.wake));
+        let own = Arc::clone(&inner);
+        let task = self.shared.runtime.spawn(async move {
+            Loop::new(own).run().await;
+        });
+        Flow {
+            inner,
+            task: Mutex::new(Some(task)),
+        }
+    }
+}
+
+impl Flow {
+    /// What it is to do from its next batch on.
+    pub fn change(&self, setup: FlowSetup) {
+        self.inner.setup.store(Arc::new(setup));
+        self.inner.wake.notify_one();
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn setup(&self) -> Arc<FlowSetup> {
+        self.inner.setup.load_full()
+    }
+
+    /// Completes when the place where it begins is in the log, or it stands still.
+    pub async fn ready(&self) {
+        let mut ready = self.inner.ready.subscribe();
+        // The sender lives as long as the flow.
+        let known = |ready: &Option<Arc<FlowSetup>>| {
+            let setup = self.inner.setup.load();
+            ready
+                .as_ref()
+                .is_some_and(|ready| Arc::ptr_eq(ready, &setup))
+        };
+        let _gone = ready.wait_for(known).await;
+    }
+
+    /// Ends it; what is under way is decided then.
+    pub async fn stop(&self) {
+        self.inner.stopping.store(true, Ordering::Release);
+        self.inner.wake.notify_one();
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task
+            && let Err(panic) = task.await
+        {
+            error!(target: "nats", "flow `{}` did not stop: {panic}", self.setup().name);
+        }
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn status(&self) -> FlowStatus {
+        self.inner.status()
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Inner {
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> FlowStatus {
+        let setup = self.setup.load_full();
+        let (position, mut status) = {
+            let seen = self.seen();
+            let position = &seen.position;
+            let status = FlowStatus {
+                state: seen.state,
+                reason: seen.reason.clone(),
+                position: position.read,
+                parked: position.parked.len() as u64,
+                next_try: position.first_due(),
+                totals: position.totals,
+                errors: seen.errors,
+                last_error: seen.last_error.clone(),
+                ..FlowStatus::default()
+            };
+            let oldest = position.parked.keys().next().copied();
+            ((position.stream, position.read, oldest), status)
+        };
+        let (stream, read, parked) = position;
+        let cell = self.shared.node.stream(&setup.from);
+        if let Some(cell) = cell.filter(|cell| cell.id == stream) {
+            let filters = Filters::one(setup.filter.as_bytes());
+            let stream = cell.lock();
+            let until = setup.until.unwrap_or(u64::MAX);
+            let open = stream.next_matching(read + 1, &filters);
+            let open = open.filter(|seq| *seq <= until);
+            let unread = match setup.until {
+                None => stream.count_matching(read + 1, &filters),
+                Some(until) => stream
+                    .count_matching(read + 1, &filters)
+                    .saturating_sub(stream.count_matching(until + 1, &filters)),
+            };
+            status.lag_messages = status.parked + unread;
+            let oldest = parked.into_iter().chain(open);
+            let times = oldest.filter_map(|seq| Some(stream.locate(seq)?.time));
+            let oldest = times.min();
+            status.lag_seconds = oldest.map_or(0, |time| Timestamp::now().since(time).as_secs());
+        }
+        status
+    }
+
+    pub(super) fn ready(&self, setup: &Arc<FlowSetup>) {
+        self.ready.send_replace(Some(Arc::clone(setup)));
+    }
+
+    pub(super) fn says(&self, state: FlowState, reason: Option<&str>) {
+        let mut seen = self.seen();
+        seen.state = state;
+        seen.reason = reason.map(str::to_owned);
+    }
+
+    /// Something went wrong; it is told once in the log.
+    pub(super) fn failed(&self, state: FlowState, reason: &str) {
+        let mut seen = self.seen();
+        if seen.reason.as_deref() != Some(reason) {
+            seen.errors += 1;
+            warn!(target: "nats", "flow `{}` is {}: {reason}", self.setup.load().name, state.as_str());
+        }
+        seen.state = state;
+        seen.reason = Some(reason.to_owned());
+        seen.last_error = Some(reason.to_owned());
+    }
+}
