@@ -32,4 +32,5 @@ mod states;
 mod stations;
 mod timed;
 mod toolkits;
+#[cfg(feature = "sql")]
 mod tutorial;

@@ -14,7 +14,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Server, binary, folder, root, text};
-use crate::toolkits::no_javascript;
+use crate::toolkits::{no_javascript, skipped};
 
 /// What starts the server.
 const SERVE: &str = "millstream serve -sd data";
@@ -197,10 +197,7 @@ impl Reader {
 #[test]
 fn the_tutorial_does_what_it_says() {
     if let Some(why) = no_javascript() {
-        eprintln!(
-            "SKIPPED: the tutorial of functions was NOT tested, componentize-js cannot be installed here: {why}"
-        );
-        return;
+        return skipped("the tutorial of functions was", &why);
     }
     let tutorial = root().join("examples/functions/TUTORIAL.md");
     let tutorial = fs::read_to_string(tutorial).expect("the tutorial");
