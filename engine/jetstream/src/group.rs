@@ -50,8 +50,21 @@ impl Member {
     }
 
     fn record(&self, time: Timestamp) -> Record {
+        let Message {
+            subject,
+            headers,
+            payload,
+            ..
+        } = &self.message;
+        // No stage has to do with who waits for the answer.
+        let message = Message {
+            subject: subject.clone(),
+            reply: None,
+            headers: headers.clone(),
+            payload: payload.clone(),
+        };
         Record {
-            message: self.message.clone(),
+            message,
             time,
             deliveries: self.retries,
             trace: self.trace.clone(),

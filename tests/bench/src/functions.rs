@@ -205,8 +205,8 @@ fn switching(
             cli(binary, server, &["function", "deploy", "-f"], &file)
         })?);
     }
-    let (calm, _) = spread(calm);
-    let (during, _) = spread(switched);
+    let calm = spread(calm).0;
+    let during = spread(switched).0;
     sink.row(
         "functions",
         json!({ "stages": "longest answer while a version changes, ms", "calm": round(calm * 1e3),
