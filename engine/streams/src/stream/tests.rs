@@ -542,11 +542,16 @@ impl World {
         };
         assert_eq!(self.add_frame(&records), position);
         let (mut got, mut twin) = (Vec::new(), Vec::new());
+        let hopeless = self.stream.misfits(&publish);
         let misfit = self.stream.misfit(&publish);
         self.stream.publish(position, 5, &publish, &mut got);
         self.twin.publish(position, 5, &publish, &mut twin);
         assert_eq!(got, want);
         assert_eq!(twin, want);
+        for hopeless in hopeless {
+            let became = &got[hopeless.index];
+            assert!(matches!(became, RecordOutcome::Refused(error) if *error == hopeless.error));
+        }
         self.foretold(entries, &got, misfit);
     }
 
