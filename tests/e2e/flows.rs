@@ -149,7 +149,7 @@ async fn publish(server: &Server, messages: impl IntoIterator<Item = (String, St
 
 /// A flight; every seventh is impossibly fast.
 fn flight(number: u64) -> (String, String) {
-    let air_time = if number % 7 == 0 { 1 } else { 100 };
+    let air_time = if number.is_multiple_of(7) { 1 } else { 100 };
     let payload =
         json!({ "n": number, "dep_delay": number % 40, "distance": 500, "air_time": air_time });
     (format!("in.{}", number % 5), payload.to_string())
@@ -173,7 +173,7 @@ async fn check(server: &Server) {
     );
     let (bad, good): (Vec<u64>, Vec<u64>) = numbers(&inputs)
         .into_iter()
-        .partition(|number| number % 7 == 0);
+        .partition(|number| number.is_multiple_of(7));
     assert_eq!(
         numbers(&outputs),
         good,

@@ -145,6 +145,12 @@ impl Node {
         self.registry().by_name(name)
     }
 
+    /// The stream of this number.
+    #[must_use]
+    pub fn stream_by_id(&self, id: u32) -> Option<Arc<StreamCell>> {
+        self.registry().by_id(id)
+    }
+
     /// All streams in the order of their names.
     #[must_use]
     pub fn streams(&self) -> Vec<Arc<StreamCell>> {

@@ -24,6 +24,9 @@ use crate::stages::{CompileProblem, Modules, sql};
 /// What a plan was made from, and the plan.
 type KnownPlan = (String, Option<Arc<Plan>>);
 
+/// Stages one after the other, and the columns behind them where they are known.
+pub(crate) type Chain = (Vec<Arc<dyn Stage>>, Option<Vec<Column>>);
+
 /// Compiles plans, and keeps what did not change.
 pub(crate) struct Compiler {
     functions: Arc<Functions>,
@@ -109,7 +112,7 @@ impl Compiler {
         specs: &[StageSpec],
         mut columns: Option<Vec<Column>>,
         (modules, place): (Modules<'_>, &dyn Fn(&FunctionEntry) -> Place),
-    ) -> Result<(Vec<Arc<dyn Stage>>, Option<Vec<Column>>), CompileProblem> {
+    ) -> Result<Chain, CompileProblem> {
         let mut stages: Vec<Arc<dyn Stage>> = Vec::new();
         let mut statements = 0;
         for (number, stage) in specs.iter().enumerate() {

@@ -71,32 +71,17 @@ impl Running {
             pipelines.clone(),
         );
         let compiler = Arc::new(compiler);
-        let (jetstream, connectors, flows) = if config.jetstream.is_some() {
-            let limits = config.jetstream.as_ref();
-            let plans = Arc::clone(&compiler);
-            let options = millstream_jetstream::Options {
-                broker: broker.clone(),
-                group: group.clone(),
-                node: Arc::clone(&node),
-                plans,
-                schemas: Arc::clone(&shelf) as _,
-                max_storage: limits.and_then(|limits| limits.max_file).unwrap_or(0),
-                max_memory: limits.and_then(|limits| limits.max_memory).unwrap_or(0),
-            };
-            // Compiling recovered stations may take seconds; the runtime's workers go on serving meanwhile.
-            let jetstream =
-                tokio::task::spawn_blocking(move || JetStream::start(options)).await??;
-            functions.open(&jetstream);
-            let (own, shelf) = (Arc::clone(&node), Arc::clone(&shelf));
-            let connectors = Connectors::new(jetstream.clone(), own, shelf, allow);
-            connectors.sync().await;
-            let (own, compiler) = (Arc::clone(&node), Arc::clone(&compiler));
-            let flows = Flows::new(jetstream.clone(), own, compiler);
-            flows.sync().await;
-            (Some(jetstream), Some(connectors), Some(flows))
-        } else {
-            (None, None, None)
+        let streams = match &config.jetstream {
+            Some(_) => {
+                let log = (broker.clone(), group.clone(), Arc::clone(&node));
+                Some(streams(config, log, &shelf, &compiler, &functions).await?)
+            }
+            None => None,
         };
+        let (jetstream, connectors, flows) = streams
+            .map_or((None, None, None), |(jetstream, connectors, flows)| {
+                (Some(jetstream), Some(connectors), Some(flows))
+            });
         let manager = Arc::new_cyclic(|me| Manager {
             me: me.clone(),
             broker: broker.clone(),
@@ -227,6 +212,36 @@ fn functions(node: &Arc<Node>, blobs: &Blobs, allow_private: bool) -> anyhow::Re
     let runtime = tokio::runtime::Handle::current();
     let world = World::new(Arc::clone(node), fetcher, runtime);
     Functions::new(blobs.clone(), world, FunctionMetrics::default())
+}
+
+/// JetStream and what runs on it.
+async fn streams(
+    config: &Config,
+    (broker, group, node): (Broker, Group<Node>, Arc<Node>),
+    shelf: &Arc<Shelf>,
+    compiler: &Arc<Compiler>,
+    functions: &Functions,
+) -> anyhow::Result<(JetStream, Arc<Connectors>, Arc<Flows>)> {
+    let limits = config.jetstream.as_ref();
+    let options = millstream_jetstream::Options {
+        broker,
+        group,
+        node: Arc::clone(&node),
+        plans: Arc::clone(compiler) as _,
+        schemas: Arc::clone(shelf) as _,
+        max_storage: limits.and_then(|limits| limits.max_file).unwrap_or(0),
+        max_memory: limits.and_then(|limits| limits.max_memory).unwrap_or(0),
+    };
+    // Compiling recovered stations may take seconds; the runtime's workers go on serving meanwhile.
+    let jetstream = tokio::task::spawn_blocking(move || JetStream::start(options)).await??;
+    functions.open(&jetstream);
+    let allow = config.millstream.allow_private_addresses;
+    let (own, shelf) = (Arc::clone(&node), Arc::clone(shelf));
+    let connectors = Connectors::new(jetstream.clone(), own, shelf, allow);
+    connectors.sync().await;
+    let flows = Flows::new(jetstream.clone(), node, Arc::clone(compiler));
+    flows.sync().await;
+    Ok((jetstream, connectors, flows))
 }
 
 type Store = (Arc<dyn Storage>, PathBuf, Option<tempfile::TempDir>);

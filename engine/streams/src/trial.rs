@@ -23,7 +23,7 @@ use crate::stream::Stream;
 pub enum Unfit {
     /// Time: the stream is full, sealed or cannot look up ids now.
     Now,
-    /// What stands before it in the same publish: alone it may be stored.
+    /// What stands before it, in the stream or in the same publish: it expects something else there.
     Here,
     /// The record.
     Ever,
@@ -77,11 +77,38 @@ impl Stream {
     /// The first record of a publish that would be refused; `None` when all of them would be stored or are duplicates. Forgets
     /// ids whose time is over, as publishing does, and changes nothing else.
     pub fn misfit(&mut self, publish: &Publish) -> Option<Misfit> {
-        let last = self.log.last_time();
-        let time = last.map_or(publish.time, |last| last.max(publish.time));
+        let time = self.time_of(publish);
         self.dedup.expire(time, self.config.duplicate_window);
+        let mut first = None;
+        self.try_records(publish, |misfit| {
+            first = Some(misfit);
+            false
+        });
+        first
+    }
+
+    /// The records of a publish that no stream like this one ever takes, as far as that can be told without applying
+    /// anything: for who would rather not propose them. Changes nothing.
+    pub fn misfits(&mut self, publish: &Publish) -> Vec<Misfit> {
+        let mut all = Vec::new();
+        self.try_records(publish, |misfit| {
+            let goes_on = misfit.unfit == Unfit::Ever;
+            all.extend(goes_on.then_some(misfit));
+            goes_on
+        });
+        all
+    }
+
+    /// Times never run backwards in a stream.
+    fn time_of(&self, publish: &Publish) -> Timestamp {
+        let last = self.log.last_time();
+        last.map_or(publish.time, |last| last.max(publish.time))
+    }
+
+    /// Tries all records, as long as `told` wants to hear of those that would be refused.
+    fn try_records(&mut self, publish: &Publish, mut told: impl FnMut(Misfit) -> bool) {
         let mut trial = Trial {
-            time,
+            time: self.time_of(publish),
             last_seq: self.log.last_seq(),
             last_id: None,
             stored: false,
@@ -94,22 +121,25 @@ impl Stream {
         };
         let mut offset = 0;
         for index in 0..publish.count as usize {
-            let tried = match parse(&publish.records, offset) {
-                Ok((record, next)) => {
-                    offset = next;
-                    self.try_record(&mut trial, record)
-                }
-                Err(_) => Err(ever(ApiError::store_failed("the record is damaged"))),
-            };
+            let damaged = || ever(ApiError::store_failed("the record is damaged"));
+            let parsed = parse(&publish.records, offset);
+            let broken = parsed.is_err();
+            let tried = parsed.map_err(|_| damaged()).and_then(|(record, next)| {
+                offset = next;
+                self.try_record(&mut trial, record)
+            });
             if let Err((error, unfit)) = tried {
-                return Some(Misfit {
+                let misfit = Misfit {
                     index,
                     error,
                     unfit,
-                });
+                };
+                // Behind a damaged record nothing can be read.
+                if !told(misfit) || broken {
+                    return;
+                }
             }
         }
-        None
     }
 
     /// The same checks in the same order as a publish.
@@ -163,7 +193,8 @@ impl Stream {
         wishes: &Wishes<'_>,
     ) -> Result<(), Refused> {
         if !trial.stored {
-            return self.check_expected(subject, wishes).map_err(ever);
+            let expected = self.check_expected(subject, wishes);
+            return expected.map_err(|error| (error, Unfit::Here));
         }
         let here = |error| Err((error, Unfit::Here));
         let last = trial.last_seq;
@@ -179,7 +210,7 @@ impl Stream {
         }
         match (wishes.subject_sequence, wishes.subject) {
             (Some(_), _) => here(ApiError::wrong_last_sequence(last)),
-            (None, Some(_)) => Err(ever(ApiError::subject_sequence_missing())),
+            (None, Some(_)) => here(ApiError::subject_sequence_missing()),
             (None, None) => Ok(()),
         }
     }

@@ -17,17 +17,16 @@ pub(super) struct Doors {
 
 impl Doors {
     pub(super) fn new(shared: &Shared, setup: &FlowSetup) -> Result<Self, Blocked> {
-        let to =
-            match &setup.to {
-                None => None,
-                Some(name) => {
-                    let cell = shared.node.stream(name);
-                    let door = cell.and_then(|cell| shared.ingress_of(&cell));
-                    Some(door.ok_or_else(|| {
-                        Blocked(format!("there is no stream `{name}` to write to"))
-                    })?)
-                }
-            };
+        let to = match &setup.to {
+            None => None,
+            Some(name) => {
+                let cell = shared.node.stream(name);
+                let door = cell.and_then(|cell| shared.ingress_of(&cell));
+                Some(door.ok_or_else(|| {
+                    Blocked::By(format!("there is no stream `{name}` to write to"))
+                })?)
+            }
+        };
         Ok(Self {
             to,
             found: Vec::new(),

@@ -42,10 +42,10 @@ impl Flow {
         let made = shared.runtime.spawn_blocking(move || {
             let cell = own.node.stream(&setup.from);
             let cell =
-                cell.ok_or_else(|| Blocked(format!("there is no stream `{}`", setup.from)))?;
+                cell.ok_or_else(|| Blocked::By(format!("there is no stream `{}`", setup.from)))?;
             let letters = dead_letter_stream(&setup.from);
             let letters = own.node.stream(&letters);
-            let letters = letters.ok_or_else(|| Blocked("the letter is gone".to_owned()))?;
+            let letters = letters.ok_or_else(|| Blocked::By("the letter is gone".to_owned()))?;
             let input = Input::new(&own, &setup, sequence, original, Timestamp::now());
             let work = Work {
                 shared: &own,
@@ -68,7 +68,10 @@ impl Flow {
         });
         let mut made = match made.await {
             Ok(Ok(made)) => made,
-            Ok(Err(Blocked(reason))) => return Resent::Refused(reason),
+            Ok(Err(Blocked::By(reason))) => return Resent::Refused(reason),
+            Ok(Err(Blocked::TooMuch(_))) => {
+                return Resent::Refused("it makes more than one commit holds".to_owned());
+            }
             Err(error) => return Resent::Refused(error.to_string()),
         };
         let decided = |ok| {

@@ -14,10 +14,10 @@ use tracing::info;
 
 use super::handle::Inner;
 use super::position::Position;
-use super::select::{MAX_INPUTS, Selected, Selector};
+use super::select::{Input, MAX_INPUTS, Selected, Selector};
 use super::setup::{FlowEffects, FlowSetup};
 use super::status::FlowState;
-use super::work::{Blocked, Made, Work};
+use super::work::{Blocked, Made, Work, refusal};
 use crate::service::{Keep, Shared};
 
 /// Pauses before something that did not work is tried again.
@@ -36,6 +36,8 @@ enum Next {
     Batch(Box<Made>),
     Nothing(Option<Timestamp>),
     Done,
+    /// No more than so many inputs at once.
+    Fewer(usize),
     /// What was in the way, and whether it may pass by itself.
     Stuck(FlowState, String),
 }
@@ -203,6 +205,7 @@ impl Loop {
                 drop(turn);
                 self.inner.wake.notified().await;
             }
+            Next::Fewer(inputs) => self.limit = inputs,
             Next::Stuck(state, reason) => {
                 self.inner.failed(state, &reason);
                 drop(turn);
@@ -244,19 +247,7 @@ impl Loop {
                     return Next::Stuck(FlowState::Failed, reason);
                 }
             };
-            let work = Work {
-                shared,
-                setup: &setup,
-                cell: &cell,
-                condemned: &condemned,
-            };
-            match work.make(inputs, &position, after) {
-                Ok(made) => Next::Batch(Box::new(made)),
-                Err(Blocked(reason)) if setup.plan.is_err() => {
-                    Next::Stuck(FlowState::Failed, reason)
-                }
-                Err(Blocked(reason)) => Next::Stuck(FlowState::Blocked, reason),
-            }
+            worked(shared, &setup, &cell, (inputs, &position, after), condemned)
         });
         let failed = |error| Next::Stuck(FlowState::Failed, format!("a batch failed: {error}"));
         made.await.unwrap_or_else(failed)
@@ -364,15 +355,7 @@ impl Loop {
         };
         let again = self.condemned.contains_key(&seq);
         if never && !again {
-            let stage = format!("flow:{}", setup.name);
-            let code = if error == ApiError::message_too_large() {
-                "too_large"
-            } else {
-                "refused"
-            };
-            let reason = format!("the stream that it goes to refuses what it became: {error}");
-            self.condemned
-                .insert(seq, Rejection::new(&stage, code, &reason));
+            self.condemned.insert(seq, refusal(&setup.name, &error));
             return None;
         }
         if *owner > 0 {
@@ -424,6 +407,45 @@ impl Loop {
             if tokio::time::timeout_at(end, woken).await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// A batch of inputs, made ready. Inputs whose outputs no stream will ever take are found here as far as that can be told:
+/// the log need not be asked for each of them.
+fn worked(
+    shared: &Shared,
+    setup: &FlowSetup,
+    cell: &Arc<StreamCell>,
+    (inputs, before, after): (Vec<Input>, &Position, Position),
+    mut condemned: BTreeMap<u64, Rejection>,
+) -> Next {
+    loop {
+        let work = Work {
+            shared,
+            setup,
+            cell,
+            condemned: &condemned,
+        };
+        let made = match work.make(inputs.clone(), before, after.clone()) {
+            Ok(made) => made,
+            Err(Blocked::TooMuch(inputs)) => return Next::Fewer(inputs),
+            Err(Blocked::By(reason)) if setup.plan.is_err() => {
+                return Next::Stuck(FlowState::Failed, reason);
+            }
+            Err(Blocked::By(reason)) => return Next::Stuck(FlowState::Blocked, reason),
+        };
+        let known = condemned.len();
+        for (seq, error) in made.hopeless(shared) {
+            let why = || refusal(&setup.name, &error);
+            condemned.entry(seq).or_insert_with(why);
+        }
+        // Those that are known already are letters which cannot be stored: the log says so.
+        if condemned.len() == known {
+            return Next::Batch(Box::new(made));
+        }
+        if let Some(effects) = &setup.effects {
+            effects.committed(false);
         }
     }
 }

@@ -8,6 +8,7 @@ use millstream_cluster::{Command, StreamCell};
 use millstream_pipeline::{
     Ended, Order, Plan, Record, Rejection, dead_letter_of_flow, without_orders,
 };
+use millstream_streams::{ApiError, Command as StreamCommand};
 use millstream_types::{Message, Timestamp};
 
 use super::doors::Doors;
@@ -23,9 +24,17 @@ use crate::traces;
 /// Longest pause before an input is tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(7 * 86_400);
 
+/// Most bytes of outputs that one commit holds; more only when one input makes them.
+const MAX_OUTPUT: usize = 16 << 20;
+
 /// Why nothing can be made of a batch now.
 #[derive(Debug)]
-pub(crate) struct Blocked(pub(crate) String);
+pub(crate) enum Blocked {
+    /// What has to change first.
+    By(String),
+    /// So many inputs make as much as one commit holds.
+    TooMuch(usize),
+}
 
 /// An output on its way into the stream that it goes to.
 struct Output {
@@ -35,6 +44,18 @@ struct Output {
     message: Message,
     /// What that station's own stages make of it.
     ended: Option<Ended>,
+}
+
+impl Output {
+    fn size(&self) -> usize {
+        let Message {
+            subject,
+            headers,
+            payload,
+            ..
+        } = &self.message;
+        subject.len() + headers.len() + payload.len()
+    }
 }
 
 /// How an input ends.
@@ -69,6 +90,40 @@ pub(crate) struct Made {
     pub(crate) after: Position,
     /// What became of a single input, for who asks.
     pub(crate) single: Single,
+}
+
+impl Made {
+    /// Inputs whose records no stream will ever take, and why; found without asking the log.
+    pub(crate) fn hopeless(&self, shared: &Shared) -> BTreeMap<u64, ApiError> {
+        let mut found = BTreeMap::new();
+        for (command, owners) in self.commands.iter().zip(&self.owners) {
+            let Command::Stream(StreamCommand::Publish(publish)) = command else {
+                continue;
+            };
+            let Some(cell) = shared.node.stream_by_id(publish.stream) else {
+                continue;
+            };
+            for misfit in cell.lock().misfits(publish) {
+                let owner = owners.get(misfit.index);
+                let seq = owner.and_then(|owner| *self.inputs.get(*owner)?);
+                if let Some(seq) = seq {
+                    found.entry(seq).or_insert(misfit.error);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The rejection of an input whose outputs are refused.
+pub(crate) fn refusal(flow: &str, error: &ApiError) -> Rejection {
+    let code = if *error == ApiError::message_too_large() {
+        "too_large"
+    } else {
+        "refused"
+    };
+    let reason = format!("the stream that it goes to refuses what it became: {error}");
+    Rejection::new(&format!("flow:{flow}"), code, &reason)
 }
 
 /// What became of the last input.
@@ -159,7 +214,7 @@ impl Work<'_> {
         let ended = match &self.setup.plan {
             Ok(Some(plan)) => plan.run_split(records, workers),
             Ok(None) => records.into_iter().map(unstaged).collect(),
-            Err(why) => return Err(Blocked(why.clone())),
+            Err(why) => return Err(Blocked::By(why.clone())),
         };
         let mut ended = ended.into_iter();
         let mut doors = Doors::new(self.shared, self.setup)?;
@@ -363,8 +418,15 @@ impl Work<'_> {
     ) -> Result<Made, Blocked> {
         let mut stager = Stager::new(self.shared, now);
         let (mut live, mut single) = (Vec::new(), Single::default());
+        let mut bytes = 0;
         for (index, (input, end)) in inputs.iter().zip(ends).enumerate() {
             stager.owner = index;
+            if let End::Outputs(outputs) = &end {
+                bytes += outputs.iter().map(Output::size).sum::<usize>();
+            }
+            if bytes > MAX_OUTPUT && index > 0 {
+                return Err(Blocked::TooMuch(index));
+            }
             single = match end {
                 End::Outputs(outputs) => {
                     let count = outputs.len();
@@ -392,7 +454,8 @@ impl Work<'_> {
             stager.owner = usize::MAX;
             for (stream, message) in effects.take() {
                 let cell = self.shared.node.stream(&stream);
-                let cell = cell.ok_or_else(|| Blocked(format!("there is no stream `{stream}`")))?;
+                let cell =
+                    cell.ok_or_else(|| Blocked::By(format!("there is no stream `{stream}`")))?;
                 stager.add(&cell, &message);
             }
         }
@@ -440,7 +503,7 @@ impl Work<'_> {
 
 fn no_letters(station: &str) -> Blocked {
     let letters = dead_letter_stream(station);
-    Blocked(format!(
+    Blocked::By(format!(
         "there is no stream `{letters}` for what is rejected; apply station or flow again"
     ))
 }

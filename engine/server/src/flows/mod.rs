@@ -119,7 +119,7 @@ impl Flows {
             };
             let keys: Vec<String> = table.running.keys().cloned().collect();
             for key in keys {
-                let name = key.trim_start_matches("flow/");
+                let name = key.strip_prefix("flow/").unwrap_or(&key);
                 let stays = match name.strip_suffix("/rerun") {
                     Some(name) => reruns(name),
                     None => catalog.flows.contains_key(name),

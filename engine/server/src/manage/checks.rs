@@ -71,26 +71,7 @@ impl Manager {
             if !broken.is_empty() {
                 return broken;
             }
-            let stations = catalog.stations.values().filter_map(|entry| {
-                let problem = compiler.plan(&catalog, entry, &bytes).err()?;
-                Some((Kind::Station, entry.spec.name.clone(), problem))
-            });
-            let flows = catalog.flows.values().filter_map(|entry| {
-                let problem = compiler.flow(&catalog, entry, &bytes).err()?;
-                Some((Kind::Flow, entry.spec.name.clone(), problem))
-            });
-            let readers = schemas.iter().flat_map(|name| {
-                let broken = readers(&compiler, &catalog, name, &bytes).into_iter();
-                broken.map(|reader| {
-                    let problem = CompileProblem::new("name", reader.to_string());
-                    (Kind::Schema, name.clone(), problem)
-                })
-            });
-            let sinks = catalog.sinks.values().filter_map(|entry| {
-                let problem = unreadable(&compiler, &catalog, &entry.spec)?;
-                Some((Kind::Sink, entry.spec.name.clone(), problem))
-            });
-            stations.chain(flows).chain(readers).chain(sinks).collect()
+            unfit(&compiler, &catalog, &schemas, &bytes)
         })
         .await;
         match compiled {
@@ -105,6 +86,30 @@ impl Manager {
 
 /// What is wrong with a declaration, by kind and name.
 type Broken = Vec<(Kind, String, CompileProblem)>;
+
+/// Stations, flows, readers and sinks that could not run against a catalog.
+fn unfit(compiler: &Compiler, catalog: &Catalog, schemas: &[String], bytes: Modules<'_>) -> Broken {
+    let stations = catalog.stations.values().filter_map(|entry| {
+        let problem = compiler.plan(catalog, entry, bytes).err()?;
+        Some((Kind::Station, entry.spec.name.clone(), problem))
+    });
+    let flows = catalog.flows.values().filter_map(|entry| {
+        let problem = compiler.flow(catalog, entry, bytes).err()?;
+        Some((Kind::Flow, entry.spec.name.clone(), problem))
+    });
+    let readers = schemas.iter().flat_map(|name| {
+        let broken = readers(compiler, catalog, name, bytes).into_iter();
+        broken.map(|reader| {
+            let problem = CompileProblem::new("name", reader.to_string());
+            (Kind::Schema, name.clone(), problem)
+        })
+    });
+    let sinks = catalog.sinks.values().filter_map(|entry| {
+        let problem = unreadable(compiler, catalog, &entry.spec)?;
+        Some((Kind::Sink, entry.spec.name.clone(), problem))
+    });
+    stations.chain(flows).chain(readers).chain(sinks).collect()
+}
 
 /// The tests that came along, by function; and those that did not.
 fn tests(documents: &[&Document], attached: &Attached) -> (BTreeMap<String, String>, Vec<Problem>) {

@@ -16,9 +16,10 @@ use crate::checkpoint::testing::Stored;
 use crate::config::{DiscardPolicy, StorageType, StreamConfig};
 use crate::filters::Filters;
 use crate::pages::Pages;
-use crate::trial::{Misfit, Unfit};
 use crate::{ApiError, Command, Due, Publish, Purge, RecordOutcome, RecordsBuilder, record_at};
 use millstream_journal::Position;
+
+mod foretold;
 
 const SUBJECTS: [&str; 6] = ["a", "a.b", "a.c", "b.b", "b.b.c", "c"];
 const FILTERS: [&str; 6] = [">", "a.*", "a", "b.>", "*.b", "c"];
@@ -542,50 +543,15 @@ impl World {
         };
         assert_eq!(self.add_frame(&records), position);
         let (mut got, mut twin) = (Vec::new(), Vec::new());
+        let hopeless = self.stream.misfits(&publish);
         let misfit = self.stream.misfit(&publish);
         self.stream.publish(position, 5, &publish, &mut got);
         self.twin.publish(position, 5, &publish, &mut twin);
         assert_eq!(got, want);
         assert_eq!(twin, want);
-        self.foretold(entries, &got, misfit);
-    }
-
-    /// What was said of a publish beforehand is what became of it.
-    fn foretold(&self, entries: &[Entry], got: &[RecordOutcome], misfit: Option<Misfit>) {
-        let first = got.iter().enumerate().find_map(|(index, outcome)| {
-            let RecordOutcome::Refused(error) = outcome else {
-                return None;
-            };
-            Some((index, error.clone()))
-        });
-        let Some(Misfit {
-            index,
-            error,
-            unfit,
-        }) = misfit
-        else {
-            assert_eq!(first, None, "it was said that all are stored");
-            return;
-        };
+        foretold::hopeless(&hopeless, &got);
         let full = self.model.config.discard == DiscardPolicy::New;
-        let makes_room = full
-            && unfit == Unfit::Now
-            && entries[..index].iter().any(|entry| entry.rollup.is_some());
-        match first {
-            Some((at, told)) if at == index => {
-                assert!(unfit == Unfit::Here || makes_room || error == told);
-            }
-            first => {
-                assert!(
-                    first.as_ref().is_none_or(|(at, _)| *at > index),
-                    "{first:?} {index}"
-                );
-                assert!(
-                    unfit == Unfit::Here || makes_room,
-                    "{index} {error} {unfit:?}"
-                );
-            }
-        }
+        foretold::check(full, entries, &got, misfit);
     }
 
     fn next_frame(&self) -> Position {
