@@ -266,15 +266,15 @@ impl Comparison {
             Err(fault) => Some((fault.code.to_string(), fault.reason.clone())),
             Ok(_) => None,
         };
-        if let Some((code, reason)) = rejected {
-            if self.codes.len() < MAX_CODES || self.codes.contains_key(&code) {
-                let code = self.codes.entry(code).or_insert(Code {
-                    count: 0,
-                    seq,
-                    reason,
-                });
-                code.count += 1;
-            }
+        if let Some((code, reason)) = rejected
+            && (self.codes.len() < MAX_CODES || self.codes.contains_key(&code))
+        {
+            let code = self.codes.entry(code).or_insert(Code {
+                count: 0,
+                seq,
+                reason,
+            });
+            code.count += 1;
         }
         let samples = self.samples.entry(word(answer)).or_default();
         if samples.len() < SAMPLES {
