@@ -55,7 +55,7 @@ fn sandboxed(config: &[(&str, &str)], payloads: &[Vec<u8>]) -> Vec<FunctionOutco
         .iter()
         .map(|payload| message(payload.clone()))
         .collect();
-    let answers = load(&shared_host(), WASM, &manifest)
+    let answers = load(shared_host(), WASM, &manifest)
         .expect("it loads")
         .process(&batch);
     answers
@@ -128,7 +128,7 @@ fn a_bad_configuration_is_refused_in_the_guests_words() {
     manifest
         .config
         .insert("late_after".to_owned(), "30".to_owned());
-    let error = load(&shared_host(), WASM, &manifest).expect_err("misspelt");
+    let error = load(shared_host(), WASM, &manifest).expect_err("misspelt");
     let reason = "unknown configuration `late_after`; known: `late_after_minutes`".to_owned();
     assert_eq!(error, LoadError::Configure { reason });
 }

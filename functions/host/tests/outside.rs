@@ -114,8 +114,7 @@ fn load(wasm: &[u8], manifest: &Manifest, outside: &Arc<Pretended>) -> Arc<dyn F
 fn what_is_not_granted_is_refused_by_name_and_says_how_to_grant_it() {
     let refused = |wasm: &[u8]| {
         let manifest = granted(Grants::default(), limits(), &[]);
-        let outside = Arc::new(Pretended::default());
-        let loaded = host(Options::default()).load(wasm, &manifest, outside);
+        let loaded = common::load(&common::host(), wasm, &manifest);
         loaded.expect_err("it is not granted").to_string()
     };
     for (wasm, interface, hint) in [
