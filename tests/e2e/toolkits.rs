@@ -112,16 +112,24 @@ fn worlds() -> &'static [&'static str] {
 
 /// A copy of an example beside the repository's `functions`, so that nothing is written there.
 fn copied(place: &Path, name: &str) -> PathBuf {
-    let functions = place.join("functions");
-    std::os::unix::fs::symlink(root().join("functions"), functions).expect("a link");
+    let functions = root().join("functions");
+    std::os::unix::fs::symlink(&functions, place.join("functions")).expect("a link");
+    let from = root().join("examples/functions").join(name);
     let to = place.join("examples/functions").join(name);
     fs::create_dir_all(&to).expect("a folder");
-    for entry in fs::read_dir(root().join("examples/functions").join(name)).expect("the example") {
+    for entry in fs::read_dir(&from).expect("the example") {
         let path = entry.expect("an entry").path();
         let is_module = path.extension().is_some_and(|ending| ending == "wasm");
         if path.is_file() && !is_module {
             fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("copied");
         }
+    }
+    // Cargo wants what a package depends on where its workspace is.
+    if let Ok(package) = fs::read_to_string(from.join("Cargo.toml")) {
+        let functions = functions.to_str().expect("a path in UTF-8");
+        let package = package.replace("../../../functions", functions);
+        fs::write(to.join("Cargo.toml"), package).expect("written");
+        std::os::unix::fs::symlink(from.join("src"), to.join("src")).expect("a link");
     }
     to
 }
@@ -152,6 +160,9 @@ fn functions_in_rust() {
     let place = folder();
     let worlds = ["pure", "state", "lookup", "http"];
     from_nothing(place.path(), "rust", &worlds, None);
+    for name in ["delay-band", "enrich", "late", "probe"] {
+        example(folder().path(), name, None);
+    }
 }
 
 #[test]
