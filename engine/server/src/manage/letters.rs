@@ -217,6 +217,9 @@ fn shown(record: &StoredRecord) -> Value {
             value.insert("reason".to_owned(), letter.reason.clone().into());
             value.insert("path".to_owned(), letter.path.clone().into());
             value.insert("version".to_owned(), letter.version.into());
+            if let Some(version) = letter.function_version {
+                value.insert("function_version".to_owned(), version.into());
+            }
             if let Some(flow) = &letter.flow {
                 value.insert("flow".to_owned(), flow.clone().into());
                 value.insert("sequence".to_owned(), letter.sequence.into());
