@@ -371,6 +371,29 @@ async fn a_message_is_tried_again_and_others_wait_as_asked() {
         }
         assert_eq!(payloads(&server, "work").await, want, "order: {order}");
     }
+    // Many that wait for one of their key stay in order, batch after batch.
+    with_guest(&server, &guest(), "order: key");
+    let js = jetstream::new(server.client().await);
+    js.get_stream("work")
+        .await
+        .expect("stream")
+        .purge()
+        .await
+        .expect("purged");
+    let mut acks = Vec::new();
+    let payload = |number: usize| match number % 1000 {
+        0 => format!("V {number}"),
+        _ => format!("k {number}"),
+    };
+    for number in 0..6000 {
+        let sent = js.publish("work.a", payload(number).into()).await;
+        acks.push(sent.expect("sent"));
+    }
+    for ack in acks {
+        ack.await.expect("stored");
+    }
+    let wanted: Vec<String> = (0..6000).map(payload).collect();
+    assert_eq!(payloads(&server, "work").await, wanted);
     // Not for ever.
     with_guest(&server, &guest(), "max_retries: 2");
     let refused = server.cli(&["publish", "work.a", "Y"]);
@@ -415,6 +438,17 @@ async fn outputs_reach_other_stations_through_their_own_rules() {
     assert_eq!(payloads(&server, "work").await.len(), 2);
     assert_eq!(payloads(&server, "copies").await.len(), 1);
     assert_eq!(payloads(&server, "copies-dead-letters").await, [""]);
+    // What the other station has no room for is not acknowledged.
+    let full = station("copies", "retention: { max_msgs: 1, discard: new }");
+    let file = write(folder.path(), &[("copies.yaml", full.as_bytes())]);
+    done(&server, &["apply", "-f", &file]);
+    let refused = server.cli(&["publish", "work.a", "F"]);
+    assert!(!refused.status.success(), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("maximum messages exceeded"),
+        "{}",
+        text(&refused)
+    );
 }
 
 #[tokio::test]

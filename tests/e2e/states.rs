@@ -145,6 +145,15 @@ async fn state_belongs_into_a_flow_and_to_one_function() {
                  subjects: [\"flights.>\"]\nstages: [ { function: late } ]\n";
     let told = apply(&server, stage);
     assert!(told.contains("use it in a `kind: flow`"), "{told}");
+    let one = "kind: function\nname: late\ncomponent: late.wasm\nstate: {}\n";
+    let told = apply(&server, one);
+    assert!(told.contains("created"), "{told}");
+    let other = format!("{one}config: {{ times: \"2\" }}\n");
+    let file = server.folder.join("other.yaml");
+    fs::write(&file, other).expect("written");
+    let file = file.to_str().expect("a path");
+    let told = text(&server.cli(&["function", "deploy", "-f", file, "--shadow"]));
+    assert!(told.contains("both would write its bucket"), "{told}");
     let twice = "kind: function\nname: one\ncomponent: late.wasm\nstate: { bucket: b }\n---\n\
                  kind: function\nname: two\ncomponent: late.wasm\nstate: { bucket: b }\n";
     let told = apply(&server, twice);

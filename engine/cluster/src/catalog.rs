@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use millstream_schema_registry::{RegisterError, Registry, RegistryChange};
-use millstream_spec::{FlowSpec, FlowStart, Kind, SinkSpec, SourceSpec, StageSpec, StationSpec};
+use millstream_spec::{
+    FlowSpec, FlowStart, Kind, SinkSpec, SourceSpec, StageSpec, StationSpec, TrialSpec,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -56,6 +58,14 @@ pub enum CatalogChange {
     },
     /// Deploys a function.
     PutFunction(Deployment),
+    /// Deploys a version that is tried beside the one that runs. A change of its own kind: a release that does not know of
+    /// trials must not take it for a deployment.
+    TryFunction {
+        /// The version.
+        deployment: Deployment,
+        /// How it is tried.
+        trial: TrialSpec,
+    },
     /// Makes another version of a function run, or ends the trial of one.
     SwitchFunction {
         /// Which function.
@@ -189,10 +199,9 @@ impl Catalog {
                     .register(&name, &format, &text, &compatibility)
                     .map_err(|source| CatalogError::Schema { name, source })?;
             }
-            CatalogChange::PutFunction(deployment) => {
-                let name = deployment.spec.name.clone();
-                let entry = FunctionEntry::deploy(self.functions.remove(&name), deployment, time);
-                self.functions.insert(name, entry);
+            CatalogChange::PutFunction(deployment) => self.deploy(deployment, None, time),
+            CatalogChange::TryFunction { deployment, trial } => {
+                self.deploy(deployment, Some(trial), time);
             }
             CatalogChange::SwitchFunction {
                 name,
@@ -280,6 +289,13 @@ impl Catalog {
             None => self.flows.get(flow).map(|flow| flow.run),
         };
         run.is_some() && run == run_of(value)
+    }
+
+    fn deploy(&mut self, deployment: Deployment, trial: Option<TrialSpec>, time: i64) {
+        let name = deployment.spec.name.clone();
+        let old = self.functions.remove(&name);
+        let entry = FunctionEntry::deploy(old, deployment, trial, time);
+        self.functions.insert(name, entry);
     }
 
     fn delete(&mut self, kind: Kind, name: &str) {

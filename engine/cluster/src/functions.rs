@@ -96,9 +96,6 @@ pub struct Deployment {
     /// What for.
     #[serde(default)]
     pub why: String,
-    /// It does not take over, it is tried.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trial: Option<TrialSpec>,
 }
 
 /// What is done with the versions there are.
@@ -115,14 +112,20 @@ pub enum Switch {
 
 impl FunctionEntry {
     /// Deploys: the first version of a function, or another one.
-    pub(crate) fn deploy(old: Option<Self>, deployment: Deployment, time: i64) -> Self {
+    ///
+    /// `trial`: it does not take over, it is tried beside the version that runs.
+    pub(crate) fn deploy(
+        old: Option<Self>,
+        deployment: Deployment,
+        trial: Option<TrialSpec>,
+        time: i64,
+    ) -> Self {
         let Deployment {
             spec,
             digest,
             size,
             by,
             why,
-            trial,
         } = deployment;
         let version = FunctionVersion {
             spec: spec.clone(),
@@ -186,6 +189,8 @@ impl FunctionEntry {
                     return;
                 }
                 self.run(version);
+                // What was tried beside the version that is left says nothing of this one.
+                self.trial = None;
                 format!("version {version} runs again")
             }
             Switch::Stop => {
@@ -294,7 +299,19 @@ mod tests {
 
     use super::{Deployment, FunctionEntry, Switch};
 
-    fn deployment(digest: &str, trial: bool) -> Deployment {
+    fn shadow() -> TrialSpec {
+        TrialSpec {
+            mode: TrialModeSpec::Shadow,
+            max_error_rate: 0.05,
+            min_messages: 100,
+        }
+    }
+
+    fn deploy(old: Option<FunctionEntry>, digest: &str, trial: bool, time: i64) -> FunctionEntry {
+        FunctionEntry::deploy(old, deployment(digest), trial.then(shadow), time)
+    }
+
+    fn deployment(digest: &str) -> Deployment {
         let spec = r#"{"name":"f","component":"f.wasm"}"#;
         let spec: FunctionSpec = serde_json::from_str(spec).expect("a function");
         Deployment {
@@ -303,11 +320,6 @@ mod tests {
             size: 1,
             by: "ann".to_owned(),
             why: "to see".to_owned(),
-            trial: trial.then_some(TrialSpec {
-                mode: TrialModeSpec::Shadow,
-                max_error_rate: 0.05,
-                min_messages: 100,
-            }),
         }
     }
 
@@ -323,17 +335,17 @@ mod tests {
 
     #[test]
     fn deployed_tried_promoted_and_back() {
-        let mut entry = FunctionEntry::deploy(None, deployment("a", false), 1);
+        let mut entry = deploy(None, "a", false, 1);
         assert_eq!(runs(&entry), (1, "a", None, None));
-        entry = FunctionEntry::deploy(Some(entry), deployment("b", true), 2);
+        entry = deploy(Some(entry), "b", true, 2);
         assert_eq!(runs(&entry), (1, "a", Some(2), None));
         entry.switch(Switch::Promote, 3, "bob".to_owned(), String::new());
         assert_eq!(runs(&entry), (2, "b", None, Some(1)));
-        entry = FunctionEntry::deploy(Some(entry), deployment("c", false), 4);
+        entry = deploy(Some(entry), "c", false, 4);
         assert_eq!(runs(&entry), (3, "c", None, Some(2)));
         entry.switch(Switch::Rollback(2), 5, String::new(), String::new());
         assert_eq!(runs(&entry), (2, "b", None, Some(3)));
-        entry = FunctionEntry::deploy(Some(entry), deployment("d", true), 6);
+        entry = deploy(Some(entry), "d", true, 6);
         entry.switch(Switch::Stop, 7, "server".to_owned(), "errors".to_owned());
         assert_eq!(runs(&entry), (2, "b", None, Some(3)));
         let before = entry.clone();
@@ -363,16 +375,16 @@ mod tests {
     fn entries_of_earlier_releases_have_a_first_version() {
         let old = r#"{"spec":{"name":"f","component":"f.wasm","config":{},"limits":{},"adds":[]},"digest":"a","size":1,"version":4,"updated":9}"#;
         let old: FunctionEntry = serde_json::from_str(old).expect("it reads");
-        let entry = FunctionEntry::deploy(Some(old), deployment("b", false), 10);
+        let entry = deploy(Some(old), "b", false, 10);
         assert_eq!(runs(&entry), (5, "b", None, Some(4)));
         assert_eq!(entry.versions[&4].created, 9);
     }
 
     #[test]
     fn old_versions_are_forgotten_and_those_in_use_are_not() {
-        let mut entry = FunctionEntry::deploy(None, deployment("first", false), 0);
+        let mut entry = deploy(None, "first", false, 0);
         for number in 0..200 {
-            entry = FunctionEntry::deploy(Some(entry), deployment("more", true), number);
+            entry = deploy(Some(entry), "more", true, number);
         }
         assert_eq!(entry.versions.len(), super::MAX_VERSIONS);
         assert_eq!(runs(&entry), (1, "first", Some(201), None));

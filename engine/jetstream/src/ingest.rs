@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_cluster::{Command, Outcome, StreamCell};
-use millstream_pipeline::{Ended, OnRejection, Plan, Record, Rejection, dead_letter};
+use millstream_pipeline::{
+    Ended, OnRejection, Plan, Record, Rejection, dead_letter, without_orders,
+};
 use millstream_streams::{
     ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder,
 };
@@ -44,6 +46,8 @@ pub(crate) enum Answer {
         section: usize,
         first: usize,
         count: usize,
+        /// Sections and places of what it became in other stations.
+        elsewhere: Vec<(usize, usize)>,
     },
     Dropped,
     Rejected {
@@ -86,9 +90,18 @@ impl Answer {
                     section,
                     first,
                     count,
+                    elsewhere,
                 },
                 Ok(outcome),
             ) => {
+                // Whoever published it hears of what another station refused: it is nowhere.
+                let refused = elsewhere
+                    .iter()
+                    .filter_map(|(section, index)| record(outcome, *section, *index))
+                    .find(|end| matches!(end, RecordOutcome::Refused(_)));
+                if let Some(refused) = refused {
+                    return Resolved::Record(refused);
+                }
                 // An input that became several records is acknowledged with the last one, or with the first refusal.
                 let mut each =
                     (*first..first + count).filter_map(|index| record(outcome, *section, index));
@@ -256,16 +269,22 @@ impl<'a> Stager<'a> {
         let letters = self.shared.node.stream(&dead_letter_stream(&cell.name));
         let each = ended.into_iter().zip(originals);
         each.map(|(ended, original)| {
-            let ended = match ended {
+            let (ended, elsewhere) = match ended {
                 Ended::Stored(records) => self.captured(cell, records, original),
-                other => other,
+                other => (other, Vec::new()),
             };
             let why = match ended {
-                Ended::Stored(records) if records.is_empty() => return Answer::Dropped,
-                Ended::Stored(records) => return self.store(cell, &records),
+                Ended::Stored(records) if records.is_empty() && elsewhere.is_empty() => {
+                    return Answer::Dropped;
+                }
+                Ended::Stored(records) => return self.store(cell, &records, elsewhere),
                 Ended::Dropped { .. } => return Answer::Dropped,
                 // Whoever may wait has waited: this one came by another station's stage.
-                Ended::Retry { stage, .. } => exhausted(&stage, 0),
+                Ended::Retry { stage, .. } => Rejection::new(
+                    &stage,
+                    "cannot_retry",
+                    "asks for the message again, which came from another station's stage; send it again from the dead letters",
+                ),
                 Ended::Rejected(why) => why,
             };
             note_rejected(&cell.name, original, &why);
@@ -300,7 +319,13 @@ impl<'a> Stager<'a> {
         cell: &Arc<StreamCell>,
         records: Vec<Record>,
         original: &Message,
-    ) -> Ended {
+    ) -> (Ended, Vec<(usize, usize)>) {
+        let rejected = |stage, code, reason: &str| {
+            (
+                Ended::Rejected(Rejection::new(stage, code, reason)),
+                Vec::new(),
+            )
+        };
         let most = self.shared.broker.options().max_payload;
         if let Some(large) = records
             .iter()
@@ -308,14 +333,14 @@ impl<'a> Stager<'a> {
             .find(|size| *size > most)
         {
             let reason = format!("record has {large} bytes, `max_payload` allows {most}");
-            return Ended::Rejected(Rejection::new("station:output", "too_large", &reason));
+            return rejected("station:output", "too_large", &reason);
         }
         // What kept its subject is here because the station stores that.
         if records
             .iter()
             .all(|record| record.message.subject == original.subject)
         {
-            return Ended::Stored(records);
+            return (Ended::Stored(records), Vec::new());
         }
         let own = {
             let stream = cell.lock();
@@ -323,7 +348,7 @@ impl<'a> Stager<'a> {
             records.iter().map(own).collect::<Vec<_>>()
         };
         if !own.contains(&false) {
-            return Ended::Stored(records);
+            return (Ended::Stored(records), Vec::new());
         }
         // All of them are looked for before the first is stored anywhere.
         let doors: Vec<Option<Arc<Ingress>>> = records
@@ -340,36 +365,40 @@ impl<'a> Stager<'a> {
             let reason = format!(
                 "no station stores subject `{subject}`: declare one, or let the function emit on another subject"
             );
-            return Ended::Rejected(Rejection::new("function:output", "no_station", &reason));
+            return rejected("function:output", "no_station", &reason);
         }
         if self.hops == MAX_HOPS {
             let reason = format!(
                 "stages of {MAX_HOPS} stations sent it on, one to the next: they may go in a circle"
             );
-            return Ended::Rejected(Rejection::new("function:output", "too_many_hops", &reason));
+            return rejected("function:output", "too_many_hops", &reason);
         }
         self.hops += 1;
         let mut stays = Vec::with_capacity(records.len());
+        let mut elsewhere = Vec::new();
         for (record, door) in records.into_iter().zip(doors) {
             match door {
                 None => stays.push(record),
-                Some(door) => self.send_on(&door, record),
+                Some(door) => elsewhere.extend(self.send_on(&door, record, original)),
             }
         }
         self.hops -= 1;
-        Ended::Stored(stays)
+        (Ended::Stored(stays), elsewhere)
     }
 
     /// A message for another station: like one that was published there, without anybody who waits for the answer.
-    fn send_on(&mut self, door: &Arc<Ingress>, record: Record) {
-        let headers = HeaderBlock::new(&record.message.headers);
+    /// Where its records are in the command.
+    fn send_on(
+        &mut self,
+        door: &Arc<Ingress>,
+        record: Record,
+        original: &Message,
+    ) -> Vec<(usize, usize)> {
+        let headers = &record.message.headers;
         let message = Message {
             reply: None,
-            // Its id would count in the other station as well, for all that one input becomes.
-            headers: match headers.message_id() {
-                Some(_) => HeadersBuilder::without_message_id(&headers).build(),
-                None => record.message.headers.clone(),
-            },
+            // The input's id and what it asks of its stream (sequences, ages) are not meant for the other one.
+            headers: without_orders(headers, &original.headers).unwrap_or_else(|| headers.clone()),
             ..record.message
         };
         let originals = [message];
@@ -380,11 +409,30 @@ impl<'a> Stager<'a> {
             Some(plan) => plan.run(vec![input]),
             None => vec![unstaged(input)],
         };
-        // Nobody waits for this answer; what is rejected is among the other station's dead letters.
-        let _answers = self.settle(&door.cell, plan.as_deref(), ended, &originals);
+        let answers = self.settle(&door.cell, plan.as_deref(), ended, &originals);
+        // What the other station's stages reject is among its dead letters, and that is how it ends.
+        let places = answers.into_iter().map(|answer| match answer {
+            Answer::Stored {
+                section,
+                first,
+                count,
+                mut elsewhere,
+            } => {
+                elsewhere.extend((first..first + count).map(|index| (section, index)));
+                elsewhere
+            }
+            Answer::Rejected { letter, .. } => letter.into_iter().collect(),
+            Answer::Dropped | Answer::NoStation => Vec::new(),
+        });
+        places.flatten().collect()
     }
 
-    fn store(&mut self, cell: &Arc<StreamCell>, records: &[Record]) -> Answer {
+    fn store(
+        &mut self,
+        cell: &Arc<StreamCell>,
+        records: &[Record],
+        elsewhere: Vec<(usize, usize)>,
+    ) -> Answer {
         let mut place = None;
         for (index, record) in records.iter().enumerate() {
             let id = HeaderBlock::new(&record.message.headers).message_id();
@@ -410,6 +458,7 @@ impl<'a> Stager<'a> {
             section,
             first,
             count: records.len(),
+            elsewhere,
         }
     }
 

@@ -15,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use millstream_broker::{Collector, Handler, Origin, Published};
 use millstream_cluster::{Command, Outcome, StreamCell};
-use millstream_pipeline::{Order, Plan, unforged};
+use millstream_pipeline::{KeyRule, Order, Plan, unforged};
 use millstream_streams::{
     ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder,
 };
@@ -44,8 +44,30 @@ pub(crate) struct Ingress {
     queue: Mutex<Queue>,
     /// The stage for which the station waits, while a message is to be tried again.
     waits_for: Mutex<Option<String>>,
-    /// By key, what waits for a message of that key that is to be tried again.
-    held: Mutex<HashMap<Bytes, Vec<Member>>>,
+    held: Mutex<Held>,
+}
+
+/// What waits for messages of the same key that are to be tried again.
+#[derive(Debug, Default)]
+struct Held {
+    /// What was a key when they began to wait.
+    rule: Option<KeyRule>,
+    by_key: HashMap<Bytes, VecDeque<Member>>,
+}
+
+/// How long a station waits before it looks whether nothing is held any more.
+const DRAIN_PAUSE: Duration = Duration::from_millis(5);
+
+/// While a batch is worked on. A bug that ends the work must not leave the station without a worker for ever.
+struct Working<'a>(&'a Ingress);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let queue = self.0.queue.lock();
+            queue.unwrap_or_else(PoisonError::into_inner).running = false;
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +114,7 @@ impl Ingress {
     fn submit(self: &Arc<Self>, batch: Batch) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         match batch {
-            Batch::Direct(direct) if !queue.running => {
+            Batch::Direct(direct) if !queue.running && self.held().by_key.is_empty() => {
                 drop(queue);
                 self.propose_direct(direct);
             }
@@ -110,7 +132,14 @@ impl Ingress {
 
     /// Takes queued batches through the plan until there are none left.
     fn work(self: &Arc<Self>) {
+        let _working = Working(self);
         loop {
+            if self.holds_by_another_rule() {
+                // What came before the plan changed is stored before what comes after it.
+                let ingress = Arc::clone(self);
+                self.later(DRAIN_PAUSE, move || ingress.work());
+                return;
+            }
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             match queue.waiting.pop_front() {
                 None => {
@@ -231,7 +260,10 @@ impl Ingress {
             }
             (Order::Key, Some(plan)) => {
                 for (key, alone) in group.part_by_key(plan) {
-                    self.held().entry(key.clone()).or_default();
+                    let mut held = self.held();
+                    held.rule.clone_from(&plan.running().key);
+                    held.by_key.entry(key.clone()).or_default();
+                    drop(held);
                     self.retry(Some(key), alone);
                 }
             }
@@ -240,20 +272,33 @@ impl Ingress {
         true
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Bytes, Vec<Member>>> {
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether something waits by a rule that is not the plan's any more.
+    fn holds_by_another_rule(&self) -> bool {
+        let held = self.held();
+        if held.by_key.is_empty() {
+            return false;
+        }
+        let plan = self.plan.load();
+        plan.as_ref().is_none_or(|plan| {
+            let running = plan.running();
+            running.order != Order::Key || running.key != held.rule
+        })
     }
 
     /// Keeps back what has to wait for a message of the same key.
     fn hold(&self, plan: &Plan, members: Vec<Member>) -> Vec<Member> {
         let mut held = self.held();
-        if held.is_empty() {
+        if held.by_key.is_empty() {
             return members;
         }
         let mut rest = Vec::with_capacity(members.len());
         for member in members {
-            match held.get_mut(&member.key(plan)) {
-                Some(waiting) => waiting.push(member),
+            match held.by_key.get_mut(&member.key(plan)) {
+                Some(waiting) => waiting.push_back(member),
                 None => rest.push(member),
             }
         }
@@ -300,7 +345,7 @@ impl Ingress {
         let held = self.held();
         Pressure {
             waiting: queue.waiting.iter().map(count).sum::<usize>()
-                + held.values().map(Vec::len).sum::<usize>(),
+                + held.by_key.values().map(VecDeque::len).sum::<usize>(),
             retrying: self
                 .waits_for
                 .lock()
@@ -317,25 +362,37 @@ impl Ingress {
     }
 
     fn run_again(self: &Arc<Self>, key: Option<Bytes>, mut group: Group) {
-        let plan = self.plan.load_full();
-        group.run(plan.as_deref());
-        if group.pause().is_some() {
-            self.retry(key, group);
-            return;
-        }
-        self.commit(plan.as_deref(), group);
-        let Some(key) = key else { return };
-        let next = {
-            let mut held = self.held();
-            match held.get_mut(&key).map(std::mem::take) {
-                Some(waiting) if !waiting.is_empty() => waiting,
-                _ => {
-                    held.remove(&key);
-                    return;
-                }
+        loop {
+            let plan = self.plan.load_full();
+            group.run(plan.as_deref());
+            if group.pause().is_some() {
+                self.retry(key, group);
+                return;
             }
-        };
-        self.run_again(Some(key), Group::new(next));
+            self.commit(plan.as_deref(), group);
+            match key.as_ref().and_then(|key| self.next_held(key)) {
+                Some(next) => group = next,
+                None => return,
+            }
+        }
+    }
+
+    /// As many as a batch holds of those that wait for a key; the key is free when there are none.
+    fn next_held(&self, key: &Bytes) -> Option<Group> {
+        let mut held = self.held();
+        let waiting = held.by_key.get_mut(key)?;
+        if waiting.is_empty() {
+            held.by_key.remove(key);
+            return None;
+        }
+        let mut bytes = 0;
+        let fits = waiting.iter().take(MAX_BATCH).take_while(|member| {
+            let fits = bytes < MAX_BATCH_BYTES;
+            bytes += member.bytes;
+            fits
+        });
+        let fits = fits.count();
+        Some(Group::new(waiting.drain(..fits).collect()))
     }
 
     /// Stores what became of a group and answers its publishers.

@@ -12,6 +12,8 @@ use crate::fault;
 /// Longest code and reason of a rejection that is kept; they end up in headers and metric labels.
 const MAX_CODE_BYTES: usize = 64;
 const MAX_REASON_BYTES: usize = 1024;
+/// Longest subject: what a client could publish to as well.
+const MAX_SUBJECT_BYTES: usize = 4096;
 /// The code of a rejection whose guest gave it none.
 const UNNAMED: &str = "rejected";
 
@@ -136,6 +138,15 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Bytes that it brings along.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Replace(output) => output.bytes(),
+            Self::Emit(outputs) => outputs.iter().map(Output::bytes).sum(),
+            Self::Keep | Self::Drop | Self::Retry(_) | Self::Reject(_) => 0,
+        }
+    }
+
     /// The outcome as the pipeline sees it, after the limits and what can be wrong with an output.
     pub(crate) fn checked(self, limits: &Limits) -> Result<FunctionOutcome, Fault> {
         Ok(match self {
@@ -194,6 +205,12 @@ impl Output {
             reason,
         };
         if let Some(subject) = &self.subject {
+            if subject.len() > MAX_SUBJECT_BYTES {
+                return Err(bad(format!(
+                    "answered with a subject of {} bytes, {MAX_SUBJECT_BYTES} are allowed",
+                    subject.len()
+                )));
+            }
             check_subject(subject.as_bytes()).map_err(|error| {
                 bad(format!(
                     "answered with subject `{}`: {error}",
@@ -230,4 +247,26 @@ fn check_bytes(bytes: usize, limits: &Limits) -> Result<(), Fault> {
 fn cut(mut text: String, max: usize) -> String {
     text.truncate(text.floor_char_boundary(max));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_function_api::{FaultCode, Limits};
+
+    use super::{MAX_SUBJECT_BYTES, Outcome, Output};
+
+    #[test]
+    fn subjects_are_no_longer_than_a_client_could_send() {
+        let to = |length: usize| {
+            let output = Output {
+                subject: Some("a".repeat(length)),
+                headers: None,
+                payload: Vec::new(),
+            };
+            Outcome::Replace(output).checked(&Limits::default())
+        };
+        assert!(to(MAX_SUBJECT_BYTES).is_ok());
+        let fault = to(MAX_SUBJECT_BYTES + 1).expect_err("too long");
+        assert_eq!(fault.code, FaultCode::BadOutput);
+    }
 }

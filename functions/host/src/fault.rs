@@ -68,6 +68,18 @@ pub(crate) fn output_bytes(limits: &Limits) -> Fault {
     }
 }
 
+/// More bytes came out of a whole batch than fit into one entry of the log.
+pub(crate) fn batch_output(limit: usize) -> Fault {
+    let reason = format!(
+        "its batch answered more than the {} that fit into one entry of the log",
+        format_bytes(limit as u64)
+    );
+    Fault {
+        code: FaultCode::OutputLimit,
+        reason,
+    }
+}
+
 fn trap_text(trap: Trap, error: &wasmtime::Error) -> String {
     let what = match trap {
         Trap::UnreachableCodeReached => "panicked or aborted".to_owned(),

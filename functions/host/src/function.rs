@@ -19,6 +19,7 @@ use millstream_function_api::{
 use millstream_types::format_duration;
 
 use crate::abi::{self, Message, Outcome};
+use crate::fault;
 use crate::instance::{Instance, Recipe};
 
 /// Most messages of one call: by then the cost of the call itself does not show any more.
@@ -29,6 +30,10 @@ const CHUNK_MEMORY_SHARE: u64 = 4;
 /// it a guest that always loops would hold its thread for the time-out times the batch.
 const PATIENCE: u32 = 16;
 
+/// Failed calls may spend this many times `wait` waiting for other hosts for one batch, for the same reason.
+const WAITS: u32 = 4;
+/// Bytes that may come out of one batch, whatever its messages may each: it becomes one entry of the log.
+const MAX_BATCH_OUTPUT: usize = 128 << 20;
 /// Batches after a time-out that run at the lowest priority.
 const SLOW_BATCHES: usize = 64;
 /// The lowest priority there is.
@@ -137,6 +142,8 @@ impl WasmFunction {
             function: self,
             instance: self.idle_instance(),
             left: self.limits().timeout.saturating_mul(PATIENCE),
+            waits: self.limits().wait.saturating_mul(WAITS),
+            output: 0,
             answers: Vec::with_capacity(batch.len()),
         };
         let mut rest = batch;
@@ -180,6 +187,10 @@ struct Run<'a> {
     instance: Option<Instance>,
     /// Processor time that failed calls may still take.
     left: Duration,
+    /// Time that failed calls may still spend waiting for other hosts.
+    waits: Duration,
+    /// Bytes that came out so far.
+    output: usize,
     answers: Vec<Answer>,
 }
 
@@ -217,7 +228,7 @@ impl Run<'_> {
 
     /// One call that answers each message, or the reason why it does not; the instance is gone then.
     fn call(&mut self, messages: &[Message<'_>]) -> Result<Vec<Outcome>, Fault> {
-        if self.left.is_zero() {
+        if self.left.is_zero() || self.waits.is_zero() {
             return Err(self.not_tried());
         }
         let recipe = &self.function.recipe;
@@ -240,8 +251,12 @@ impl Run<'_> {
             instance.commit();
             self.instance = Some(instance);
         } else {
-            let short = || began.elapsed().min(recipe.shared.ticker.period());
-            self.charge(instance.used().unwrap_or_else(short));
+            let elapsed = began.elapsed();
+            let used = instance.used();
+            self.waits = self
+                .waits
+                .saturating_sub(elapsed.saturating_sub(used.unwrap_or_default()));
+            self.charge(used.unwrap_or_else(|| elapsed.min(recipe.shared.ticker.period())));
         }
         result
     }
@@ -264,8 +279,16 @@ impl Run<'_> {
 
     fn answer(&mut self, outcomes: Vec<Outcome>) {
         let limits = self.function.limits();
-        self.answers
-            .extend(outcomes.into_iter().map(|outcome| outcome.checked(limits)));
+        for outcome in outcomes {
+            let bytes = outcome.bytes();
+            self.answers
+                .push(if self.output + bytes > MAX_BATCH_OUTPUT {
+                    Err(fault::batch_output(MAX_BATCH_OUTPUT))
+                } else {
+                    self.output += bytes;
+                    outcome.checked(limits)
+                });
+        }
     }
 
     /// Back towards full chunks, slowly: a chunk that was too large has cost a time-out.
@@ -278,7 +301,11 @@ impl Run<'_> {
     }
 
     fn not_tried(&self) -> Fault {
-        let all = self.function.limits().timeout.saturating_mul(PATIENCE);
+        let limits = self.function.limits();
+        let all = match self.left.is_zero() {
+            true => limits.timeout.saturating_mul(PATIENCE),
+            false => limits.wait.saturating_mul(WAITS),
+        };
         let reason = format!(
             "not tried: messages before it in its batch failed and took {}",
             format_duration(all)

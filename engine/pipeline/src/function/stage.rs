@@ -46,6 +46,9 @@ impl FunctionVersion {
     }
 }
 
+/// Most bytes of headers: those of a stored record, with room for the server's own.
+const MAX_HEADERS: usize = 60 * 1024;
+
 type Answer = Result<FunctionOutcome, Fault>;
 
 /// Runs each batch through a function and turns its outcomes into verdicts.
@@ -196,7 +199,15 @@ impl FunctionStage {
             }
             block.push(name, value);
         }
-        Ok(block.build())
+        let block = block.build();
+        if block.len() > MAX_HEADERS {
+            let reason = format!(
+                "function writes {} bytes of headers, {MAX_HEADERS} are allowed",
+                block.len()
+            );
+            return Err(Rejection::new(&self.label, "bad_output", &reason));
+        }
+        Ok(block)
     }
 }
 

@@ -198,6 +198,7 @@ impl Functions {
             function: spec.name.clone(),
             version: number,
             state,
+            spectator: false,
         };
         let function = self.load(spec, digest, number, modules, reach)?;
         Ok(FunctionVersion {
@@ -262,6 +263,7 @@ impl Functions {
             function: format!("{}-dry-run", spec.name),
             version: number,
             state,
+            spectator: true,
         };
         self.load_bytes(spec, bytes, number, Arc::new(reach))
     }

@@ -80,6 +80,8 @@ pub(crate) struct Reach {
     pub(crate) version: u64,
     /// Its own bucket, in a flow.
     pub(crate) state: Option<Arc<State>>,
+    /// It only looks on: it asks other hosts for nothing but what changes nothing.
+    pub(crate) spectator: bool,
 }
 
 impl Outside for Reach {
@@ -122,6 +124,9 @@ impl Outside for Reach {
     }
 
     fn fetch(&self, request: WebRequest, within: Duration) -> Result<WebResponse, String> {
+        if self.spectator && !matches!(request.method.as_str(), "GET" | "HEAD") {
+            return Err("a dry run asks other hosts by GET and HEAD only".to_owned());
+        }
         let request = FetchRequest {
             method: request.method,
             url: request.url,

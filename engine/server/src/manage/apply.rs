@@ -199,28 +199,7 @@ impl Manager {
                 schema_change(schemas, &self.schemas, document, spec, bytes, time)
             }
             Spec::Function(spec) => {
-                let bytes = bytes.unwrap_or_default();
-                let digest = digest(bytes);
-                let known = old.functions.get(&spec.name);
-                let before =
-                    known.map(|entry| json!({ "spec": entry.spec, "module": entry.digest }));
-                let after = json!({ "spec": spec, "module": digest });
-                let change = CatalogChange::PutFunction(Deployment {
-                    spec: spec.clone(),
-                    digest,
-                    size: bytes.len() as u64,
-                    by: asked.by.clone(),
-                    why: asked.why.clone(),
-                    // There is nothing to try it beside, the first time.
-                    trial: asked.trial.clone().filter(|_| known.is_some()),
-                });
-                let mut change = compared(Kind::Function, &spec.name, before, &after, change);
-                let newest = known.map_or(0, FunctionEntry::newest);
-                change.version = match change.action {
-                    "unchanged" => known.map(|entry| entry.version),
-                    _ => Some(newest + 1),
-                };
-                Ok(change)
+                Ok(function_change(old, spec, bytes.unwrap_or_default(), asked))
             }
             Spec::Station(spec) => {
                 let before = old.stations.get(&spec.name).map(|entry| json!(entry.spec));
@@ -352,6 +331,7 @@ impl Manager {
                 }
                 Spec::Function(spec) => {
                     problems.extend(bucket_taken(new, document, spec));
+                    problems.extend(tried_with_state(new, document));
                     streams::bucket(&self.node, spec).into_iter().collect()
                 }
                 _ => continue,
@@ -470,9 +450,46 @@ impl Manager {
     }
 }
 
+fn function_change(old: &Catalog, spec: &FunctionSpec, bytes: &[u8], asked: &Asked) -> Change {
+    let digest = digest(bytes);
+    let known = old.functions.get(&spec.name);
+    let before = known.map(|entry| json!({ "spec": entry.spec, "module": entry.digest }));
+    let after = json!({ "spec": spec, "module": digest });
+    let deployment = Deployment {
+        spec: spec.clone(),
+        digest,
+        size: bytes.len() as u64,
+        by: asked.by.clone(),
+        why: asked.why.clone(),
+    };
+    // There is nothing to try it beside, the first time.
+    let change = match asked.trial.clone().filter(|_| known.is_some()) {
+        Some(trial) => CatalogChange::TryFunction { deployment, trial },
+        None => CatalogChange::PutFunction(deployment),
+    };
+    let mut change = compared(Kind::Function, &spec.name, before, &after, change);
+    let newest = known.map_or(0, FunctionEntry::newest);
+    change.version = match change.action {
+        "unchanged" => known.map(|entry| entry.version),
+        _ => Some(newest + 1),
+    };
+    change
+}
+
 /// A bucket has one writer: what two functions wrote into it would not be what either of them remembers.
 fn bucket_taken(new: &Catalog, document: &Document, spec: &FunctionSpec) -> Option<Problem> {
     let bucket = spec.bucket()?;
+    let users: Vec<&str> = new
+        .flows
+        .values()
+        .filter(|flow| flow.spec.functions().any(|name| name == spec.name))
+        .map(|flow| flow.spec.name.as_str())
+        .collect();
+    if let [first, second, ..] = users.as_slice() {
+        let message =
+            format!("flows `{first}` and `{second}` run it, and only one may write its bucket");
+        return Some(document.problem("state", message));
+    }
     let other = new
         .functions
         .values()
@@ -486,6 +503,19 @@ fn bucket_taken(new: &Catalog, document: &Document, spec: &FunctionSpec) -> Opti
             .problem("state", message)
             .with_hint("give it another `bucket`"),
     )
+}
+
+/// Two versions that run beside each other would both write what only one of them remembers.
+fn tried_with_state(new: &Catalog, document: &Document) -> Option<Problem> {
+    let entry = new.functions.get(document.spec.name())?;
+    let (_, tried) = entry.tried()?;
+    if entry.spec.state.is_none() && tried.spec.state.is_none() {
+        return None;
+    }
+    let message =
+        "a version that keeps state is not tried beside another: both would write its bucket";
+    let hint = "look at it over what is stored with `--dry-run`, deploy it, and take it back with `rollback`";
+    Some(document.problem("state", message).with_hint(hint))
 }
 
 /// All that is wrong, as one answer.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millstream_cluster::{Catalog, FunctionEntry, Kind};
 use millstream_pipeline::FunctionStage;
 use millstream_schema_registry::Version;
-use millstream_spec::{Document, Problem, SinkSpec, Spec};
+use millstream_spec::{Document, FunctionSpec, Problem, SinkSpec, Spec};
 
 use super::Manager;
 use super::apply::Attached;
@@ -54,7 +54,7 @@ impl Manager {
             };
             let (_loaded, mut broken) = load_functions(&compiler, &catalog, &modules, &bytes);
             if broken.is_empty() {
-                broken = failing(&compiler, &catalog, &tests, &bytes);
+                broken = failing(&compiler, &tests);
             }
             if !broken.is_empty() {
                 return broken;
@@ -111,48 +111,49 @@ fn unfit(compiler: &Compiler, catalog: &Catalog, schemas: &[String], bytes: Modu
     stations.chain(flows).chain(readers).chain(sinks).collect()
 }
 
-/// The tests that came along, by function; and those that did not.
-fn tests(documents: &[&Document], attached: &Attached) -> (BTreeMap<String, String>, Vec<Problem>) {
-    let (mut tests, mut missing) = (BTreeMap::new(), Vec::new());
+/// A function of the files with the tests that came along.
+struct Tested {
+    spec: FunctionSpec,
+    module: Vec<u8>,
+    tests: String,
+}
+
+/// The functions of the files that have tests; and tests that did not come along.
+fn tests(documents: &[&Document], attached: &Attached) -> (Vec<Tested>, Vec<Problem>) {
+    let (mut tests, mut missing) = (Vec::new(), Vec::new());
     for document in documents {
-        match attached.tests(document) {
-            Ok(None) => {}
-            Ok(Some(bytes)) => {
-                let text = String::from_utf8_lossy(bytes).into_owned();
-                tests.insert(document.spec.name().to_owned(), text);
-            }
-            Err(problem) => missing.push(problem),
+        let Spec::Function(spec) = &document.spec else {
+            continue;
+        };
+        match (attached.tests(document), attached.of(document)) {
+            (Ok(Some(own)), Ok(module)) => tests.push(Tested {
+                spec: spec.clone(),
+                module: module.unwrap_or_default().to_vec(),
+                tests: String::from_utf8_lossy(own).into_owned(),
+            }),
+            (Err(problem), _) => missing.push(problem),
+            (Ok(_), _) => {}
         }
     }
     (tests, missing)
 }
 
 /// Functions that fail their own tests.
-fn failing(
-    compiler: &Compiler,
-    catalog: &Catalog,
-    tests: &BTreeMap<String, String>,
-    bytes: Modules<'_>,
-) -> Broken {
+fn failing(compiler: &Compiler, tests: &[Tested]) -> Broken {
     let mut broken = Vec::new();
-    for (name, tests) in tests {
-        let Some(entry) = catalog.functions.get(name) else {
-            continue;
-        };
-        // The version that was put last: the one that runs, or the one that is tried.
-        let (spec, digest) = match entry.tried() {
-            Some((_, version)) => (&version.spec, &version.digest),
-            None => (&entry.spec, &entry.digest),
-        };
-        let module = bytes(digest).map_err(|error| error.to_string());
-        let report = module.and_then(|module| compiler.functions().test(spec, &module, tests));
-        let failures = match report {
+    for Tested {
+        spec,
+        module,
+        tests,
+    } in tests
+    {
+        let failures = match compiler.functions().test(spec, module, tests) {
             Ok(report) => report.failures(),
             Err(why) => vec![why],
         };
         broken.extend(failures.into_iter().map(|why| {
             let problem = CompileProblem::new("tests", why);
-            (Kind::Function, name.clone(), problem)
+            (Kind::Function, spec.name.clone(), problem)
         }));
     }
     broken

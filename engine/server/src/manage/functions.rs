@@ -8,7 +8,7 @@ use millstream_admin::{Failure, FailureCode, SwitchRequest, TrialRequest};
 use millstream_cluster::{
     CatalogChange, CatalogCommand, Command, FunctionEntry, Kind, Switch, Trial,
 };
-use millstream_spec::{TrialModeSpec, TrialSpec};
+use millstream_spec::{StageSpec, TrialModeSpec, TrialSpec};
 use millstream_types::{Timestamp, check_filter};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -90,14 +90,14 @@ impl Manager {
             by,
             why: said(request.why.as_deref()),
         };
-        self.check_switch(&change).await?;
+        self.check_switch(name, &change).await?;
         self.commit_switch(change).await?;
         let version = self.function(name)?.version;
         Ok(json!({ "name": name, "action": action, "version": version, "before": before }))
     }
 
     /// Whether everything still compiles when another version runs: SQL behind it may need what it adds.
-    async fn check_switch(&self, change: &CatalogChange) -> Result<(), Failure> {
+    async fn check_switch(&self, name: &str, change: &CatalogChange) -> Result<(), Failure> {
         let mut catalog = self.node.catalog().clone();
         let command = CatalogCommand {
             time: Timestamp::now().0,
@@ -111,12 +111,22 @@ impl Manager {
             .apply(command)
             .map_err(|error| broken(error.to_string()))?;
         let compiler = std::sync::Arc::clone(&self.compiler);
+        let name = name.to_owned();
         let checked = tokio::task::spawn_blocking(move || {
             let module = |digest: &str| compiler.functions().module(digest);
-            for entry in catalog.stations.values() {
+            let runs =
+                |stage: &StageSpec| matches!(stage, StageSpec::Function(own) if *own == name);
+            let stations = catalog.stations.values();
+            for entry in stations.filter(|entry| entry.spec.stages.iter().any(runs)) {
                 compiler
                     .plan(&catalog, entry, &module)
                     .map_err(|why| format!("station `{}` would break: {why}", entry.spec.name))?;
+            }
+            let flows = catalog.flows.values();
+            for entry in flows.filter(|entry| entry.spec.functions().any(|own| own == name)) {
+                compiler
+                    .flow(&catalog, entry, &module)
+                    .map_err(|why| format!("flow `{}` would break: {why}", entry.spec.name))?;
             }
             Ok(())
         });
