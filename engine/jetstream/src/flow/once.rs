@@ -10,10 +10,11 @@ use millstream_streams::{Command as StreamCommand, RecordOutcome};
 use millstream_types::{Message, Timestamp};
 
 use super::handle::Flow;
+use super::made::Single;
 use super::position::Position;
 use super::runner::commit;
 use super::select::Input;
-use super::work::{Blocked, Single, Work};
+use super::work::{Blocked, Work};
 use crate::ingest::dead_letter_stream;
 
 /// What became of a letter that was sent again.
@@ -82,6 +83,12 @@ impl Flow {
         if let Single::Retry(after) = made.single {
             decided(false);
             return Resent::Retry(after);
+        }
+        if let Some(stream) = made.forgetful(&shared) {
+            decided(false);
+            return Resent::Refused(format!(
+                "stream `{stream}` is in memory: it would be forgotten"
+            ));
         }
         let commands = std::mem::take(&mut made.commands);
         let outcome = commit(&shared, commands, made.count, made.keep).await;

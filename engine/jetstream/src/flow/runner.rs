@@ -13,11 +13,12 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::handle::Inner;
+use super::made::{Made, forgets, refusal};
 use super::position::Position;
 use super::select::{Input, MAX_INPUTS, Selected, Selector};
 use super::setup::{FlowEffects, FlowSetup};
 use super::status::FlowState;
-use super::work::{Blocked, Made, Work, refusal};
+use super::work::{Blocked, Work};
 use crate::service::{Keep, Shared};
 
 /// Pauses before something that did not work is tried again.
@@ -69,14 +70,16 @@ impl Loop {
     pub(super) async fn run(mut self) {
         while !self.inner.stopping.load(Ordering::Acquire) {
             let setup = self.inner.setup.load_full();
-            let Some(cell) = self.inner.shared.node.stream(&setup.from) else {
-                self.settle().await;
-                self.position = None;
-                let reason = format!("there is no stream `{}` to read", setup.from);
-                self.inner.failed(FlowState::Blocked, &reason);
-                self.inner.ready(&setup);
-                self.inner.wake.notified().await;
-                continue;
+            let cell = match self.source(&setup) {
+                Ok(cell) => cell,
+                Err(reason) => {
+                    self.settle().await;
+                    self.position = None;
+                    self.inner.failed(FlowState::Blocked, &reason);
+                    self.inner.ready(&setup);
+                    self.inner.wake.notified().await;
+                    continue;
+                }
             };
             let known = self.position.as_ref();
             if known.is_none_or(|known| known.run != setup.run || known.stream != cell.id) {
@@ -97,6 +100,18 @@ impl Loop {
             self.step(&setup, &cell).await;
         }
         self.settle().await;
+    }
+
+    /// The stream it reads, or why it cannot.
+    fn source(&self, setup: &FlowSetup) -> Result<Arc<StreamCell>, String> {
+        let from = &setup.from;
+        match self.inner.shared.node.stream(from) {
+            None => Err(format!("there is no stream `{from}` to read")),
+            Some(cell) if forgets(&cell) => Err(format!(
+                "stream `{from}` is in memory, and flows read what stays; make it anew with file storage"
+            )),
+            Some(cell) => Ok(cell),
+        }
     }
 
     /// The position in the log, when it is of this run.
@@ -436,9 +451,8 @@ fn worked(
             Err(Blocked::By(reason)) => return Next::Stuck(FlowState::Blocked, reason),
         };
         let known = condemned.len();
-        for (seq, error) in made.hopeless(shared) {
-            let why = || refusal(&setup.name, &error);
-            condemned.entry(seq).or_insert_with(why);
+        for (seq, why) in made.hopeless(shared, &setup.name) {
+            condemned.entry(seq).or_insert(why);
         }
         // Those that are known already are letters which cannot be stored: the log says so.
         if condemned.len() == known {

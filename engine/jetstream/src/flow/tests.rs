@@ -418,3 +418,41 @@ fn a_batch_that_cannot_be_stored_changes_no_state() {
         world.end(flow).await;
     });
 }
+
+#[test]
+fn what_goes_to_a_stream_in_memory_becomes_a_letter() {
+    runtime().block_on(async {
+        let world = World::new().await;
+        let stage = Arc::new(Obedient::default());
+        let mut setup = world.setup(Order::Station, 1, &stage);
+        let mut memory = config("memory", "memory.>");
+        memory.storage = millstream_streams::StorageType::Memory;
+        world.stream(9, memory).await;
+        setup.to = Some("memory".to_owned());
+        setup.subject = Some(SubjectTemplate::parse("memory.$1", "in.*").expect("right"));
+        world
+            .publish(&[(0, "k-1".to_owned()), (0, "d-2".to_owned())])
+            .await;
+        let flow = world.jetstream.flow(setup.clone());
+        world.caught_up(&flow).await;
+        assert!(world.read("memory").is_empty());
+        let letters = world.jetstream.reader().range("in-dead-letters", 1, 9);
+        let letters = letters.expect("readable");
+        assert_eq!(letters.len(), 1);
+        let letter = millstream_pipeline::DeadLetter::read(&letters[0].message());
+        let letter = letter.expect("a letter");
+        assert_eq!(letter.code, "memory_stream");
+        assert!(letter.reason.contains("storage: file"), "{}", letter.reason);
+        let again = flow.resend(1, Some(1), letter.original()).await;
+        assert!(matches!(again, super::Resent::Rejected(..)), "{again:?}");
+        // Nor is it read.
+        setup.from = "memory".to_owned();
+        flow.change(setup);
+        while flow.status().state != FlowState::Blocked {
+            tokio::task::yield_now().await;
+        }
+        let reason = flow.status().reason.unwrap_or_default();
+        assert!(reason.contains("in memory"), "{reason}");
+        world.end(flow).await;
+    });
+}
