@@ -90,6 +90,20 @@ impl Position {
         })
     }
 
+    /// Behind the end of a range, in another stream than the one that the range was of.
+    pub(crate) fn over(self, stream: u32, from: &str, until: u64) -> Self {
+        let mut totals = self.totals;
+        totals.lost += self.parked.len() as u64;
+        Self {
+            stream,
+            from: from.to_owned(),
+            read: until.max(self.read),
+            parked: BTreeMap::new(),
+            totals,
+            ..self
+        }
+    }
+
     /// When the first of the parked is to be tried again.
     pub(crate) fn first_due(&self) -> Option<Timestamp> {
         let tried = self.parked.values().filter(|parked| parked.tries > 0);

@@ -134,10 +134,19 @@ impl Loop {
         let again = stored
             .as_ref()
             .is_some_and(|stored| stored.stream != cell.id && stored.from == setup.from);
-        if let Some(stored) = stored.filter(|stored| stored.stream == cell.id) {
-            self.inner.seen().position = stored.clone();
-            self.position = Some(stored);
-            return Ok(());
+        let stored = match stored {
+            Some(stored) if stored.stream == cell.id => {
+                self.inner.seen().position = stored.clone();
+                self.position = Some(stored);
+                return Ok(());
+            }
+            other => other,
+        };
+        // The range is gone with the stream that it was of.
+        if let (Some(until), Some(stored)) = (setup.until, stored) {
+            return self
+                .begin(setup, stored.over(cell.id, &cell.name, until))
+                .await;
         }
         if again {
             info!(target: "nats", "flow `{}` begins anew: stream `{}` was made anew", setup.name, cell.name);
@@ -163,6 +172,11 @@ impl Loop {
             read,
             ..Position::default()
         };
+        self.begin(setup, position).await
+    }
+
+    /// Writes to the log where it stands.
+    async fn begin(&mut self, setup: &FlowSetup, position: Position) -> Result<(), String> {
         let command = Command::Whole(vec![Command::Position {
             source: setup.key.clone(),
             value: position.encode(),

@@ -456,3 +456,33 @@ fn what_goes_to_a_stream_in_memory_becomes_a_letter() {
         world.end(flow).await;
     });
 }
+
+#[test]
+fn a_range_ends_with_its_stream() {
+    runtime().block_on(async {
+        let world = World::new().await;
+        let stage = Arc::new(Obedient::default());
+        let mut setup = world.setup(Order::Station, 1, &stage);
+        setup.until = Some(2);
+        let inputs = ["k-1", "k-2", "k-3"].map(|payload| (0, payload.to_owned()));
+        world.publish(&inputs).await;
+        let flow = world.jetstream.flow(setup.clone());
+        let done = async |flow: &Flow| {
+            while flow.status().state != FlowState::Done {
+                tokio::task::yield_now().await;
+            }
+        };
+        done(&flow).await;
+        flow.stop().await;
+        assert_eq!(payloads(&world.read("out")), ["k-1", "k-2"]);
+        let delete = Command::Stream(StreamCommand::DeleteStream { id: 1 });
+        world.jetstream.propose(&delete).await.expect("deleted");
+        world.stream(7, config("in", "in.>")).await;
+        world.publish(&inputs).await;
+        let flow = world.jetstream.flow(setup);
+        done(&flow).await;
+        assert_eq!(payloads(&world.read("out")), ["k-1", "k-2"]);
+        assert_eq!(flow.status().totals.inputs, 2);
+        world.end(flow).await;
+    });
+}
