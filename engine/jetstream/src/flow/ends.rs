@@ -38,6 +38,8 @@ pub(super) enum End {
     Dropped,
     Rejected(Rejection),
     Retry(Duration),
+    /// Nothing is kept of it, and why: no stream takes its dead letter.
+    Lost(String),
     /// It waits for one before it.
     Waits,
 }
@@ -90,6 +92,10 @@ pub(super) fn position_after(
             }
             End::Rejected(_) => {
                 (totals.inputs, totals.rejected) = (totals.inputs + 1, totals.rejected + 1);
+                None
+            }
+            End::Lost(_) => {
+                totals.lost += 1;
                 None
             }
         };

@@ -23,6 +23,8 @@ pub(crate) struct Made {
     pub(crate) live: Vec<Message>,
     /// Sequences of the inputs, as `owners` count them.
     pub(crate) inputs: Vec<Option<u64>>,
+    /// Inputs that nothing is kept of, and why.
+    pub(crate) lost: Vec<(u64, String)>,
     /// Where the flow stands when this is committed.
     pub(crate) after: Position,
     /// What became of a single input, for who asks.
@@ -105,4 +107,28 @@ pub(crate) enum Single {
     /// With which record its letter is.
     Rejected(Rejection, (usize, usize)),
     Retry(Duration),
+}
+
+/// What becomes of an input that is not run any more.
+#[derive(Clone, Debug)]
+pub(crate) enum Fate {
+    /// A dead letter.
+    Letter(Rejection),
+    /// Nothing: not even its letter is ever stored, and why.
+    Lost(String),
+}
+
+/// Inputs whose outputs no stream will ever take.
+pub(crate) type Condemned = BTreeMap<u64, Fate>;
+
+/// Notes that what an input became is never stored: first its outputs or the stages' own letter, then the letter that says
+/// so. False when there is nothing left to leave out.
+pub(crate) fn condemn(condemned: &mut Condemned, seq: u64, why: Rejection) -> bool {
+    let fate = match condemned.get(&seq) {
+        None => Fate::Letter(why),
+        Some(Fate::Letter(_)) => Fate::Lost(why.reason),
+        Some(Fate::Lost(_)) => return false,
+    };
+    condemned.insert(seq, fate);
+    true
 }

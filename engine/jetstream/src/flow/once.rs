@@ -1,6 +1,5 @@
 //! A dead letter of a flow, sent again: through that flow alone, and the letter goes in the same log entry.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use millstream_streams::{Command as StreamCommand, RecordOutcome};
 use millstream_types::{Message, Timestamp};
 
 use super::handle::Flow;
-use super::made::Single;
+use super::made::{Condemned, Single};
 use super::position::Position;
 use super::runner::commit;
 use super::select::Input;
@@ -52,7 +51,7 @@ impl Flow {
                 shared: &own,
                 setup: &setup,
                 cell: &cell,
-                condemned: &BTreeMap::new(),
+                condemned: &Condemned::new(),
             };
             let nowhere = Position::default();
             let mut made = work.make(vec![input], &nowhere, nowhere.clone())?;

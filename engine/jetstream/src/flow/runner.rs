@@ -1,19 +1,17 @@
 //! The loop of a flow: a batch is made while the last one is committed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millstream_cluster::{Command, FlowStart, Outcome, StreamCell, UnfitPart};
-use millstream_pipeline::Rejection;
 use millstream_streams::{ApiError, Unfit};
 use millstream_types::{Message, Timestamp};
 use tokio::sync::oneshot;
 use tracing::info;
 
 use super::handle::Inner;
-use super::made::{Made, forgets, refusal};
+use super::made::{Condemned, Made, condemn, forgets, refusal};
 use super::position::Position;
 use super::select::{Input, MAX_INPUTS, Selected, Selector};
 use super::setup::{FlowEffects, FlowSetup};
@@ -49,7 +47,7 @@ pub(super) struct Loop {
     position: Option<Position>,
     under_way: Option<UnderWay>,
     /// Inputs whose outputs no stream will ever take, and why.
-    condemned: BTreeMap<u64, Rejection>,
+    condemned: Condemned,
     /// Most inputs of the next batch.
     limit: usize,
     pause: Duration,
@@ -61,7 +59,7 @@ impl Loop {
             inner,
             position: None,
             under_way: None,
-            condemned: BTreeMap::new(),
+            condemned: Condemned::new(),
             limit: MAX_INPUTS,
             pause: FIRST_PAUSE,
         }
@@ -320,6 +318,9 @@ impl Loop {
         if stored {
             self.inner.seen().position = made.after;
             self.inner.says(FlowState::Running, None);
+            for (seq, why) in made.lost {
+                self.inner.lost(seq, &why);
+            }
             for seq in made.inputs.into_iter().flatten() {
                 self.condemned.remove(&seq);
             }
@@ -382,9 +383,7 @@ impl Loop {
             Unfit::Here => *owner == 0,
             Unfit::Now => false,
         };
-        let again = self.condemned.contains_key(&seq);
-        if never && !again {
-            self.condemned.insert(seq, refusal(&setup.name, &error));
+        if never && condemn(&mut self.condemned, seq, refusal(&setup.name, &error)) {
             return None;
         }
         if *owner > 0 {
@@ -447,7 +446,7 @@ fn worked(
     setup: &FlowSetup,
     cell: &Arc<StreamCell>,
     (inputs, before, after): (Vec<Input>, &Position, Position),
-    mut condemned: BTreeMap<u64, Rejection>,
+    mut condemned: Condemned,
 ) -> Next {
     loop {
         let work = Work {
@@ -464,12 +463,11 @@ fn worked(
             }
             Err(Blocked::By(reason)) => return Next::Stuck(FlowState::Blocked, reason),
         };
-        let known = condemned.len();
+        let mut more = false;
         for (seq, why) in made.hopeless(shared, &setup.name) {
-            condemned.entry(seq).or_insert(why);
+            more |= condemn(&mut condemned, seq, why);
         }
-        // Those that are known already are letters which cannot be stored: the log says so.
-        if condemned.len() == known {
+        if !more {
             return Next::Batch(Box::new(made));
         }
         if let Some(effects) = &setup.effects {

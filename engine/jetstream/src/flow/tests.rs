@@ -486,3 +486,36 @@ fn a_range_ends_with_its_stream() {
         world.end(flow).await;
     });
 }
+
+#[test]
+fn a_letter_that_is_never_stored_holds_nobody_up() {
+    runtime().block_on(async {
+        let world = World::new().await;
+        let stage = Arc::new(Obedient::default());
+        let setup = world.setup(Order::Station, 1, &stage);
+        let mut letters = config("in-dead-letters", "$MS.DEAD.in.>");
+        letters.max_msg_size = 600;
+        let update = Command::Stream(StreamCommand::UpdateStream {
+            id: 2,
+            time: Timestamp(2),
+            config: Box::new(letters),
+        });
+        world.jetstream.propose(&update).await.expect("updated");
+        let large = format!("j-{}", "x".repeat(700));
+        let inputs = ["k-1", "j-2", large.as_str(), "k-4", large.as_str(), "j-6"];
+        world
+            .publish(&inputs.map(|payload| (0, payload.to_owned())))
+            .await;
+        let flow = world.jetstream.flow(setup);
+        world.caught_up(&flow).await;
+        assert_eq!(payloads(&world.read("out")), ["k-1", "k-4"]);
+        assert_eq!(payloads(&world.read("in-dead-letters")), ["j-2", "j-6"]);
+        let status = flow.status();
+        let totals = status.totals;
+        assert_eq!((totals.inputs, totals.rejected, totals.lost), (4, 2, 2));
+        let told = status.last_error.unwrap_or_default();
+        assert!(told.contains("message 5 of stream `in`"), "{told}");
+        assert_eq!(status.errors, 2);
+        world.end(flow).await;
+    });
+}

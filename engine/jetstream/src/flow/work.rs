@@ -1,6 +1,6 @@
 //! What becomes of a batch of inputs: stages, where outputs go, and the commands that store it all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use millstream_types::Timestamp;
 
 use super::doors::Doors;
 use super::ends::{End, Output, position_after};
-use super::made::{Made, Single, forgets, in_memory};
+use super::made::{Condemned, Fate, Made, Single, forgets, in_memory};
 use super::position::Position;
 use super::select::Input;
 use super::setup::FlowSetup;
@@ -40,7 +40,7 @@ pub(crate) struct Work<'a> {
     pub(crate) setup: &'a FlowSetup,
     pub(crate) cell: &'a Arc<StreamCell>,
     /// Inputs that are not to be run again, and why.
-    pub(crate) condemned: &'a BTreeMap<u64, Rejection>,
+    pub(crate) condemned: &'a Condemned,
 }
 
 impl Work<'_> {
@@ -96,7 +96,7 @@ impl Work<'_> {
 
     /// Some of the inputs through the stages, their outputs through those of where they go.
     fn run(&self, inputs: &[Input], which: &[usize]) -> Result<Vec<End>, Blocked> {
-        let faults: Vec<Option<Rejection>> = which
+        let faults: Vec<Option<End>> = which
             .iter()
             .map(|index| self.fault(&inputs[*index]))
             .collect();
@@ -118,7 +118,7 @@ impl Work<'_> {
         let mut ends = Vec::with_capacity(which.len());
         for (index, fault) in which.iter().zip(faults) {
             ends.push(match fault {
-                Some(why) => End::Rejected(why),
+                Some(end) => end,
                 None => {
                     let ended = ended
                         .next()
@@ -139,9 +139,15 @@ impl Work<'_> {
         Ok(ends)
     }
 
-    fn fault(&self, input: &Input) -> Option<Rejection> {
+    /// How an input ends that no stage is to see.
+    fn fault(&self, input: &Input) -> Option<End> {
         let condemned = input.seq.and_then(|seq| self.condemned.get(&seq));
-        condemned.or(input.fault.as_ref()).cloned()
+        let why = match condemned {
+            Some(Fate::Lost(why)) => return Some(End::Lost(why.clone())),
+            Some(Fate::Letter(why)) => Some(why),
+            None => input.fault.as_ref(),
+        };
+        Some(End::Rejected(why?.clone()))
     }
 
     fn retry(&self, input: &Input, stage: &str, after: Duration) -> End {
@@ -317,7 +323,7 @@ impl Work<'_> {
         now: Timestamp,
     ) -> Result<Made, Blocked> {
         let mut stager = Stager::new(self.shared, now);
-        let (mut live, mut single) = (Vec::new(), Single::default());
+        let (mut live, mut lost, mut single) = (Vec::new(), Vec::new(), Single::default());
         let mut bytes = 0;
         for (index, (input, end)) in inputs.iter().zip(ends).enumerate() {
             stager.owner = index;
@@ -347,6 +353,10 @@ impl Work<'_> {
                     Single::Rejected(why, place)
                 }
                 End::Retry(after) => Single::Retry(after),
+                End::Lost(why) => {
+                    lost.extend(input.seq.map(|seq| (seq, why)));
+                    Single::Dropped
+                }
                 End::Dropped | End::Waits => Single::Dropped,
             };
         }
@@ -375,6 +385,7 @@ impl Work<'_> {
             keep: made.keep.unwrap_or_default().or(Keep::default()),
             live,
             inputs: inputs.iter().map(|input| input.seq).collect(),
+            lost,
             after,
             single,
         })
