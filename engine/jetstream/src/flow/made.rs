@@ -23,6 +23,8 @@ pub(crate) struct Made {
     pub(crate) live: Vec<Message>,
     /// Sequences of the inputs, as `owners` count them.
     pub(crate) inputs: Vec<Option<u64>>,
+    /// Bytes of the outputs.
+    pub(crate) bytes: usize,
     /// Inputs that nothing is kept of, and why.
     pub(crate) lost: Vec<(u64, String)>,
     /// Where the flow stands when this is committed.

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use millstream_cluster::{Command, Outcome};
 use millstream_pipeline::Rejection;
-use millstream_streams::{Command as StreamCommand, RecordOutcome};
+use millstream_streams::{ApiError, Command as StreamCommand, RecordOutcome};
 use millstream_types::{Message, Timestamp};
+use tokio::sync::oneshot;
 
 use super::handle::Flow;
 use super::made::{Condemned, Single};
 use super::position::Position;
-use super::runner::commit;
 use super::select::Input;
 use super::work::{Blocked, Work};
 use crate::ingest::dead_letter_stream;
+use crate::service::{Keep, Shared};
 
 /// What became of a letter that was sent again.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,4 +123,21 @@ fn became(parts: &[Outcome], single: Single) -> Resent {
         }
         Single::Dropped | Single::Retry(_) => Resent::Dropped,
     }
+}
+
+/// Commits what is made of a message that is sent again.
+async fn commit(
+    shared: &Arc<Shared>,
+    commands: Vec<Command>,
+    count: u32,
+    keep: Keep,
+) -> Result<Outcome, ApiError> {
+    let (tell, outcome) = oneshot::channel();
+    let done = move |outcome| {
+        let _gone = tell.send(outcome);
+    };
+    shared.propose_raw(0, count, keep, &Command::Whole(commands), done);
+    outcome
+        .await
+        .unwrap_or_else(|_| Err(ApiError::internal("server is shutting down")))
 }

@@ -13,11 +13,11 @@ use tracing::info;
 use super::handle::Inner;
 use super::made::{Condemned, Made, condemn, forgets, refusal};
 use super::position::Position;
-use super::select::{Input, MAX_INPUTS, Selected, Selector};
+use super::select::{Input, MAX_INPUTS, Selected, Selector, grown};
 use super::setup::{FlowEffects, FlowSetup};
 use super::status::FlowState;
 use super::work::{Blocked, Work};
-use crate::service::{Keep, Shared};
+use crate::service::Shared;
 
 /// Pauses before something that did not work is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -324,7 +324,8 @@ impl Loop {
             for seq in made.inputs.into_iter().flatten() {
                 self.condemned.remove(&seq);
             }
-            (self.limit, self.pause) = (MAX_INPUTS, FIRST_PAUSE);
+            self.limit = grown(self.limit, made.bytes);
+            self.pause = FIRST_PAUSE;
             self.broadcast(made.live).await;
             return true;
         }
@@ -474,21 +475,4 @@ fn worked(
             effects.committed(false);
         }
     }
-}
-
-/// Commits what is made of a message that is sent again.
-pub(super) async fn commit(
-    shared: &Arc<Shared>,
-    commands: Vec<Command>,
-    count: u32,
-    keep: Keep,
-) -> Result<Outcome, ApiError> {
-    let (tell, outcome) = oneshot::channel();
-    let done = move |outcome| {
-        let _gone = tell.send(outcome);
-    };
-    shared.propose_raw(0, count, keep, &Command::Whole(commands), done);
-    outcome
-        .await
-        .unwrap_or_else(|_| Err(ApiError::internal("server is shutting down")))
 }

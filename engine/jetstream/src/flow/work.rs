@@ -23,7 +23,7 @@ use crate::traces;
 const MAX_PAUSE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Most bytes of outputs that one commit holds; more only when one input makes them.
-const MAX_OUTPUT: usize = 16 << 20;
+pub(crate) const MAX_OUTPUT: usize = 16 << 20;
 
 /// Why nothing can be made of a batch now.
 #[derive(Debug)]
@@ -386,6 +386,7 @@ impl Work<'_> {
             live,
             inputs: inputs.iter().map(|input| input.seq).collect(),
             lost,
+            bytes,
             after,
             single,
         })
