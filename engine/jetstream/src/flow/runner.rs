@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::handle::Inner;
 use super::made::{Condemned, Made, condemn, forgets, refusal};
-use super::position::Position;
+use super::position::{Position, Unreadable};
 use super::select::{Input, MAX_INPUTS, Selected, Selector, grown};
 use super::setup::{FlowEffects, FlowSetup};
 use super::status::FlowState;
@@ -113,10 +113,23 @@ impl Loop {
     }
 
     /// The position in the log, when it is of this run.
-    fn stored(&self, setup: &FlowSetup) -> Option<Position> {
+    fn stored(&self, setup: &FlowSetup) -> Result<Option<Position>, String> {
         let catalog = self.inner.shared.node.catalog();
-        let stored = catalog.positions.get(&setup.key)?;
-        Position::decode(stored).filter(|position| position.run == setup.run)
+        let Some(stored) = catalog.positions.get(&setup.key) else {
+            return Ok(None);
+        };
+        Position::of_run(stored, setup.run).map_err(|Unreadable| {
+            let then = match setup.until {
+                None => format!(
+                    "`millstream flow restart {} --from-seq N` goes on behind what is done",
+                    setup.name
+                ),
+                Some(_) => "ask for the rerun again".to_owned(),
+            };
+            format!(
+                "its position cannot be read, and to begin anew would do everything twice; {then}"
+            )
+        })
     }
 
     /// Goes on where the log says, or begins where the declaration says, which is written to the log at once: messages that
@@ -128,7 +141,7 @@ impl Loop {
     ) -> Result<(), String> {
         (self.position, self.limit) = (None, MAX_INPUTS);
         self.condemned.clear();
-        let stored = self.stored(setup);
+        let stored = self.stored(setup)?;
         let again = stored
             .as_ref()
             .is_some_and(|stored| stored.stream != cell.id && stored.from == setup.from);
@@ -356,8 +369,8 @@ impl Loop {
 
     /// Stands where the log says.
     fn restore(&mut self, setup: &FlowSetup) {
-        // Without one the next look finds its place anew.
-        self.position = self.stored(setup);
+        // Without one the next look finds its place anew, or says why it cannot.
+        self.position = self.stored(setup).ok().flatten();
     }
 
     /// What to do about a batch that was refused because of one record; a reason when it has to wait.

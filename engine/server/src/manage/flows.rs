@@ -6,6 +6,7 @@ use millstream_admin::{Failure, FailureCode, FlowRequest};
 use millstream_cluster::{
     Catalog, CatalogChange, CatalogCommand, Command, FlowEntry, FlowStart, Kind, Outcome,
 };
+use millstream_jetstream::{FlowState, FlowStatus};
 use millstream_spec::{Document, FlowSpec, Policy, Problem, Spec, Storage};
 use millstream_streams::{RetentionPolicy, StorageType, StreamConfig};
 use millstream_types::{Timestamp, filters_overlap, nearest};
@@ -284,7 +285,10 @@ impl Manager {
             );
         }
         let rerun = self.flows()?.rerun_status(&name);
-        if rerun.is_some_and(|status| status.state != millstream_jetstream::FlowState::Done) {
+        // One that cannot go on is given up for another.
+        let ended =
+            |status: FlowStatus| matches!(status.state, FlowState::Done | FlowState::Failed);
+        if rerun.is_some_and(|status| !ended(status)) {
             return Err(Failure::new(
                 FailureCode::Conflict,
                 format!("flow `{name}` reads a range once more already"),

@@ -148,3 +148,37 @@ fn a_letter_that_is_never_stored_holds_nobody_up() {
         world.end(flow).await;
     });
 }
+
+#[test]
+fn a_position_that_cannot_be_read_is_not_taken_for_none() {
+    runtime().block_on(async {
+        let world = World::new().await;
+        let stage = Arc::new(Obedient::default());
+        let setup = world.setup(Order::Station, 1, &stage);
+        let wrong = Command::Position {
+            source: setup.key.clone(),
+            value: Bytes::from(format!("{}\n{{\"layout\":2}}", setup.run)),
+        };
+        world.jetstream.propose(&wrong).await.expect("stored");
+        world.publish(&[(0, "k-1".to_owned())]).await;
+        let flow = world.jetstream.flow(setup);
+        flow.ready().await;
+        while flow.status().state != FlowState::Failed {
+            tokio::task::yield_now().await;
+        }
+        let reason = flow.status().reason.unwrap_or_default();
+        assert!(reason.contains("flow restart f"), "{reason}");
+        assert!(world.read("out").is_empty());
+        // A restart forgets it.
+        let changes = vec![CatalogChange::RestartFlow {
+            name: "f".to_owned(),
+            start: FlowStart::Beginning,
+        }];
+        let restart = Command::Catalog(CatalogCommand { time: 2, changes });
+        world.jetstream.propose(&restart).await.expect("applied");
+        flow.change(world.setup(Order::Station, 1, &stage));
+        world.caught_up(&flow).await;
+        assert_eq!(payloads(&world.read("out")), ["k-1"]);
+        world.end(flow).await;
+    });
+}
