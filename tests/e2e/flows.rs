@@ -585,7 +585,8 @@ async fn what_cannot_work_is_refused_when_it_is_applied() {
     let server = Server::start(folder.path());
     functions(folder.path());
     let base = "kind: station\nname: in\nsubjects: [\"in.>\"]\n---\nkind: station\nname: out\nsubjects: [\"out.>\"]\n---\n\
-                kind: station\nname: jobs\nsubjects: [\"jobs.>\"]\nretention: { policy: workqueue }\n---\n";
+                kind: station\nname: jobs\nsubjects: [\"jobs.>\"]\nretention: { policy: workqueue }\n---\n\
+                kind: station\nname: short\nsubjects: [\"short.>\"]\nstorage: memory\n---\n";
     applied(&server, base);
     for (flow, why) in [
         ("from: inn\nto: out\nsubject: out.x", "did you mean `in`?"),
@@ -596,6 +597,14 @@ async fn what_cannot_work_is_refused_when_it_is_applied() {
             "no subject of `out`",
         ),
         ("from: jobs\nto: out\nsubject: out.x", "acknowledged"),
+        (
+            "from: short\nto: out\nsubject: out.x",
+            "`short` is in memory",
+        ),
+        (
+            "from: in\nto: short\nsubject: short.x",
+            "`short` is in memory",
+        ),
         (
             "from: in\nto: out\nsubject: out.x\nstages: [{ function: none }]",
             "no function `none`",

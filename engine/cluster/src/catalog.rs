@@ -245,6 +245,9 @@ impl Catalog {
                     Some(old) => old.changed(spec, time),
                     None => FlowEntry::new(spec, run, time),
                 };
+                if entry.rerun.is_none() {
+                    self.positions.remove(&rerun_key(&entry.spec.name));
+                }
                 self.flows.insert(entry.spec.name.clone(), entry);
             }
             CatalogChange::RestartFlow { name, start } => {

@@ -58,9 +58,12 @@ impl FlowEntry {
         }
     }
 
-    /// The same flow, declared anew: it goes on where it is.
+    /// The same flow, declared anew: it goes on where it is. A range of another stream would be read instead of the one that
+    /// was asked for, so it is none any more when the flow reads something else.
     pub(crate) fn changed(self, spec: FlowSpec, time: i64) -> Self {
+        let rerun = self.rerun.filter(|_| self.spec.from == spec.from);
         Self {
+            rerun,
             spec,
             version: self.version + 1,
             updated: time,

@@ -2,7 +2,8 @@
 //!
 //! A dead letter carries the original payload byte for byte. The original headers stay as they were, except those that
 //! would act on the dead-letter stream itself or be mistaken for the letter's own: names that start with `Nats-`, `Ms-Dead-`
-//! or `Ms-Original-` get `Ms-Original-` in front. The reasons stand in `Ms-Dead-*` headers.
+//! or `Ms-Original-` get `Ms-Original-` in front. The reasons stand in `Ms-Dead-*` headers. When all of it is more than a
+//! stream takes, the original headers are left out, and `Ms-Dead-Headers-Left-Out` says how many there were.
 
 use bytes::Bytes;
 use millstream_types::{Message, Timestamp, is_id_alias};
@@ -12,6 +13,9 @@ use crate::headers::{Writer, lines, name};
 
 const KEPT: &str = "Ms-Original-";
 const OWN: &str = "Ms-Dead-";
+
+/// Most bytes of headers that streams take.
+const MAX_HEADERS: usize = 64 * 1024 - 1;
 
 /// The kinds of stage that appear as the last token of a dead letter's subject.
 const KINDS: [&str; 7] = [
@@ -54,15 +58,42 @@ fn letter(
     flow: Option<(&str, Option<u64>)>,
 ) -> Message {
     let why = rejection.bounded();
+    let mut own = Writer::with_capacity(why.reason.len() + 512);
+    reasons(&mut own, station, original, &why, (time, version), flow);
+    let kept = |line: &[u8]| if reserved(name(line)) { KEPT } else { "" };
+    let sizes = lines(&original.headers).map(|line| kept(line).len() + line.len() + 2);
+    let bytes: usize = sizes.sum();
+    let mut headers = Writer::with_capacity(bytes + own.len());
+    if own.len() + bytes > MAX_HEADERS {
+        let count = lines(&original.headers).count();
+        own.push("Ms-Dead-Headers-Left-Out", count.to_string().as_bytes());
+    } else {
+        for line in lines(&original.headers) {
+            headers.prefixed(kept(line), line);
+        }
+    }
+    headers.append(&own);
     let kind = KINDS
         .into_iter()
         .find(|kind| *kind == why.kind())
         .unwrap_or("other");
-    let mut headers = Writer::with_capacity(original.headers.len() + why.reason.len() + 512);
-    for line in lines(&original.headers) {
-        let prefix = if reserved(name(line)) { KEPT } else { "" };
-        headers.prefixed(prefix, line);
+    Message {
+        subject: Bytes::from(format!("$MS.DEAD.{station}.{kind}")),
+        reply: None,
+        headers: headers.build(),
+        payload: original.payload.clone(),
     }
+}
+
+/// The letter's own headers.
+fn reasons(
+    headers: &mut Writer,
+    station: &str,
+    original: &Message,
+    why: &Rejection,
+    (time, version): (Timestamp, u64),
+    flow: Option<(&str, Option<u64>)>,
+) {
     headers.push("Ms-Dead-Station", station.as_bytes());
     headers.push("Ms-Dead-Stage", why.stage.as_bytes());
     headers.push("Ms-Dead-Code", why.code.as_bytes());
@@ -81,12 +112,6 @@ fn letter(
         if let Some(sequence) = sequence {
             headers.push("Ms-Dead-Sequence", sequence.to_string().as_bytes());
         }
-    }
-    Message {
-        subject: Bytes::from(format!("$MS.DEAD.{station}.{kind}")),
-        reply: None,
-        headers: headers.build(),
-        payload: original.payload.clone(),
     }
 }
 

@@ -63,6 +63,16 @@ impl Writer {
         self.raw.extend_from_slice(b"\r\n");
     }
 
+    /// Adds the lines of another block.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.raw.extend_from_slice(&other.raw[FIRST.len()..]);
+    }
+
+    /// Bytes of the block.
+    pub(crate) fn len(&self) -> usize {
+        self.raw.len() + 2
+    }
+
     /// The block; empty when it has no headers.
     pub(crate) fn build(mut self) -> Bytes {
         if self.raw.len() == FIRST.len() {

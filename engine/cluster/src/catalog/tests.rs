@@ -127,3 +127,27 @@ fn catalogs_of_before_flows_have_none_and_keep_them_after() {
         assert_eq!(kept.users_of(kind, name), ["flow `late`"], "{kind} {name}");
     }
 }
+
+#[test]
+fn a_range_is_of_the_stream_that_it_was_asked_for() {
+    let mut catalog = Catalog::default();
+    let put = |time: u8, from: &str| {
+        let spec = format!(r#"{{"name":"late","from":"{from}","to":"alerts"}}"#);
+        read(&format!(
+            r#"{{"time":{time},"changes":[{{"change":"put_flow","spec":{spec}}}]}}"#
+        ))
+    };
+    let rerun =
+        r#"{"time":2,"changes":[{"change":"rerun_flow","name":"late","from_seq":3,"to_seq":9}]}"#;
+    for command in [put(1, "flights"), read(rerun), put(3, "flights")] {
+        catalog.apply(command).expect("applies");
+    }
+    assert!(catalog.flows["late"].rerun.is_some());
+    let key = "flow/late/rerun".to_owned();
+    catalog.positions.insert(key.clone(), b"1\n{}".to_vec());
+    catalog.apply(put(4, "trains")).expect("applies");
+    assert!(catalog.flows["late"].rerun.is_none() && !catalog.positions.contains_key(&key));
+    // Nor does it come back.
+    catalog.apply(put(5, "flights")).expect("applies");
+    assert!(catalog.flows["late"].rerun.is_none());
+}

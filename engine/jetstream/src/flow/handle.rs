@@ -187,6 +187,19 @@ impl Inner {
         seen.reason = reason.map(str::to_owned);
     }
 
+    /// A rejected input that nothing is kept of: its dead letter will never be stored, and the others are not to wait for it.
+    pub(super) fn lost(&self, seq: u64, why: &str) {
+        let setup = self.setup.load();
+        let reason = format!(
+            "message {seq} of stream `{}` was rejected and its dead letter cannot be stored: {why}",
+            setup.from
+        );
+        error!(target: "nats", "flow `{}` has lost one: {reason}", setup.name);
+        let mut seen = self.seen();
+        seen.errors += 1;
+        seen.last_error = Some(reason);
+    }
+
     /// Something went wrong; it is told once in the log.
     pub(super) fn failed(&self, state: FlowState, reason: &str) {
         let mut seen = self.seen();

@@ -4,11 +4,14 @@
 //! the batch are one command that is carried out whole or not at all, so a kill at any moment repeats and loses nothing. One
 //! such command is under way at a time; the next batch is made meanwhile. Nothing polls: an idle flow waits for its stream.
 //!
-//! What lives here: choosing inputs (`select`), running them and finding where outputs go (`work`), the position
+//! What lives here: choosing inputs (`select`), running them and finding where outputs go (`work`, `doors`),
+//! how they end (`ends`), the batch that comes of it (`made`), the position
 //! (`position`), the loop around it (`runner`), single messages that are sent again (`once`).
 
 mod doors;
+mod ends;
 mod handle;
+mod made;
 mod once;
 mod position;
 mod runner;

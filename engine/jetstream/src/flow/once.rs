@@ -1,20 +1,21 @@
 //! A dead letter of a flow, sent again: through that flow alone, and the letter goes in the same log entry.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_cluster::{Command, Outcome};
 use millstream_pipeline::Rejection;
-use millstream_streams::{Command as StreamCommand, RecordOutcome};
+use millstream_streams::{ApiError, Command as StreamCommand, RecordOutcome};
 use millstream_types::{Message, Timestamp};
+use tokio::sync::oneshot;
 
 use super::handle::Flow;
+use super::made::{Condemned, Single};
 use super::position::Position;
-use super::runner::commit;
 use super::select::Input;
-use super::work::{Blocked, Single, Work};
+use super::work::{Blocked, Work};
 use crate::ingest::dead_letter_stream;
+use crate::service::{Keep, Shared};
 
 /// What became of a letter that was sent again.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +52,7 @@ impl Flow {
                 shared: &own,
                 setup: &setup,
                 cell: &cell,
-                condemned: &BTreeMap::new(),
+                condemned: &Condemned::new(),
             };
             let nowhere = Position::default();
             let mut made = work.make(vec![input], &nowhere, nowhere.clone())?;
@@ -82,6 +83,12 @@ impl Flow {
         if let Single::Retry(after) = made.single {
             decided(false);
             return Resent::Retry(after);
+        }
+        if let Some(stream) = made.forgetful(&shared) {
+            decided(false);
+            return Resent::Refused(format!(
+                "stream `{stream}` is in memory: it would be forgotten"
+            ));
         }
         let commands = std::mem::take(&mut made.commands);
         let outcome = commit(&shared, commands, made.count, made.keep).await;
@@ -116,4 +123,21 @@ fn became(parts: &[Outcome], single: Single) -> Resent {
         }
         Single::Dropped | Single::Retry(_) => Resent::Dropped,
     }
+}
+
+/// Commits what is made of a message that is sent again.
+async fn commit(
+    shared: &Arc<Shared>,
+    commands: Vec<Command>,
+    count: u32,
+    keep: Keep,
+) -> Result<Outcome, ApiError> {
+    let (tell, outcome) = oneshot::channel();
+    let done = move |outcome| {
+        let _gone = tell.send(outcome);
+    };
+    shared.propose_raw(0, count, keep, &Command::Whole(commands), done);
+    outcome
+        .await
+        .unwrap_or_else(|_| Err(ApiError::internal("server is shutting down")))
 }

@@ -37,6 +37,10 @@ pub(crate) struct Position {
     pub(crate) totals: FlowTotals,
 }
 
+/// A position that is none of this build's. It is not the same as none at all: the flow has been somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable;
+
 /// As it lies in the catalog. `parked` holds sequence, tries and due time in milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -68,8 +72,16 @@ impl Position {
         position_value(self.run, &json)
     }
 
+    /// A position of this run; `None` when it is of another one, whatever that wrote.
+    pub(crate) fn of_run(bytes: &[u8], run: u64) -> Result<Option<Self>, Unreadable> {
+        match split_position(bytes) {
+            Some((other, _)) if other != run => Ok(None),
+            _ => Self::decode(bytes).map(Some).ok_or(Unreadable),
+        }
+    }
+
     /// `None` when it is none of this build's.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         let (run, json) = split_position(bytes)?;
         let stored: Stored = serde_json::from_slice(json).ok()?;
         let parked = stored.parked.into_iter().map(|(seq, tries, due)| {
@@ -90,6 +102,20 @@ impl Position {
         })
     }
 
+    /// Behind the end of a range, in another stream than the one that the range was of.
+    pub(crate) fn over(self, stream: u32, from: &str, until: u64) -> Self {
+        let mut totals = self.totals;
+        totals.lost += self.parked.len() as u64;
+        Self {
+            stream,
+            from: from.to_owned(),
+            read: until.max(self.read),
+            parked: BTreeMap::new(),
+            totals,
+            ..self
+        }
+    }
+
     /// When the first of the parked is to be tried again.
     pub(crate) fn first_due(&self) -> Option<Timestamp> {
         let tried = self.parked.values().filter(|parked| parked.tries > 0);
@@ -101,7 +127,7 @@ impl Position {
 mod tests {
     use millstream_types::Timestamp;
 
-    use super::{Parked, Position};
+    use super::{Parked, Position, Unreadable};
 
     #[test]
     fn a_position_reads_back_and_its_form_stays() {
@@ -134,6 +160,10 @@ mod tests {
         assert_eq!(again.encode(), bytes);
         for wrong in [&b""[..], b"12", b"x\n{}", b"12\n{}"] {
             assert_eq!(Position::decode(wrong), None);
+            assert_eq!(Position::of_run(wrong, 12), Err(Unreadable));
         }
+        assert_eq!(Position::of_run(b"12\n{}", 13), Ok(None));
+        assert_eq!(Position::of_run(&bytes, 13), Ok(None));
+        assert_eq!(Position::of_run(&bytes, 12), Ok(Some(again)));
     }
 }

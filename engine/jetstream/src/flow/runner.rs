@@ -1,24 +1,23 @@
 //! The loop of a flow: a batch is made while the last one is committed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millstream_cluster::{Command, FlowStart, Outcome, StreamCell, UnfitPart};
-use millstream_pipeline::Rejection;
 use millstream_streams::{ApiError, Unfit};
 use millstream_types::{Message, Timestamp};
 use tokio::sync::oneshot;
 use tracing::info;
 
 use super::handle::Inner;
-use super::position::Position;
-use super::select::{Input, MAX_INPUTS, Selected, Selector};
+use super::made::{Condemned, Made, condemn, forgets, refusal};
+use super::position::{Position, Unreadable};
+use super::select::{Input, MAX_INPUTS, Selected, Selector, grown};
 use super::setup::{FlowEffects, FlowSetup};
 use super::status::FlowState;
-use super::work::{Blocked, Made, Work, refusal};
-use crate::service::{Keep, Shared};
+use super::work::{Blocked, Work};
+use crate::service::Shared;
 
 /// Pauses before something that did not work is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -48,7 +47,7 @@ pub(super) struct Loop {
     position: Option<Position>,
     under_way: Option<UnderWay>,
     /// Inputs whose outputs no stream will ever take, and why.
-    condemned: BTreeMap<u64, Rejection>,
+    condemned: Condemned,
     /// Most inputs of the next batch.
     limit: usize,
     pause: Duration,
@@ -60,7 +59,7 @@ impl Loop {
             inner,
             position: None,
             under_way: None,
-            condemned: BTreeMap::new(),
+            condemned: Condemned::new(),
             limit: MAX_INPUTS,
             pause: FIRST_PAUSE,
         }
@@ -69,14 +68,16 @@ impl Loop {
     pub(super) async fn run(mut self) {
         while !self.inner.stopping.load(Ordering::Acquire) {
             let setup = self.inner.setup.load_full();
-            let Some(cell) = self.inner.shared.node.stream(&setup.from) else {
-                self.settle().await;
-                self.position = None;
-                let reason = format!("there is no stream `{}` to read", setup.from);
-                self.inner.failed(FlowState::Blocked, &reason);
-                self.inner.ready(&setup);
-                self.inner.wake.notified().await;
-                continue;
+            let cell = match self.source(&setup) {
+                Ok(cell) => cell,
+                Err(reason) => {
+                    self.settle().await;
+                    self.position = None;
+                    self.inner.failed(FlowState::Blocked, &reason);
+                    self.inner.ready(&setup);
+                    self.inner.wake.notified().await;
+                    continue;
+                }
             };
             let known = self.position.as_ref();
             if known.is_none_or(|known| known.run != setup.run || known.stream != cell.id) {
@@ -99,11 +100,36 @@ impl Loop {
         self.settle().await;
     }
 
+    /// The stream it reads, or why it cannot.
+    fn source(&self, setup: &FlowSetup) -> Result<Arc<StreamCell>, String> {
+        let from = &setup.from;
+        match self.inner.shared.node.stream(from) {
+            None => Err(format!("there is no stream `{from}` to read")),
+            Some(cell) if forgets(&cell) => Err(format!(
+                "stream `{from}` is in memory, and flows read what stays; make it anew with file storage"
+            )),
+            Some(cell) => Ok(cell),
+        }
+    }
+
     /// The position in the log, when it is of this run.
-    fn stored(&self, setup: &FlowSetup) -> Option<Position> {
+    fn stored(&self, setup: &FlowSetup) -> Result<Option<Position>, String> {
         let catalog = self.inner.shared.node.catalog();
-        let stored = catalog.positions.get(&setup.key)?;
-        Position::decode(stored).filter(|position| position.run == setup.run)
+        let Some(stored) = catalog.positions.get(&setup.key) else {
+            return Ok(None);
+        };
+        Position::of_run(stored, setup.run).map_err(|Unreadable| {
+            let then = match setup.until {
+                None => format!(
+                    "`millstream flow restart {} --from-seq N` goes on behind what is done",
+                    setup.name
+                ),
+                Some(_) => "ask for the rerun again".to_owned(),
+            };
+            format!(
+                "its position cannot be read, and to begin anew would do everything twice; {then}"
+            )
+        })
     }
 
     /// Goes on where the log says, or begins where the declaration says, which is written to the log at once: messages that
@@ -115,14 +141,23 @@ impl Loop {
     ) -> Result<(), String> {
         (self.position, self.limit) = (None, MAX_INPUTS);
         self.condemned.clear();
-        let stored = self.stored(setup);
+        let stored = self.stored(setup)?;
         let again = stored
             .as_ref()
             .is_some_and(|stored| stored.stream != cell.id && stored.from == setup.from);
-        if let Some(stored) = stored.filter(|stored| stored.stream == cell.id) {
-            self.inner.seen().position = stored.clone();
-            self.position = Some(stored);
-            return Ok(());
+        let stored = match stored {
+            Some(stored) if stored.stream == cell.id => {
+                self.inner.seen().position = stored.clone();
+                self.position = Some(stored);
+                return Ok(());
+            }
+            other => other,
+        };
+        // The range is gone with the stream that it was of.
+        if let (Some(until), Some(stored)) = (setup.until, stored) {
+            return self
+                .begin(setup, stored.over(cell.id, &cell.name, until))
+                .await;
         }
         if again {
             info!(target: "nats", "flow `{}` begins anew: stream `{}` was made anew", setup.name, cell.name);
@@ -148,6 +183,11 @@ impl Loop {
             read,
             ..Position::default()
         };
+        self.begin(setup, position).await
+    }
+
+    /// Writes to the log where it stands.
+    async fn begin(&mut self, setup: &FlowSetup, position: Position) -> Result<(), String> {
         let command = Command::Whole(vec![Command::Position {
             source: setup.key.clone(),
             value: position.encode(),
@@ -291,10 +331,14 @@ impl Loop {
         if stored {
             self.inner.seen().position = made.after;
             self.inner.says(FlowState::Running, None);
+            for (seq, why) in made.lost {
+                self.inner.lost(seq, &why);
+            }
             for seq in made.inputs.into_iter().flatten() {
                 self.condemned.remove(&seq);
             }
-            (self.limit, self.pause) = (MAX_INPUTS, FIRST_PAUSE);
+            self.limit = grown(self.limit, made.bytes);
+            self.pause = FIRST_PAUSE;
             self.broadcast(made.live).await;
             return true;
         }
@@ -325,8 +369,8 @@ impl Loop {
 
     /// Stands where the log says.
     fn restore(&mut self, setup: &FlowSetup) {
-        // Without one the next look finds its place anew.
-        self.position = self.stored(setup);
+        // Without one the next look finds its place anew, or says why it cannot.
+        self.position = self.stored(setup).ok().flatten();
     }
 
     /// What to do about a batch that was refused because of one record; a reason when it has to wait.
@@ -353,9 +397,7 @@ impl Loop {
             Unfit::Here => *owner == 0,
             Unfit::Now => false,
         };
-        let again = self.condemned.contains_key(&seq);
-        if never && !again {
-            self.condemned.insert(seq, refusal(&setup.name, &error));
+        if never && condemn(&mut self.condemned, seq, refusal(&setup.name, &error)) {
             return None;
         }
         if *owner > 0 {
@@ -418,7 +460,7 @@ fn worked(
     setup: &FlowSetup,
     cell: &Arc<StreamCell>,
     (inputs, before, after): (Vec<Input>, &Position, Position),
-    mut condemned: BTreeMap<u64, Rejection>,
+    mut condemned: Condemned,
 ) -> Next {
     loop {
         let work = Work {
@@ -435,34 +477,15 @@ fn worked(
             }
             Err(Blocked::By(reason)) => return Next::Stuck(FlowState::Blocked, reason),
         };
-        let known = condemned.len();
-        for (seq, error) in made.hopeless(shared) {
-            let why = || refusal(&setup.name, &error);
-            condemned.entry(seq).or_insert_with(why);
+        let mut more = false;
+        for (seq, why) in made.hopeless(shared, &setup.name) {
+            more |= condemn(&mut condemned, seq, why);
         }
-        // Those that are known already are letters which cannot be stored: the log says so.
-        if condemned.len() == known {
+        if !more {
             return Next::Batch(Box::new(made));
         }
         if let Some(effects) = &setup.effects {
             effects.committed(false);
         }
     }
-}
-
-/// Commits what is made of a message that is sent again.
-pub(super) async fn commit(
-    shared: &Arc<Shared>,
-    commands: Vec<Command>,
-    count: u32,
-    keep: Keep,
-) -> Result<Outcome, ApiError> {
-    let (tell, outcome) = oneshot::channel();
-    let done = move |outcome| {
-        let _gone = tell.send(outcome);
-    };
-    shared.propose_raw(0, count, keep, &Command::Whole(commands), done);
-    outcome
-        .await
-        .unwrap_or_else(|_| Err(ApiError::internal("server is shutting down")))
 }

@@ -13,12 +13,22 @@ use tracing::warn;
 
 use super::position::{MAX_PARKED, Parked, Position};
 use super::setup::FlowSetup;
+use super::work::MAX_OUTPUT;
 use crate::read::{FetchError, FrameCursor, StoredRecord};
 use crate::service::Shared;
 
 /// Most inputs of a batch, and most bytes of them: what one commit holds.
 pub(crate) const MAX_INPUTS: usize = 1024;
 const MAX_BYTES: usize = 4 << 20;
+
+/// Most inputs of the next batch, when one with so many bytes of outputs is committed. More than a commit holds would be run
+/// in vain, so it goes up step by step, and not when twice as much would not fit.
+pub(super) fn grown(limit: usize, bytes: usize) -> usize {
+    if bytes > MAX_OUTPUT / 2 {
+        return limit;
+    }
+    (limit * 2).min(MAX_INPUTS)
+}
 
 /// How stages see messages of all formats.
 static AS_JSON: LazyLock<Reading> = LazyLock::new(|| {
@@ -244,5 +254,17 @@ impl<'a> Selector<'a> {
             Input::new(self.shared, self.setup, Some(seq), message, time)
         };
         Ok(record.map(input))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grown;
+
+    #[test]
+    fn batches_grow_step_by_step_and_only_when_there_is_room() {
+        assert_eq!([grown(1, 0), grown(40, 1 << 20)], [2, 80]);
+        assert_eq!([grown(600, 0), grown(1024, 0)], [1024, 1024]);
+        assert_eq!(grown(40, 9 << 20), 40);
     }
 }

@@ -54,7 +54,8 @@ pub struct FlowTotals {
     pub rejected: u64,
     /// Times an input was to be tried again.
     pub retried: u64,
-    /// Inputs that were gone when they were to be tried again.
+    /// Inputs that were gone when they were to be tried again, and those that were rejected and whose dead letter is never
+    /// stored.
     pub lost: u64,
 }
 

@@ -24,6 +24,8 @@ use super::{Flow, FlowEffects, FlowSetup, FlowState};
 use crate::plans::PlanSource;
 use crate::{IngestRecord, JetStream, Options};
 
+mod never;
+
 #[derive(Debug)]
 struct Nothing;
 
@@ -372,49 +374,6 @@ fn so_many_are_put_aside_and_no_more() {
         let outputs = world.read("out");
         assert_eq!(outputs.len(), inputs.len());
         assert_eq!(flow.status().totals.retried, inputs.len() as u64);
-        world.end(flow).await;
-    });
-}
-
-#[test]
-fn a_batch_that_cannot_be_stored_changes_no_state() {
-    runtime().block_on(async {
-        let world = World::new().await;
-        let stage = Arc::new(Obedient::default());
-        let mut setup = world.setup(Order::Station, 1, &stage);
-        setup.effects = Some(Arc::clone(&stage) as Arc<dyn FlowEffects>);
-        let mut small = config("small", "small.>");
-        (small.discard, small.max_msgs) = (millstream_streams::DiscardPolicy::New, 3);
-        small.max_msg_size = 60;
-        world.stream(9, small).await;
-        setup.to = Some("small".to_owned());
-        setup.subject = Some(SubjectTemplate::parse("small.$1", "in.*").expect("right"));
-        let large = format!("k-{}", "x".repeat(100));
-        let inputs: Vec<(u8, String)> = ["k-1", "k-2", large.as_str(), "k-3", "k-4", "k-5"]
-            .map(|payload| (0, payload.to_owned()))
-            .to_vec();
-        world.publish(&inputs).await;
-        let flow = world.jetstream.flow(setup);
-        while flow.status().state != FlowState::Blocked {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(payloads(&world.read("small")), ["k-1", "k-2", "k-3"]);
-        assert_eq!(payloads(&world.read("in-dead-letters")), [large.as_str()]);
-        // The one that no stream takes was never shown to the stage for good.
-        assert_eq!(payloads(&world.read("state")), ["k-1", "k-2", "k-3"]);
-        let purge = millstream_streams::Purge {
-            stream: 9,
-            time: Timestamp(2),
-            ..Default::default()
-        };
-        let purge = Command::Stream(StreamCommand::Purge(purge));
-        world.jetstream.propose(&purge).await.expect("purged");
-        world.caught_up(&flow).await;
-        assert_eq!(payloads(&world.read("small")), ["k-4", "k-5"]);
-        let state = world.read("state");
-        assert_eq!(payloads(&state), ["k-1", "k-2", "k-3", "k-4", "k-5"]);
-        let all: BTreeMap<&str, usize> = payloads(&state).into_iter().map(|one| (one, 1)).collect();
-        assert_eq!(all.len(), state.len());
         world.end(flow).await;
     });
 }

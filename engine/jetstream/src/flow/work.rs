@@ -1,23 +1,21 @@
 //! What becomes of a batch of inputs: stages, where outputs go, and the commands that store it all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_cluster::{Command, StreamCell};
-use millstream_pipeline::{
-    Ended, Order, Plan, Record, Rejection, dead_letter_of_flow, without_orders,
-};
-use millstream_streams::{ApiError, Command as StreamCommand};
-use millstream_types::{Message, Timestamp};
+use millstream_pipeline::{Ended, Order, Record, Rejection, dead_letter_of_flow, without_orders};
+use millstream_types::Timestamp;
 
 use super::doors::Doors;
-use super::position::{Parked, Position};
+use super::ends::{End, Output, position_after};
+use super::made::{Condemned, Fate, Made, Single, forgets, in_memory};
+use super::position::Position;
 use super::select::Input;
 use super::setup::FlowSetup;
 use crate::group::{MIN_PAUSE, exhausted, unstaged};
 use crate::ingest::{Stager, dead_letter_stream};
-use crate::ingress::Ingress;
 use crate::service::{Keep, Shared};
 use crate::traces;
 
@@ -25,7 +23,7 @@ use crate::traces;
 const MAX_PAUSE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Most bytes of outputs that one commit holds; more only when one input makes them.
-const MAX_OUTPUT: usize = 16 << 20;
+pub(crate) const MAX_OUTPUT: usize = 16 << 20;
 
 /// Why nothing can be made of a batch now.
 #[derive(Debug)]
@@ -36,114 +34,13 @@ pub(crate) enum Blocked {
     TooMuch(usize),
 }
 
-/// An output on its way into the stream that it goes to.
-struct Output {
-    door: Arc<Ingress>,
-    plan: Option<Arc<Plan>>,
-    /// As it is published there.
-    message: Message,
-    /// What that station's own stages make of it.
-    ended: Option<Ended>,
-}
-
-impl Output {
-    fn size(&self) -> usize {
-        let Message {
-            subject,
-            headers,
-            payload,
-            ..
-        } = &self.message;
-        subject.len() + headers.len() + payload.len()
-    }
-}
-
-/// How an input ends.
-enum End {
-    Outputs(Vec<Output>),
-    Dropped,
-    Rejected(Rejection),
-    Retry(Duration),
-    /// It waits for one before it.
-    Waits,
-}
-
-impl End {
-    fn waits(&self) -> bool {
-        matches!(self, Self::Retry(_) | Self::Waits)
-    }
-}
-
-/// A batch, ready to be committed.
-#[derive(Debug)]
-pub(crate) struct Made {
-    pub(crate) commands: Vec<Command>,
-    /// Per command the input of each of its records.
-    pub(crate) owners: Vec<Vec<usize>>,
-    pub(crate) count: u32,
-    pub(crate) keep: Keep,
-    /// Outputs as live subscribers see them.
-    pub(crate) live: Vec<Message>,
-    /// Sequences of the inputs, as `owners` count them.
-    pub(crate) inputs: Vec<Option<u64>>,
-    /// Where the flow stands when this is committed.
-    pub(crate) after: Position,
-    /// What became of a single input, for who asks.
-    pub(crate) single: Single,
-}
-
-impl Made {
-    /// Inputs whose records no stream will ever take, and why; found without asking the log.
-    pub(crate) fn hopeless(&self, shared: &Shared) -> BTreeMap<u64, ApiError> {
-        let mut found = BTreeMap::new();
-        for (command, owners) in self.commands.iter().zip(&self.owners) {
-            let Command::Stream(StreamCommand::Publish(publish)) = command else {
-                continue;
-            };
-            let Some(cell) = shared.node.stream_by_id(publish.stream) else {
-                continue;
-            };
-            for misfit in cell.lock().misfits(publish) {
-                let owner = owners.get(misfit.index);
-                let seq = owner.and_then(|owner| *self.inputs.get(*owner)?);
-                if let Some(seq) = seq {
-                    found.entry(seq).or_insert(misfit.error);
-                }
-            }
-        }
-        found
-    }
-}
-
-/// The rejection of an input whose outputs are refused.
-pub(crate) fn refusal(flow: &str, error: &ApiError) -> Rejection {
-    let code = if *error == ApiError::message_too_large() {
-        "too_large"
-    } else {
-        "refused"
-    };
-    let reason = format!("the stream that it goes to refuses what it became: {error}");
-    Rejection::new(&format!("flow:{flow}"), code, &reason)
-}
-
-/// What became of the last input.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) enum Single {
-    #[default]
-    Dropped,
-    Outputs(usize),
-    /// With which record its letter is.
-    Rejected(Rejection, (usize, usize)),
-    Retry(Duration),
-}
-
 /// Takes batches of one flow to their commands.
 pub(crate) struct Work<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) setup: &'a FlowSetup,
     pub(crate) cell: &'a Arc<StreamCell>,
     /// Inputs that are not to be run again, and why.
-    pub(crate) condemned: &'a BTreeMap<u64, Rejection>,
+    pub(crate) condemned: &'a Condemned,
 }
 
 impl Work<'_> {
@@ -199,7 +96,7 @@ impl Work<'_> {
 
     /// Some of the inputs through the stages, their outputs through those of where they go.
     fn run(&self, inputs: &[Input], which: &[usize]) -> Result<Vec<End>, Blocked> {
-        let faults: Vec<Option<Rejection>> = which
+        let faults: Vec<Option<End>> = which
             .iter()
             .map(|index| self.fault(&inputs[*index]))
             .collect();
@@ -221,7 +118,7 @@ impl Work<'_> {
         let mut ends = Vec::with_capacity(which.len());
         for (index, fault) in which.iter().zip(faults) {
             ends.push(match fault {
-                Some(why) => End::Rejected(why),
+                Some(end) => end,
                 None => {
                     let ended = ended
                         .next()
@@ -242,9 +139,15 @@ impl Work<'_> {
         Ok(ends)
     }
 
-    fn fault(&self, input: &Input) -> Option<Rejection> {
+    /// How an input ends that no stage is to see.
+    fn fault(&self, input: &Input) -> Option<End> {
         let condemned = input.seq.and_then(|seq| self.condemned.get(&seq));
-        condemned.or(input.fault.as_ref()).cloned()
+        let why = match condemned {
+            Some(Fate::Lost(why)) => return Some(End::Lost(why.clone())),
+            Some(Fate::Letter(why)) => Some(why),
+            None => input.fault.as_ref(),
+        };
+        Some(End::Rejected(why?.clone()))
     }
 
     fn retry(&self, input: &Input, stage: &str, after: Duration) -> End {
@@ -319,6 +222,9 @@ impl Work<'_> {
                 "subject `{subject}` is one of station `{name}`, which the flow reads: it would come in again"
             );
             return reject("loops", &reason);
+        }
+        if forgets(&door.cell) {
+            return Err(in_memory(&self.setup.name, &door.cell.name));
         }
         let (size, most) = (
             message.payload.len(),
@@ -417,7 +323,7 @@ impl Work<'_> {
         now: Timestamp,
     ) -> Result<Made, Blocked> {
         let mut stager = Stager::new(self.shared, now);
-        let (mut live, mut single) = (Vec::new(), Single::default());
+        let (mut live, mut lost, mut single) = (Vec::new(), Vec::new(), Single::default());
         let mut bytes = 0;
         for (index, (input, end)) in inputs.iter().zip(ends).enumerate() {
             stager.owner = index;
@@ -447,6 +353,10 @@ impl Work<'_> {
                     Single::Rejected(why, place)
                 }
                 End::Retry(after) => Single::Retry(after),
+                End::Lost(why) => {
+                    lost.extend(input.seq.map(|seq| (seq, why)));
+                    Single::Dropped
+                }
                 End::Dropped | End::Waits => Single::Dropped,
             };
         }
@@ -456,6 +366,9 @@ impl Work<'_> {
                 let cell = self.shared.node.stream(&stream);
                 let cell =
                     cell.ok_or_else(|| Blocked::By(format!("there is no stream `{stream}`")))?;
+                if forgets(&cell) {
+                    return Err(forgetful(&stream));
+                }
                 stager.add(&cell, &message);
             }
         }
@@ -472,6 +385,8 @@ impl Work<'_> {
             keep: made.keep.unwrap_or_default().or(Keep::default()),
             live,
             inputs: inputs.iter().map(|input| input.seq).collect(),
+            lost,
+            bytes,
             after,
             single,
         })
@@ -488,6 +403,9 @@ impl Work<'_> {
         let station = &self.cell.name;
         let letters = self.shared.node.stream(&dead_letter_stream(station));
         let letters = letters.ok_or_else(|| no_letters(station))?;
+        if forgets(&letters) {
+            return Err(forgetful(&letters.name));
+        }
         let version = self
             .setup
             .plan
@@ -508,60 +426,8 @@ fn no_letters(station: &str) -> Blocked {
     ))
 }
 
-/// Where the flow stands when a batch is committed: `after` is where it would if nothing waited.
-fn position_after(
-    inputs: &[Input],
-    ends: &[End],
-    before: &Position,
-    after: Position,
-    (order, now): (Order, Timestamp),
-) -> Position {
-    let mut after = after;
-    // With `Order::Station` new inputs behind one that waits are read again.
-    let (mut read, mut unread) = (before.read, false);
-    for (input, end) in inputs.iter().zip(ends) {
-        let seq = input.seq.unwrap_or_default();
-        let totals = &mut after.totals;
-        let waits = match end {
-            End::Retry(pause) => {
-                totals.retried += 1;
-                Some(Parked {
-                    tries: input.tries() + 1,
-                    due: now.plus(*pause),
-                    key: input.key.clone(),
-                })
-            }
-            End::Waits if input.parked.is_none() && order == Order::Station => {
-                unread = true;
-                continue;
-            }
-            End::Waits => Some(input.parked.clone().unwrap_or_else(|| Parked {
-                key: input.key.clone(),
-                ..Parked::default()
-            })),
-            End::Outputs(outputs) => {
-                totals.inputs += 1;
-                totals.outputs += outputs.len() as u64;
-                None
-            }
-            End::Dropped => {
-                (totals.inputs, totals.dropped) = (totals.inputs + 1, totals.dropped + 1);
-                None
-            }
-            End::Rejected(_) => {
-                (totals.inputs, totals.rejected) = (totals.inputs + 1, totals.rejected + 1);
-                None
-            }
-        };
-        if let Some(parked) = waits {
-            after.parked.insert(seq, parked);
-        }
-        if input.parked.is_none() {
-            read = read.max(seq);
-        }
-    }
-    if unread {
-        after.read = read;
-    }
-    after
+fn forgetful(stream: &str) -> Blocked {
+    Blocked::By(format!(
+        "stream `{stream}` is in memory, and what a flow writes must stay; make it anew with file storage"
+    ))
 }

@@ -176,3 +176,35 @@ fn a_letter_of_a_flow_says_so_and_two_of_a_message_are_no_duplicates() {
     let letter = dead_letter_of_flow(flow, "flights", &original, &why, (TIME, 4));
     assert_eq!(letter.subject, "$MS.DEAD.flights.flow");
 }
+
+#[test]
+fn a_letter_has_no_more_headers_than_a_stream_takes() {
+    let block = |value: usize, ids: usize| {
+        let mut block = HeadersBuilder::new().with("Large", &"x".repeat(value));
+        for id in 0..ids {
+            block = block.with("msg-id", &id.to_string());
+        }
+        block.build()
+    };
+    let letter = |headers: Bytes| {
+        dead_letter_of_flow(("late", Some(7)), "s", &message(headers), &why(), (TIME, 1))
+    };
+    let room = 65_535 - letter(block(0, 3)).headers.len();
+    let full = letter(block(room, 3));
+    assert_eq!(full.headers.len(), 65_535);
+    assert_eq!(full.header_block().get("Ms-Dead-Headers-Left-Out"), None);
+    assert_eq!(
+        DeadLetter::read(&full).expect("one").headers,
+        block(room, 3)
+    );
+    // A block that a stream took itself, and more of them than a stream takes.
+    for more in [room + 1, 65_500, 200_000] {
+        let left = letter(block(more, 3));
+        assert!(left.headers.len() < 2000);
+        let count = left.header_block().get_str("Ms-Dead-Headers-Left-Out");
+        assert_eq!(count, Some("4"));
+        let read = DeadLetter::read(&left).expect("one");
+        assert_eq!((read.sequence, read.headers), (Some(7), Bytes::new()));
+        assert_eq!(read.payload, message(Bytes::new()).payload);
+    }
+}

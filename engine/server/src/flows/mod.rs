@@ -7,6 +7,7 @@ mod compile;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use millstream_cluster::{Catalog, FlowEntry, Node, flow_key, rerun_key};
 use millstream_jetstream::{Flow, FlowEffects, FlowSetup, FlowStatus, JetStream};
@@ -15,6 +16,10 @@ use tracing::{error, warn};
 use self::compile::Compiled;
 use crate::compile::Compiler;
 use crate::functions::States;
+
+/// How long a change waits for flows to begin: one that runs a slow function takes no notice until its batch has ended, and
+/// nobody else is to wait for that. Its status tells.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// One that runs, and what it was made from.
 struct Running {
@@ -83,7 +88,7 @@ impl Flows {
     }
 
     /// Brings what runs in line with the catalog: a flow that was changed goes on as it is declared now with its next batch,
-    /// and the place where a new one begins is in the log. Goes on to its end when the caller goes away.
+    /// and the place where a new one begins is in the log, unless that takes too long. Goes on to its end when the caller goes away.
     pub(crate) async fn sync(self: &Arc<Self>) {
         let own = Arc::clone(self);
         if let Err(panic) = tokio::spawn(async move { own.follow().await }).await {
@@ -132,13 +137,17 @@ impl Flows {
         for running in gone {
             running.flow.stop().await;
         }
+        let mut changed = Vec::new();
         for entry in catalog.flows.values() {
-            self.adjust(&catalog, entry).await;
+            changed.extend(self.adjust(&catalog, entry).await);
+        }
+        if !all_ready(&changed).await {
+            warn!(target: "nats", "flows take their time to follow the catalog; see their status");
         }
     }
 
-    /// Starts or changes a flow, and its rerun.
-    async fn adjust(&self, catalog: &Catalog, entry: &FlowEntry) {
+    /// Starts or changes a flow, and its rerun; answers those that did change.
+    async fn adjust(&self, catalog: &Catalog, entry: &FlowEntry) -> Vec<Arc<Flow>> {
         let mark = compile::mark(catalog, entry);
         let name = &entry.spec.name;
         let (own_key, rerun_key) = (flow_key(name), rerun_key(name));
@@ -151,13 +160,13 @@ impl Flows {
                 .is_some_and(|known| known.mark == mark)
         };
         if same(&own_key) && (rerun.is_none() || same(&rerun_key)) {
-            return;
+            return Vec::new();
         }
         let compiled = self.compiled(catalog, entry).await;
         if let Err(why) = &compiled.plan {
             warn!(target: "nats", "flow `{name}` stands still: {why}");
         }
-        self.put(own_key, &mark, setup(entry, &compiled)).await;
+        let mut changed = vec![self.put(own_key, &mark, setup(entry, &compiled))];
         if let Some(rerun) = rerun {
             let setup = FlowSetup {
                 key: rerun_key.clone(),
@@ -168,8 +177,9 @@ impl Flows {
                 paused: false,
                 ..setup(entry, &compiled)
             };
-            self.put(rerun_key, &mark, setup).await;
+            changed.push(self.put(rerun_key, &mark, setup));
         }
+        changed
     }
 
     async fn compiled(&self, catalog: &Catalog, entry: &FlowEntry) -> Compiled {
@@ -186,7 +196,7 @@ impl Flows {
         }
     }
 
-    async fn put(&self, key: String, mark: &str, setup: FlowSetup) {
+    fn put(&self, key: String, mark: &str, setup: FlowSetup) -> Arc<Flow> {
         let known = self
             .table()
             .running
@@ -204,8 +214,18 @@ impl Flows {
             mark: mark.to_owned(),
         };
         self.table().running.insert(key, running);
-        flow.ready().await;
+        flow
     }
+}
+
+/// Waits until flows have begun, but not for ever; false when they have not.
+async fn all_ready(flows: &[Arc<Flow>]) -> bool {
+    let all = async {
+        for flow in flows {
+            flow.ready().await;
+        }
+    };
+    tokio::time::timeout(LONGEST_WAIT, all).await.is_ok()
 }
 
 fn setup(entry: &FlowEntry, compiled: &Compiled) -> FlowSetup {

@@ -6,8 +6,9 @@ use millstream_admin::{Failure, FailureCode, FlowRequest};
 use millstream_cluster::{
     Catalog, CatalogChange, CatalogCommand, Command, FlowEntry, FlowStart, Kind, Outcome,
 };
-use millstream_spec::{Document, FlowSpec, Policy, Problem, Spec};
-use millstream_streams::{RetentionPolicy, StreamConfig};
+use millstream_jetstream::{FlowState, FlowStatus};
+use millstream_spec::{Document, FlowSpec, Policy, Problem, Spec, Storage};
+use millstream_streams::{RetentionPolicy, StorageType, StreamConfig};
 use millstream_types::{Timestamp, filters_overlap, nearest};
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ struct End {
     subjects: Vec<String>,
     /// It keeps messages until consumers have acknowledged them.
     by_consumers: bool,
+    in_memory: bool,
 }
 
 impl Manager {
@@ -26,6 +28,7 @@ impl Manager {
             return Some(End {
                 subjects: station.spec.subjects.clone(),
                 by_consumers: station.spec.retention.policy != Policy::Limits,
+                in_memory: station.spec.storage == Storage::Memory,
             });
         }
         // A station's dead letters are there when the station is.
@@ -35,6 +38,8 @@ impl Manager {
             return Some(End {
                 subjects: vec![format!("$MS.DEAD.{station}.>")],
                 by_consumers: false,
+                // Those of a station in memory are on disk, too.
+                in_memory: false,
             });
         }
         let cell = self.node.stream(name)?;
@@ -42,6 +47,7 @@ impl Manager {
         Some(End {
             subjects: stream.config.subjects.clone(),
             by_consumers: stream.config.retention != RetentionPolicy::Limits,
+            in_memory: stream.config.storage == StorageType::Memory,
         })
     }
 
@@ -71,6 +77,9 @@ impl Manager {
                     );
                     problems.push(document.problem("from", message));
                 }
+                Some(from) if from.in_memory => {
+                    problems.push(memory_problem(document, "from", &spec.from));
+                }
                 Some(_) => {}
             }
             problems.extend(self.destination_problem(new, document, spec));
@@ -89,6 +98,9 @@ impl Manager {
         let Some(to) = self.end(new, name) else {
             return Some(self.unknown_end(new, document, "to", name));
         };
+        if to.in_memory {
+            return Some(memory_problem(document, "to", name));
+        }
         let template = spec.template().ok()?;
         let filter = spec.filter();
         let shape = match &template {
@@ -273,7 +285,10 @@ impl Manager {
             );
         }
         let rerun = self.flows()?.rerun_status(&name);
-        if rerun.is_some_and(|status| status.state != millstream_jetstream::FlowState::Done) {
+        // One that cannot go on is given up for another.
+        let ended =
+            |status: FlowStatus| matches!(status.state, FlowState::Done | FlowState::Failed);
+        if rerun.is_some_and(|status| !ended(status)) {
             return Err(Failure::new(
                 FailureCode::Conflict,
                 format!("flow `{name}` reads a range once more already"),
@@ -307,8 +322,11 @@ impl Manager {
                     "name another station",
                 );
             }
-            if self.node.stream(to).is_none() {
+            let Some(cell) = self.node.stream(to) else {
                 return bad(format!("there is no station `{to}`"), "apply it first");
+            };
+            if cell.lock().config.storage == StorageType::Memory {
+                return bad(in_memory(to), ON_DISK);
             }
         }
         Ok(CatalogChange::RerunFlow {
@@ -318,6 +336,18 @@ impl Manager {
             to: request.to,
         })
     }
+}
+
+const ON_DISK: &str = "take a station with `storage: file`";
+
+fn in_memory(name: &str) -> String {
+    format!(
+        "`{name}` is in memory and empty after a restart: a flow would not count each message once"
+    )
+}
+
+fn memory_problem(document: &Document, path: &str, name: &str) -> Problem {
+    document.problem(path, in_memory(name)).with_hint(ON_DISK)
 }
 
 /// Where a restart begins.
