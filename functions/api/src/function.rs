@@ -50,4 +50,13 @@ pub trait FunctionHost: Send + Sync + Debug {
         manifest: &Manifest,
         outside: Arc<dyn Outside>,
     ) -> Result<Arc<dyn Function>, LoadError>;
+
+    /// The same for a module that was loaded before, named by the SHA-256 of its bytes, without looking at them; `None`
+    /// when it is not at hand as it was compiled. Takes milliseconds.
+    fn load_kept(
+        &self,
+        module: &[u8; 32],
+        manifest: &Manifest,
+        outside: Arc<dyn Outside>,
+    ) -> Option<Result<Arc<dyn Function>, LoadError>>;
 }

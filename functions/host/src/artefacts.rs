@@ -8,7 +8,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -117,6 +117,22 @@ impl Artefacts {
     }
 }
 
+/// A file's length and CRC-32C, read piece by piece: it is mapped afterwards and need not be in memory twice.
+fn summed(path: &Path) -> io::Result<(u64, u32)> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 256 << 10];
+    let (mut length, mut sum) = (0, 0);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((length, sum)),
+            read => {
+                length += read as u64;
+                sum = crc32c::crc32c_append(sum, &buffer[..read]);
+            }
+        }
+    }
+}
+
 #[expect(
     unsafe_code,
     reason = "native code can only be loaded by trusting it; the alternative, compiling a 12 MB JavaScript function \
@@ -130,13 +146,10 @@ fn load(engine: &Engine, path: &Path, prefix: &str) -> Result<Component, String>
     let (length, sum) = rest
         .and_then(|rest| rest.split_once('-'))
         .ok_or("its name is none of ours")?;
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    let whole = length.parse() == Ok(bytes.len())
-        && u32::from_str_radix(sum, 16) == Ok(crc32c::crc32c(&bytes));
-    if !whole {
+    let found = summed(path).map_err(|error| error.to_string())?;
+    if (length.parse(), u32::from_str_radix(sum, 16)) != (Ok(found.0), Ok(found.1)) {
         return Err("it is damaged".to_owned());
     }
-    drop(bytes);
     // SAFETY: the file was written by this engine (its version, target and settings are in the name, and the engine checks
     // them again) and is whole (length and checksum are in the name). It lies in the server's own store: whoever can write
     // there can replace the journal, the modules and most likely the server as well.

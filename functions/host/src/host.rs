@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_function_api::{Function, FunctionHost, LoadError, Manifest, Outside};
+use millstream_function_api::{Function, FunctionHost, Grants, LoadError, Manifest, Outside};
 use thiserror::Error;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine};
@@ -44,7 +44,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             artefacts: None,
-            compile_budget: Duration::from_secs(180),
+            // Others go first: on a busy machine it takes several times as long as on an idle one.
+            compile_budget: Duration::from_secs(600),
             max_module_bytes: 64 << 20,
             max_stack_bytes: 512 << 10,
             start_timeout: Duration::from_secs(1),
@@ -137,47 +138,65 @@ impl WasmtimeHost {
         })
     }
 
-    /// The module, compiled in whichever way is quickest. What it imports is checked in each of them.
-    fn compiled(&self, wasm: &[u8], manifest: &Manifest) -> Result<InstancePre<State>, LoadError> {
-        let key = cache::key(wasm);
-        if let Some(module) = self.shared.compiled.get(&key) {
-            module::check_imports(&self.shared.engine, module.component(), &manifest.grants)?;
-            return Ok(module);
+    /// A module that was compiled before: it is in memory, or on disk.
+    fn kept(&self, key: &Key) -> Result<Option<InstancePre<State>>, LoadError> {
+        if let Some(module) = self.shared.compiled.get(key) {
+            return Ok(Some(module));
         }
-        let component = self.component(&key, wasm, manifest)?;
-        let module = self
-            .shared
-            .linker
-            .instantiate_pre(&component)
-            .map_err(|error| LoadError::Compile {
-                reason: format!("{error:#}"),
-            })?;
-        self.shared.compiled.put(key, module.clone());
-        Ok(module)
-    }
-
-    fn component(
-        &self,
-        key: &Key,
-        wasm: &[u8],
-        manifest: &Manifest,
-    ) -> Result<Component, LoadError> {
         let shared = &self.shared;
         let kept = shared
             .artefacts
             .as_ref()
             .and_then(|kept| kept.get(&shared.engine, key));
-        if let Some(component) = kept {
-            module::check_imports(&shared.engine, &component, &manifest.grants)?;
-            return Ok(component);
-        }
+        kept.map(|component| self.linked(key, &component))
+            .transpose()
+    }
+
+    fn compiled(
+        &self,
+        key: &Key,
+        wasm: &[u8],
+        grants: &Grants,
+    ) -> Result<InstancePre<State>, LoadError> {
+        let shared = &self.shared;
         let bytes = module::component_bytes(wasm)?;
         let component = shared.compiler.compile(&shared.engine, &bytes)?;
-        module::check_imports(&shared.engine, &component, &manifest.grants)?;
+        // What is refused is not kept either.
+        module::check_imports(&shared.engine, &component, grants)?;
         if let Some(artefacts) = &shared.artefacts {
             artefacts.put(key, &component);
         }
-        Ok(component)
+        self.linked(key, &component)
+    }
+
+    fn linked(&self, key: &Key, component: &Component) -> Result<InstancePre<State>, LoadError> {
+        let module = self.shared.linker.instantiate_pre(component);
+        let module = module.map_err(|error| LoadError::Compile {
+            reason: format!("{error:#}"),
+        })?;
+        self.shared.compiled.put(*key, module.clone());
+        Ok(module)
+    }
+
+    /// Starts a first instance. What a module imports is checked whichever way it came.
+    fn start(
+        &self,
+        module: InstancePre<State>,
+        manifest: &Manifest,
+        outside: Arc<dyn Outside>,
+    ) -> Result<Arc<dyn Function>, LoadError> {
+        let grants = &manifest.grants;
+        module::check_imports(&self.shared.engine, module.component(), grants)?;
+        let recipe = Recipe {
+            shared: Arc::clone(&self.shared),
+            module,
+            grants: Arc::new(grants.clone()),
+            manifest: Arc::new(manifest.clone()),
+            outside,
+        };
+        let first = Instance::start(&recipe)?;
+        tracing::debug!(target: "functions", name = manifest.name, version = manifest.version, "loaded");
+        Ok(Arc::new(WasmFunction::new(recipe, first)))
     }
 }
 
@@ -192,15 +211,21 @@ impl FunctionHost for WasmtimeHost {
         if size > limit {
             return Err(LoadError::TooLarge { size, limit });
         }
-        let recipe = Recipe {
-            shared: Arc::clone(&self.shared),
-            module: self.compiled(wasm, manifest)?,
-            grants: Arc::new(manifest.grants.clone()),
-            manifest: Arc::new(manifest.clone()),
-            outside,
+        let key = cache::key(wasm);
+        let module = match self.kept(&key)? {
+            Some(module) => module,
+            None => self.compiled(&key, wasm, &manifest.grants)?,
         };
-        let first = Instance::start(&recipe)?;
-        tracing::debug!(target: "functions", name = manifest.name, version = manifest.version, bytes = size, "loaded");
-        Ok(Arc::new(WasmFunction::new(recipe, first)))
+        self.start(module, manifest, outside)
+    }
+
+    fn load_kept(
+        &self,
+        module: &Key,
+        manifest: &Manifest,
+        outside: Arc<dyn Outside>,
+    ) -> Option<Result<Arc<dyn Function>, LoadError>> {
+        let kept = self.kept(module).transpose()?;
+        Some(kept.and_then(|module| self.start(module, manifest, outside)))
     }
 }

@@ -280,6 +280,18 @@ fn compiled_modules_are_kept_and_damage_is_noticed() {
     }
     std::fs::write(file, &whole[..100]).expect("cut");
     works();
+    // Named by its digest it need not be read at all.
+    let digest: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(
+        <sha2::Sha256 as sha2::Digest>::new(),
+        LATE,
+    ))
+    .into();
+    let kept = |module: &[u8; 32]| {
+        let outside = Arc::new(Pretended::default());
+        host(options()).load_kept(module, &manifest, outside)
+    };
+    assert!(kept(&digest).is_some_and(|loaded| loaded.is_ok()));
+    assert!(kept(&[7; 32]).is_none());
     // Grants are checked whichever way a module comes.
     let error = host(options())
         .load(

@@ -230,8 +230,17 @@ impl Functions {
         if let Some(function) = known.filter(|_| shared) {
             return Ok(function);
         }
-        let bytes = modules(digest).map_err(|error| error.to_string())?;
-        let function = self.load_bytes(spec, &bytes, number, Arc::new(reach))?;
+        let reach = Arc::new(reach);
+        let host = self.host.as_ref().ok_or(NO_FUNCTIONS)?;
+        let kept = key_of(digest)
+            .and_then(|key| host.load_kept(&key, &manifest(spec, number), Arc::clone(&reach) as _));
+        let function = match kept {
+            Some(loaded) => loaded.map_err(|error| error.to_string())?,
+            None => {
+                let bytes = modules(digest).map_err(|error| error.to_string())?;
+                load_with(host.as_ref(), spec, &bytes, number, reach)?
+            }
+        };
         if shared {
             let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             loaded.insert(key, Arc::downgrade(&function));
@@ -291,7 +300,13 @@ fn load_with(
     number: u64,
     outside: Arc<dyn Outside>,
 ) -> Result<Arc<dyn Function>, String> {
-    let manifest = Manifest {
+    host.load(bytes, &manifest(spec, number), outside)
+        .map_err(|error| error.to_string())
+}
+
+/// What the host is told of a version.
+fn manifest(spec: &FunctionSpec, number: u64) -> Manifest {
+    Manifest {
         name: spec.name.clone(),
         version: number.to_string(),
         config: spec.config.clone(),
@@ -301,9 +316,19 @@ fn load_with(
             lookup: spec.lookup.clone(),
             http: spec.http.clone(),
         },
-    };
-    host.load(bytes, &manifest, outside)
-        .map_err(|error| error.to_string())
+    }
+}
+
+/// A digest in hex as bytes.
+fn key_of(digest: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    if digest.len() != 2 * key.len() {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(digest.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(key)
 }
 
 fn limits(spec: &FunctionSpec) -> Limits {
