@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -721,4 +722,27 @@ async fn stages_see_avro_as_json_with_the_schemas_columns() {
     let value: Value = serde_json::from_str(&stored[0].payload).expect("JSON");
     assert_eq!(value, json!({ "carrier": "UA", "twice": 24 }));
     assert_eq!(stored[0].subject, "out.UA");
+}
+
+#[tokio::test]
+async fn a_slow_function_keeps_no_change_waiting() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let loops = functions(folder.path()).replace(
+        "component: guest.wasm\n",
+        "component: guest.wasm\nlimits: { timeout: 60s }\n",
+    );
+    let slow = flow("slow", "stages: [{ function: guest }]");
+    applied(&server, &[stations(), &loops, &slow].concat());
+    guest(&server, &[("a", "L1")]).await;
+    // Its function has it when it cannot take notice of anything else.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    done(&server, &["flow", "pause", "slow"]);
+    let other = "kind: station\nname: other\nsubjects: [\"other.>\"]\n";
+    applied(&server, other);
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let status = described(&server, "slow").await["status"].clone();
+    assert_eq!(status["lag_messages"], 1, "{status}");
 }
