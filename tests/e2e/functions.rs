@@ -385,14 +385,14 @@ async fn a_message_is_tried_again_and_others_wait_as_asked() {
         0 => format!("V {number}"),
         _ => format!("k {number}"),
     };
-    for number in 0..6000 {
+    for number in 0..4000 {
         let sent = js.publish("work.a", payload(number).into()).await;
         acks.push(sent.expect("sent"));
     }
     for ack in acks {
         ack.await.expect("stored");
     }
-    let wanted: Vec<String> = (0..6000).map(payload).collect();
+    let wanted: Vec<String> = (0..4000).map(payload).collect();
     assert_eq!(payloads(&server, "work").await, wanted);
     // Not for ever.
     with_guest(&server, &guest(), "max_retries: 2");

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use async_nats::jetstream;
 use futures_util::TryStreamExt as _;
@@ -22,7 +23,7 @@ const YAML: &str = r#"
 kind: function
 name: late
 component: late.wasm
-state: { bucket: late-flights }
+state: { bucket: late-flights, ttl: 36h }
 ---
 kind: station
 name: flights
@@ -79,6 +80,8 @@ async fn came_to(server: &Server) -> Model {
     .await;
     let js = jetstream::new(server.client().await);
     let bucket = js.get_key_value("late-flights").await.expect("a bucket");
+    let status = bucket.status().await.expect("status");
+    assert_eq!(status.max_age(), Duration::from_secs(36 * 3600));
     let mut model = Model::default();
     let keys: Vec<String> = match bucket.keys().await {
         Ok(keys) => keys.try_collect().await.expect("keys"),
