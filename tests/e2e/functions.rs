@@ -76,7 +76,10 @@ async fn payloads(server: &Server, stream: &str) -> Vec<String> {
     let mut stream = js.get_stream(stream).await.expect("stream");
     let count = stream.info().await.expect("info").state.messages;
     let consumer: PullConsumer = stream
-        .create_consumer(jetstream::consumer::pull::Config::default())
+        .create_consumer(jetstream::consumer::pull::Config {
+            ack_policy: jetstream::consumer::AckPolicy::None,
+            ..jetstream::consumer::pull::Config::default()
+        })
         .await
         .expect("consumer");
     let messages = consumer.messages().await.expect("messages");
