@@ -362,11 +362,7 @@ async fn a_message_is_tried_again_and_others_wait_as_asked() {
             .await
             .expect("purged");
         let mut acks = Vec::new();
-        for (subject, payload) in [
-            ("work.a", want_of("V a1")),
-            ("work.b", "k b1"),
-            ("work.a", "k a2"),
-        ] {
+        for (subject, payload) in [("work.a", "V a1"), ("work.b", "k b1"), ("work.a", "k a2")] {
             acks.push(js.publish(subject, payload.into()).await.expect("sent"));
         }
         for ack in acks {
@@ -405,10 +401,6 @@ async fn a_message_is_tried_again_and_others_wait_as_asked() {
         "{}",
         text(&refused)
     );
-}
-
-fn want_of(text: &'static str) -> &'static str {
-    text
 }
 
 #[tokio::test]
@@ -550,6 +542,11 @@ async fn what_functions_do_is_counted() {
             (&json!("trap"), &json!(1), &json!("T")),
         ]
     );
+    // What is deleted is not counted any more.
+    done(&server, &["delete", "station", "work"]);
+    done(&server, &["delete", "function", "f"]);
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(!metrics.contains("function=\"f\""), "{metrics}");
 }
 
 #[tokio::test]

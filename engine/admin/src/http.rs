@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use millstream_access::Authenticator;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -208,49 +209,43 @@ async fn verify_journal(State(management): Shared) -> Response {
 }
 
 async fn apply(State(management): Shared, body: Bytes) -> Response {
-    match read(&body) {
-        Ok(request) => run(&management, Operation::Apply(request)).await,
-        Err(failure) => refuse(&failure),
-    }
+    with_body(&management, &body, Operation::Apply).await
 }
 
 async fn publish(State(management): Shared, body: Bytes) -> Response {
-    match read(&body) {
-        Ok(request) => run(&management, Operation::Publish(request)).await,
-        Err(failure) => refuse(&failure),
-    }
+    with_body(&management, &body, Operation::Publish).await
 }
 
 async fn query(State(management): Shared, body: Bytes) -> Response {
-    match read(&body) {
-        Ok(request) => run(&management, Operation::Query(request)).await,
-        Err(failure) => refuse(&failure),
-    }
+    with_body(&management, &body, Operation::Query).await
 }
 
 async fn schema_diff(State(management): Shared, body: Bytes) -> Response {
-    match read(&body) {
-        Ok(request) => run(&management, Operation::SchemaDiff(request)).await,
-        Err(failure) => refuse(&failure),
-    }
+    with_body(&management, &body, Operation::SchemaDiff).await
 }
 
 async fn schema_check(State(management): Shared, body: Bytes) -> Response {
-    match read(&body) {
-        Ok(request) => run(&management, Operation::SchemaCheck(request)).await,
-        Err(failure) => refuse(&failure),
-    }
+    with_body(&management, &body, Operation::SchemaCheck).await
 }
 
 async fn function_dry_run(State(management): Shared, body: Bytes) -> Response {
-    match read(&body) {
-        Ok(request) => run(&management, Operation::FunctionDryRun(request)).await,
-        Err(failure) => refuse(&failure),
-    }
+    with_body(&management, &body, Operation::FunctionDryRun).await
 }
 
 async fn function_versions(State(management): Shared, Path(name): Path<String>) -> Response {
     run(&management, Operation::FunctionVersions { name }).await
+}
+
+/// Carries out what a body asks for.
+async fn with_body<T: DeserializeOwned + Default>(
+    management: &Arc<dyn Management>,
+    body: &Bytes,
+    operation: impl FnOnce(T) -> Operation,
+) -> Response {
+    match read(body) {
+        Ok(request) => run(management, operation(request)).await,
+        Err(failure) => refuse(&failure),
+    }
 }
 
 async fn function_switch(
@@ -259,18 +254,13 @@ async fn function_switch(
     action: &str,
     body: &Bytes,
 ) -> Response {
-    match read(body) {
-        Ok(request) => {
-            let action = action.to_owned();
-            let operation = Operation::FunctionSwitch {
-                name,
-                action,
-                request,
-            };
-            run(management, operation).await
-        }
-        Err(failure) => refuse(&failure),
-    }
+    let action = action.to_owned();
+    let switch = |request| Operation::FunctionSwitch {
+        name,
+        action,
+        request,
+    };
+    with_body(management, body, switch).await
 }
 
 async fn flow_action(
@@ -279,18 +269,13 @@ async fn flow_action(
     action: &str,
     body: &Bytes,
 ) -> Response {
-    match read(body) {
-        Ok(request) => {
-            let action = action.to_owned();
-            let operation = Operation::FlowAction {
-                name,
-                action,
-                request,
-            };
-            run(management, operation).await
-        }
-        Err(failure) => refuse(&failure),
-    }
+    let action = action.to_owned();
+    let act = |request| Operation::FlowAction {
+        name,
+        action,
+        request,
+    };
+    with_body(management, body, act).await
 }
 
 async fn pause_flow(State(own): Shared, Path(name): Path<String>, body: Bytes) -> Response {

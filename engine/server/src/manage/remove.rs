@@ -34,6 +34,11 @@ impl Manager {
                 "change or delete those first",
             ));
         }
+        // A function of the same name that comes later counts from nothing.
+        let counted = match kind {
+            Kind::Function => self.versions_of(name),
+            _ => Vec::new(),
+        };
         let change = CatalogChange::Delete {
             kind,
             name: name.to_owned(),
@@ -61,9 +66,21 @@ impl Manager {
                 }
             }
         }
+        for version in counted {
+            self.compiler.functions().metrics().forget(name, version);
+        }
         self.connectors()?.sync().await;
         self.flows()?.sync().await;
         Ok(json!({ "changes": [{ "kind": kind, "name": name, "action": "deleted", "diff": [] }] }))
+    }
+}
+
+impl Manager {
+    /// The numbers of a function's versions.
+    fn versions_of(&self, name: &str) -> Vec<u64> {
+        let catalog = self.node.catalog();
+        let entry = catalog.functions.get(name);
+        entry.map_or_else(Vec::new, |entry| entry.versions.keys().copied().collect())
     }
 }
 
