@@ -4,6 +4,7 @@
 //! functions, dead letters, and the numbers each stage keeps. What may not come in: wasmtime and datafusion (they stand
 //! behind traits), tokio, any IO, the log. The only clock read is the one that measures how long a stage took.
 
+mod dataflow;
 mod dead_letter;
 mod function;
 mod headers;
@@ -17,6 +18,9 @@ mod stage;
 mod trace;
 mod verdict;
 
+pub use dataflow::{
+    Batch, BrokenState, Dataflow, DataflowStatus, Effects, FlowTable, Origin, Output, StateChange,
+};
 pub use dead_letter::{DeadLetter, dead_letter, dead_letter_of_flow};
 pub use function::{
     Difference, FunctionMetrics, FunctionSnapshot, FunctionStage, FunctionVersion, Shadows, Share,

@@ -27,9 +27,10 @@ pub use plain::yaml_value;
 pub use problem::{At, Problem, SourceFile};
 pub use shapes::{
     AddedColumn, Compatibility, Compression, ConnectorConfig, DeadLettersSpec, DedupBy, DedupSpec,
-    Discard, EncodeUse, FlowSpec, FlowStart, Framing, FunctionLimits, FunctionSpec, MigrationsSpec,
-    OnRejection, OrderSpec, PersistMode, Policy, RetentionSpec, RunningSpec, SchemaFormat,
-    SchemaReference, SchemaRule, SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec,
-    SourceSpec, StageSpec, StateSpec, StationSpec, Storage, TrialModeSpec, TrialSpec, ValueType,
+    Discard, Emit, EncodeUse, FlowSpec, FlowStart, Framing, FunctionLimits, FunctionSpec, Late,
+    MigrationsSpec, OnRejection, OrderSpec, PersistMode, Policy, QuerySource, QuerySpec, Results,
+    RetentionSpec, RunningSpec, SchemaFormat, SchemaReference, SchemaRule, SchemaSpec, SchemaText,
+    SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StateSpec, StationSpec, Storage,
+    TrialModeSpec, TrialSpec, ValueType,
 };
 pub use variables::variable_names;

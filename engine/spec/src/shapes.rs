@@ -3,6 +3,7 @@
 mod connector;
 mod flow;
 mod function;
+mod query;
 mod read;
 mod read_flow;
 mod read_function;
@@ -15,6 +16,7 @@ mod trial;
 pub use connector::{ConnectorConfig, SinkSpec, SourceSpec};
 pub use flow::{FlowSpec, FlowStart};
 pub use function::{AddedColumn, FunctionLimits, FunctionSpec, StateSpec, ValueType};
+pub use query::{Emit, Late, QuerySource, QuerySpec, Results};
 pub(crate) use read::read_spec;
 pub use schema::{
     Compatibility, MigrationsSpec, SchemaFormat, SchemaReference, SchemaSpec, SchemaText,

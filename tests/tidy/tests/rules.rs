@@ -39,7 +39,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "pipeline",
         &["types", "function-api", "schema-formats", "schema-registry"],
     ),
-    ("sql", &["types", "pipeline"]),
+    ("sql", &["types", "spec", "pipeline"]),
     (
         "jetstream",
         &[
