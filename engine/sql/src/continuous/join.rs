@@ -1,0 +1,1 @@
+//! Two inputs whose rows find each other.
