@@ -77,7 +77,11 @@ async fn stored(server: &Server, stream: &str) -> Vec<String> {
         let message = stream.get_raw_message(sequence).await.expect("stored");
         let payload = String::from_utf8_lossy(&message.payload).into_owned();
         let sku = message.headers.get("Sku").map_or("", |sku| sku.as_str());
-        found.push(format!("{} {payload} {sku}", message.subject).trim_end().to_owned());
+        found.push(
+            format!("{} {payload} {sku}", message.subject)
+                .trim_end()
+                .to_owned(),
+        );
     }
     found
 }
@@ -103,7 +107,11 @@ async fn one_message_becomes_many_and_goes_to_several_stations() {
     let first = json!({"id": 1, "total": 150, "ship": {"city": "Bern"},
         "items": [{"sku": "a", "qty": 2}, {"sku": "b"}]});
     let ack = publish(&server, "orders.new", &first).await;
-    assert_eq!((&ack["stream"], &ack["seq"]), (&json!("orders"), &json!(1)), "{ack}");
+    assert_eq!(
+        (&ack["stream"], &ack["seq"]),
+        (&json!("orders"), &json!(1)),
+        "{ack}"
+    );
     let second = json!({"id": 2, "total": 5, "ship": {"city": "Oslo"}, "items": []});
     publish(&server, "orders.new", &second).await;
     assert_eq!(
@@ -113,15 +121,24 @@ async fn one_message_becomes_many_and_goes_to_several_stations() {
             r#"orders.items.b {"id":1,"sku":"b","qty":null,"k":"1"} b"#,
         ]
     );
-    assert_eq!(stored(&server, "alerts").await, [r#"alerts {"id":1,"total":150.0}"#]);
+    assert_eq!(
+        stored(&server, "alerts").await,
+        [r#"alerts {"id":1,"total":150.0}"#]
+    );
     // The other station's own rules: its stage, which leaves out the second.
-    assert_eq!(stored(&server, "audit").await, [r#"audit.Bern {"tenfold":10}"#]);
+    assert_eq!(
+        stored(&server, "audit").await,
+        [r#"audit.Bern {"tenfold":10}"#]
+    );
 
     // All or nothing: a subject that cannot be rejects all that would be made of the message.
     let bad = json!({"id": 3, "total": 500, "ship": {"city": "New York"}, "items": [{"sku": "c"}]});
     let told = publish(&server, "orders.new", &bad).await;
     let description = told["error"]["description"].as_str().expect("an error");
-    assert!(description.contains("`_subject` is `audit.New York`"), "{description}");
+    assert!(
+        description.contains("`_subject` is `audit.New York`"),
+        "{description}"
+    );
     assert_eq!(stored(&server, "orders").await.len(), 2);
     assert_eq!(stored(&server, "alerts").await.len(), 1);
     assert_eq!(letters(&server, "orders").await.len(), 1);
@@ -129,12 +146,18 @@ async fn one_message_becomes_many_and_goes_to_several_stations() {
     for payload in [json!({"unit": "C", "temp": 21.5}), json!([1])] {
         publish(&server, "loose.a", &payload).await;
     }
-    assert_eq!(stored(&server, "loose").await, [r#"loose.a {"unit":"C","temp":21.5}"#]);
+    assert_eq!(
+        stored(&server, "loose").await,
+        [r#"loose.a {"unit":"C","temp":21.5}"#]
+    );
 
     // What another station's statement writes to cannot go.
     let refused = server.cli(&["delete", "station", "alerts"]);
     let told = text(&refused);
-    assert!(!refused.status.success() && told.contains("used by station `orders`"), "{told}");
+    assert!(
+        !refused.status.success() && told.contains("used by station `orders`"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -241,10 +264,16 @@ async fn a_deployed_function_is_called_in_sql() {
     publish(&server, "flights.a", &flight("AA", Value::Null, 200)).await;
     // It rejects impossible speeds; and what takes too long is that message's error alone.
     let told = publish(&server, "flights.a", &flight("B6", json!(1), 10)).await;
-    let description = told["error"]["description"].as_str().expect("an error").to_owned();
+    let description = told["error"]["description"]
+        .as_str()
+        .expect("an error")
+        .to_owned();
     assert!(description.contains("impossible_speed"), "{description}");
     let told = publish(&server, "flights.a", &flight("slow", json!(1), 200)).await;
-    let description = told["error"]["description"].as_str().expect("an error").to_owned();
+    let description = told["error"]["description"]
+        .as_str()
+        .expect("an error")
+        .to_owned();
     assert!(description.contains("timeout"), "{description}");
     publish(&server, "flights.a", &flight("DL", json!(0), 200)).await;
     let found = stored(&server, "flights").await;
@@ -259,19 +288,34 @@ async fn a_deployed_function_is_called_in_sql() {
     assert_eq!(letters(&server, "flights").await.len(), 2);
 
     // A new version of the function is what the statement calls from then on.
-    applied(&server.apply("functions.yaml", &functions(60, band)), &server);
+    applied(
+        &server.apply("functions.yaml", &functions(60, band)),
+        &server,
+    );
     publish(&server, "flights.a", &flight("UA", json!(20), 200)).await;
     let found = stored(&server, "flights").await;
-    assert_eq!(found[3], r#"flights.a {"carrier":"UA","band":"on_time","never":null}"#);
+    assert_eq!(
+        found[3],
+        r#"flights.a {"carrier":"UA","band":"on_time","never":null}"#
+    );
 
     // A change that breaks the statement is refused, and so is deleting what it calls.
     let output = server.apply("functions.yaml", &functions(60, "int"));
     let told = text(&output);
-    assert!(!output.status.success() && told.contains("station `flights` would break"), "{told}");
+    assert!(
+        !output.status.success() && told.contains("station `flights` would break"),
+        "{told}"
+    );
     let output = server.cli(&["delete", "function", "delay-band"]);
     let told = text(&output);
-    assert!(!output.status.success() && told.contains("used by station `flights`"), "{told}");
+    assert!(
+        !output.status.success() && told.contains("used by station `flights`"),
+        "{told}"
+    );
     let near = all.replace("delay_band(", "delay_bnd(");
     let told = text(&server.apply("flights.yaml", &near));
-    assert!(told.contains("no function `delay_bnd`; did you mean `delay_band`?"), "{told}");
+    assert!(
+        told.contains("no function `delay_bnd`; did you mean `delay_band`?"),
+        "{told}"
+    );
 }

@@ -43,7 +43,9 @@ pub fn block<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Resul
     let block = block.build();
     if block.len() > MAX_HEADERS {
         let bytes = block.len();
-        return Err(format!("{bytes} bytes of headers, {MAX_HEADERS} are allowed"));
+        return Err(format!(
+            "{bytes} bytes of headers, {MAX_HEADERS} are allowed"
+        ));
     }
     Ok(block)
 }

@@ -19,8 +19,9 @@ mod verdict;
 
 pub use dead_letter::{DeadLetter, dead_letter, dead_letter_of_flow};
 pub use function::{
-    DeployedRows, Difference, FunctionMetrics, FunctionSnapshot, FunctionStage, FunctionVersion, RowFunction, Shadows, Share,
-    Trial, TrialMode, TrialReport, TrialRules, TrialTable, VersionMetrics,
+    DeployedRows, Difference, FunctionMetrics, FunctionSnapshot, FunctionStage, FunctionVersion,
+    RowFunction, Shadows, Share, Trial, TrialMode, TrialReport, TrialRules, TrialTable,
+    VersionMetrics,
 };
 pub use headers::{block, unforged, without_orders};
 pub use metrics::{PipelineMetrics, StageMetrics, StageSnapshot};

@@ -13,8 +13,8 @@ use millstream_pipeline::{
 use millstream_schema_formats::Format;
 use millstream_schema_registry::Version;
 use millstream_spec::{
-    AddedColumn, OrderSpec, RunningSpec, SchemaFormat, SchemaUse, SchemaVersion, SqlCall, StageSpec,
-    StationSpec, ValueType,
+    AddedColumn, OrderSpec, RunningSpec, SchemaFormat, SchemaUse, SchemaVersion, SqlCall,
+    StageSpec, StationSpec, ValueType,
 };
 
 use crate::functions::{Functions, Place};
@@ -163,7 +163,7 @@ impl Compiler {
     }
 
     /// The functions that a statement may call: those it has the names of.
-    fn called(
+    pub(crate) fn called(
         &self,
         catalog: &Catalog,
         text: &str,
@@ -232,7 +232,11 @@ impl Compiler {
                 key.push_str(&format!(" {name} {} {}", entry.version, entry.updated));
             }
         }
-        key.push_str(&Self::sql_key(catalog, &station.spec.name, &station.spec.stages));
+        key.push_str(&Self::sql_key(
+            catalog,
+            &station.spec.name,
+            &station.spec.stages,
+        ));
         key
     }
 
@@ -497,8 +501,9 @@ fn sql_functions<'a>(
     let text = text.to_lowercase();
     catalog.functions.values().filter_map(move |entry| {
         let call = entry.spec.sql.as_ref()?;
-        let named = text.contains(&sql_name(&entry.spec.name));
-        named.then_some((entry, call))
+        let name = sql_name(&entry.spec.name);
+        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.any(|word| word == name).then_some((entry, call))
     })
 }
 
@@ -506,5 +511,7 @@ fn sql_functions<'a>(
 fn others(catalog: &Catalog, owner: &str) -> Vec<(String, Vec<String>)> {
     let stations = catalog.stations.values().map(|entry| &entry.spec);
     let others = stations.filter(|spec| spec.name != owner);
-    others.map(|spec| (spec.name.clone(), spec.subjects.clone())).collect()
+    others
+        .map(|spec| (spec.name.clone(), spec.subjects.clone()))
+        .collect()
 }

@@ -45,6 +45,10 @@ impl CompileProblem {
 pub(crate) type Modules<'a> = &'a dyn Fn(&str) -> anyhow::Result<Vec<u8>>;
 
 /// Statements of one stage, and what they may name.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "a build without SQL has nobody who reads it")
+)]
 #[derive(Debug)]
 pub(crate) struct Statements<'a> {
     /// Which of the stages with SQL it is, from 1.
@@ -61,6 +65,10 @@ pub(crate) struct Statements<'a> {
 }
 
 /// A function as statements call it.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "a build without SQL has nobody who reads it")
+)]
 #[derive(Debug)]
 pub(crate) struct Called {
     pub(crate) name: String,
@@ -93,12 +101,13 @@ pub(crate) fn sql(statements: Statements<'_>) -> Result<SqlCompiled, CompileProb
         stations: &stations,
     };
     let label = format!("sql:{}", statements.number);
-    let stage = SqlStage::among(label, statements.text, &around).map_err(|error| CompileProblem {
-        path: statements.path.to_owned(),
-        message: error.message,
-        hint: error.hint,
-        place: Some((error.line, error.column)),
-    })?;
+    let stage =
+        SqlStage::among(label, statements.text, &around).map_err(|error| CompileProblem {
+            path: statements.path.to_owned(),
+            message: error.message,
+            hint: error.hint,
+            place: Some((error.line, error.column)),
+        })?;
     let output = stage.output().map(<[Column]>::to_vec);
     Ok((Arc::new(stage), output))
 }

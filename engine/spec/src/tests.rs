@@ -406,3 +406,35 @@ proptest! {
         assert!(!parsed.documents.is_empty() || !parsed.problems.is_empty());
     }
 }
+
+#[test]
+fn what_sql_is_told_of_functions_and_columns() {
+    check(
+        r#"kind: function
+name: risk
+component: risk.wasm
+sql: { arguments: { amount: float, parts: "list<struct<a: int>>" }, returns: "decimal(12, 2)" }
+---
+kind: station
+name: loose
+subjects: ["loose.>"]
+columns: { carrier: string, stops: "list<string>" }
+"#,
+        expect![""],
+    );
+    check(
+        r#"kind: function
+name: risk
+component: risk.wasm
+sql: { arguments: { amount: flaot } }
+state: {}
+---
+kind: station
+name: loose
+subjects: ["loose.>"]
+schema: { subject: flight }
+columns: { stops: "list<string" }
+"#,
+        expect![[""]],
+    );
+}

@@ -59,7 +59,10 @@ fn ours(stage: &SqlStage, records: &mut [Record], size: usize) -> usize {
     let mut passed = 0;
     for batch in records.chunks_mut(size) {
         let verdicts = stage.process(batch);
-        passed += verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Replace(_))).count();
+        passed += verdicts
+            .iter()
+            .filter(|verdict| matches!(verdict, Verdict::Replace(_)))
+            .count();
     }
     passed
 }
@@ -111,7 +114,9 @@ impl Raw {
             for record in chunk {
                 let mut read = 0;
                 while read < record.message.payload.len() {
-                    read += decoder.decode(&record.message.payload[read..]).expect("JSON");
+                    read += decoder
+                        .decode(&record.message.payload[read..])
+                        .expect("JSON");
                 }
             }
             batches.extend(decoder.flush().expect("a batch"));
@@ -124,9 +129,13 @@ impl Raw {
         let batches = self.parse(records, size);
         let parsed = started.elapsed();
         let table = MemTable::try_new(Arc::clone(&self.schema), vec![batches]).expect("a table");
-        let config = SessionConfig::new().with_target_partitions(1).with_batch_size(size);
+        let config = SessionConfig::new()
+            .with_target_partitions(1)
+            .with_batch_size(size);
         let context = SessionContext::new_with_config(config);
-        context.register_table("message", Arc::new(table)).expect("registered");
+        context
+            .register_table("message", Arc::new(table))
+            .expect("registered");
         let started = Instant::now();
         let answer = self.runtime.block_on(async {
             let frame = context.sql(SELECT).await.expect("a plan");
@@ -168,13 +177,23 @@ fn main() {
         Record::new(message, Timestamp(1_700_000_000_000_000_000))
     };
     let mut records: Vec<Record> = (0..MESSAGES).map(record).collect();
-    let bytes = records.iter().map(|record| record.message.payload.len()).sum::<usize>();
+    let bytes = records
+        .iter()
+        .map(|record| record.message.payload.len())
+        .sum::<usize>();
     let stage = SqlStage::compile("sql:1", SELECT, &columns()).expect("compiles");
     let raw = Raw::new();
-    tell(&serde_json::json!({ "messages": MESSAGES, "bytes_per_message": bytes / MESSAGES, "statement": SELECT }));
+    tell(
+        &serde_json::json!({ "messages": MESSAGES, "bytes_per_message": bytes / MESSAGES, "statement": SELECT }),
+    );
     let size = 4096;
-    let (mut ratios, mut one, mut two, mut theirs, mut parts) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
+    let (mut ratios, mut one, mut two, mut theirs, mut parts) = (
+        Vec::new(),
+        Vec::new(),
+        Vec::new(),
+        Vec::new(),
+        [Vec::new(), Vec::new(), Vec::new()],
+    );
     for _ in 0..ROUNDS {
         let started = Instant::now();
         let passed = ours(&stage, &mut records, size);
@@ -204,7 +223,11 @@ fn main() {
         ours(&stage, records, size);
         started.elapsed().as_secs_f64() * 1e6 / count as f64
     };
-    let large = median((0..ROUNDS).map(|_| per_message(4096, &mut records)).collect());
+    let large = median(
+        (0..ROUNDS)
+            .map(|_| per_message(4096, &mut records))
+            .collect(),
+    );
     for size in [1, 4, 16, 64, 256, 1024] {
         let part = &mut records[..(size * 2_000).min(MESSAGES)];
         let each = median((0..ROUNDS).map(|_| per_message(size, part)).collect());

@@ -132,7 +132,11 @@ pub(crate) fn data_type(kind: &ColumnKind) -> DataType {
 /// A part of a nested type. Whether it may be null is checked when it is read; expressions make such parts null.
 fn inner(name: &str, kind: &ColumnKind) -> Field {
     let field = Field::new(name, data_type(kind), true);
-    if *kind == ColumnKind::Json { json(field) } else { field }
+    if *kind == ColumnKind::Json {
+        json(field)
+    } else {
+        field
+    }
 }
 
 /// The field marked as one whose text is JSON.
@@ -192,7 +196,10 @@ impl Catalog {
             functions.insert(function.name().to_owned(), function);
         }
         for function in deployed {
-            if functions.insert(function.name.clone(), function.udf()).is_some() {
+            if functions
+                .insert(function.name.clone(), function.udf())
+                .is_some()
+            {
                 taken = Some(function.name.clone());
             }
         }

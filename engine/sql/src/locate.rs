@@ -43,7 +43,10 @@ pub(crate) fn explain(
         })
         .unwrap_or_else(|| fallback(catalog, shaped));
     let error = worded(at, &message);
-    match message.split_once("Field ").and_then(|(_, rest)| rest.split_once(" not found in struct")) {
+    match message
+        .split_once("Field ")
+        .and_then(|(_, rest)| rest.split_once(" not found in struct"))
+    {
         Some((name, _)) if error.hint.is_none() => {
             let mut members = Vec::new();
             for source in catalog.named() {
@@ -70,7 +73,8 @@ fn members_of(data_type: &DataType, into: &mut Vec<String>) {
         DataType::List(of) => members_of(of.data_type(), into),
         DataType::Map(entries, _) => {
             if let DataType::Struct(pair) = entries.data_type() {
-                pair.iter().for_each(|part| members_of(part.data_type(), into));
+                pair.iter()
+                    .for_each(|part| members_of(part.data_type(), into));
             }
         }
         _ => {}
@@ -83,9 +87,10 @@ pub(crate) fn worded(at: Place, message: &str) -> SqlError {
         return SqlError::new(at, "value has no members to name")
             .hint("write a[1] for an element of a list, a->'b' for a member of JSON text");
     }
-    if let Some(regex) = message.strip_prefix("regex parse error:") {
-        let why = regex.lines().last().unwrap_or_default().trim();
-        let why = why.strip_prefix("error: ").unwrap_or(why);
+    if let Some((_, regex)) = message.split_once("regex parse error:") {
+        let mut lines = regex.lines().map(str::trim);
+        let why = lines.find_map(|line| line.strip_prefix("error: "));
+        let why = why.unwrap_or("it cannot be read");
         return SqlError::new(at, format!("regular expression is wrong: {why}"));
     }
     let text = in_plain_words(message);
@@ -121,7 +126,10 @@ fn in_plain_words(message: &str) -> String {
     let own = message.split_once("user-defined coercion failed with: ");
     let message = own.map_or(message, |(_, own)| own);
     let message = match own {
-        Some(_) => message.split(" No function matches").next().unwrap_or(message),
+        Some(_) => message
+            .split(" No function matches")
+            .next()
+            .unwrap_or(message),
         None => message,
     };
     let mut text = message.to_owned();
@@ -178,9 +186,14 @@ fn unknown_column(text: &str, catalog: &Catalog, shaped: &Shaped, field: &Column
     let hint = match field.name.as_str() {
         name => match nearest(name, names()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if catalog.named().any(|source| source.origin == Origin::Payload) => format!(
-                "nothing is known of the payload: write payload->>'{name}', or declare the station's `columns:`"
-            ),
+            None if catalog
+                .named()
+                .any(|source| source.origin == Origin::Payload) =>
+            {
+                format!(
+                    "nothing is known of the payload: write payload->>'{name}', or declare the station's `columns:`"
+                )
+            }
             None if quoted(text, at) => format!("text stands in single quotes: '{name}'"),
             None => {
                 "not in the schema; if a function adds it, declare it under the function's `adds:`"

@@ -47,10 +47,13 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Parsed>, SqlError> {
         return Err(SqlError::new(Place::START, message));
     }
     let starts = starts(text);
-    let each = statements.into_iter().enumerate().map(|(index, statement)| {
-        let start = starts.get(index).copied().unwrap_or_default();
-        one_of(blank_before(text, start), statement)
-    });
+    let each = statements
+        .into_iter()
+        .enumerate()
+        .map(|(index, statement)| {
+            let start = starts.get(index).copied().unwrap_or_default();
+            one_of(blank_before(text, start), statement)
+        });
     each.collect()
 }
 
@@ -59,7 +62,9 @@ fn one_of(text: String, statement: Statement) -> Result<Parsed, SqlError> {
         Statement::Query(query) => (query, None),
         Statement::Insert(insert) => inserted(&text, insert)?,
         _ => {
-            return Err(other(&text, "is no transform").hint("a stage is one `SELECT … FROM message`"));
+            return Err(
+                other(&text, "is no transform").hint("a stage is one `SELECT … FROM message`")
+            );
         }
     };
     check_depth(&*query)?;
@@ -82,9 +87,12 @@ fn inserted(text: &str, insert: Insert) -> Result<(Box<Query>, Option<(String, P
         source: None,
         ..insert.clone()
     } == plain;
-    let (TableObject::TableName(name), Some(query), true) = (&insert.table, insert.source, is_plain)
+    let (TableObject::TableName(name), Some(query), true) =
+        (&insert.table, insert.source, is_plain)
     else {
-        return Err(SqlError::new(at, "`INSERT` has more than a station and a `SELECT`").hint(FORM));
+        return Err(
+            SqlError::new(at, "`INSERT` has more than a station and a `SELECT`").hint(FORM),
+        );
     };
     if matches!(*query.body, SetExpr::Values(_)) {
         return Err(SqlError::new(at, "`INSERT` without a `SELECT`").hint(FORM));
@@ -150,7 +158,11 @@ fn starts(text: &str) -> Vec<usize> {
 
 fn byte_of(text: &str, place: Place) -> usize {
     let mut lines = text.split_inclusive('\n');
-    let before: usize = lines.by_ref().take(place.line as usize - 1).map(str::len).sum();
+    let before: usize = lines
+        .by_ref()
+        .take(place.line as usize - 1)
+        .map(str::len)
+        .sum();
     let line = lines.next().unwrap_or_default();
     let column = line.char_indices().nth(place.column as usize - 1);
     before + column.map_or(line.len(), |(at, _)| at)

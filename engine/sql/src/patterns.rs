@@ -47,11 +47,15 @@ fn check_one(pattern: &Expr, config: &Arc<ConfigOptions>) -> Result<()> {
             "Regular expression comes with the message. Write it into the statement, for it is compiled when that is applied"
         );
     }
-    let tried = BinaryExpr::new(Box::new(lit("")), Operator::RegexMatch, Box::new(pattern.clone()));
+    let tried = BinaryExpr::new(
+        Box::new(lit("")),
+        Operator::RegexMatch,
+        Box::new(pattern.clone()),
+    );
     match evaluate(&Expr::BinaryExpr(tried), config) {
-        Err(error) if error.find_root().to_string().contains("CompiledTooBig") => plan_err!(
-            "Regular expression is larger than 10 MiB when compiled. Repeat less of it"
-        ),
+        Err(error) if error.find_root().to_string().contains("CompiledTooBig") => {
+            plan_err!("Regular expression is larger than 10 MiB when compiled. Repeat less of it")
+        }
         other => other,
     }
 }

@@ -69,7 +69,10 @@ impl Printer {
             .iter()
             .enumerate()
             .partition(|(_, output)| output.role == Role::Member);
-        let own: Vec<Output> = members.iter().map(|(_, output)| (*output).clone()).collect();
+        let own: Vec<Output> = members
+            .iter()
+            .map(|(_, output)| (*output).clone())
+            .collect();
         let mut printer = Self::new(&own);
         for (member, (column, _)) in printer.members.iter_mut().zip(&members) {
             member.column = *column;
@@ -193,7 +196,11 @@ pub(crate) fn kind_of(data_type: &DataType, json: bool) -> ColumnKind {
         }
         DataType::Struct(fields) => {
             let member = |field: &Arc<Field>| {
-                Column::new(field.name(), kind_of(field.data_type(), is_json(field)), true)
+                Column::new(
+                    field.name(),
+                    kind_of(field.data_type(), is_json(field)),
+                    true,
+                )
             };
             ColumnKind::Struct(fields.iter().map(member).collect())
         }

@@ -73,7 +73,8 @@ impl Program {
     pub(crate) fn new(lowered: Lowered, scanned: &[usize]) -> Self {
         let members = lowered.outputs.iter();
         let members = members.filter(|output| output.role == Role::Member);
-        let column = |output: &Output| Column::new(&output.name, output.kind.clone(), output.nullable);
+        let column =
+            |output: &Output| Column::new(&output.name, output.kind.clone(), output.nullable);
         let at = |column: &usize| scanned.iter().position(|own| own == column);
         Self {
             reads: (lowered.scan != scanned).then(|| lowered.scan.iter().filter_map(at).collect()),

@@ -237,7 +237,9 @@ fn missing(source: &Source, kind: &ColumnKind) -> Refusal {
 }
 
 fn unlike(source: &Source, below: &str, expected: &str, found: &str) -> Refusal {
-    let name = source.member().map_or(source.name.as_str(), |(name, _)| name);
+    let name = source
+        .member()
+        .map_or(source.name.as_str(), |(name, _)| name);
     Refusal::new(
         "wrong_type",
         format!("column `{name}`: expected {expected}, found {found}"),

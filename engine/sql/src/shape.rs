@@ -277,8 +277,11 @@ impl Names<'_> {
     fn take(&mut self, name: &str, at: Place) -> Result<(), SqlError> {
         if [TIME, SEQUENCE].contains(&name) {
             let plain = name.trim_start_matches('_');
-            return Err(SqlError::new(at, format!("`{name}` is the server's to write"))
-                .hint(format!("write `{name} AS {plain}`: it becomes a member of the payload")));
+            return Err(
+                SqlError::new(at, format!("`{name}` is the server's to write")).hint(format!(
+                    "write `{name} AS {plain}`: it becomes a member of the payload"
+                )),
+            );
         }
         if self.taken.iter().any(|taken| taken == name) {
             return Err(SqlError::new(at, format!("two outputs are called `{name}`")).hint(format!(
@@ -321,7 +324,11 @@ impl Names<'_> {
                 None => error,
             });
         }
-        let all = self.catalog.sources().iter().map(|source| source.name.as_str());
+        let all = self
+            .catalog
+            .sources()
+            .iter()
+            .map(|source| source.name.as_str());
         for name in all.filter(|name| METADATA.contains(name) || !sources.contains(name)) {
             if !excluded.iter().any(|excluded| plain(excluded) == name) {
                 excluded.push(ObjectName::from(vec![Ident::with_quote('"', name)]));
@@ -365,9 +372,10 @@ impl Expressions<'_> {
             return Err(refuse(at, &format!("the aggregate `{name}`")));
         }
         if name == "unnest" {
-            return Err(SqlError::new(at, "`unnest` stands where it cannot make messages").hint(
-                "write `FROM message, UNNEST(…) AS item` and use `item` here",
-            ));
+            return Err(
+                SqlError::new(at, "`unnest` stands where it cannot make messages")
+                    .hint("write `FROM message, UNNEST(…) AS item` and use `item` here"),
+            );
         }
         if name == POSITIONS {
             return Ok(());

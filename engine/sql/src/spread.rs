@@ -28,12 +28,21 @@ impl Spread {
         if !unnest.struct_type_columns.is_empty() {
             return plan_err!("`unnest` takes a list, not an object. Name its members: a.b");
         }
-        if unnest.list_type_columns.iter().any(|(_, list)| list.depth != 1) {
+        if unnest
+            .list_type_columns
+            .iter()
+            .any(|(_, list)| list.depth != 1)
+        {
             return plan_err!(
                 "`unnest` within `unnest` makes no messages. Write FROM message, UNNEST(a) AS b, UNNEST(b) AS c"
             );
         }
-        let list = |from: &usize| unnest.list_type_columns.iter().any(|(list, _)| list == from);
+        let list = |from: &usize| {
+            unnest
+                .list_type_columns
+                .iter()
+                .any(|(list, _)| list == from)
+        };
         let columns = unnest.dependency_indices.iter();
         let fields = unnest.schema.fields().iter();
         let fields = fields.map(|field| Field::new(field.name(), field.data_type().clone(), true));
@@ -61,18 +70,22 @@ impl Spread {
             .collect();
         let number = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
         let repeated = UInt32Array::from_iter_values(rows.iter().map(|row| number(*row)));
-        let columns = self.columns.iter().zip(&lists).map(|((from, _), list)| match list {
-            None => Ok(take(batch.column(*from), &repeated, None)?),
-            Some(list) => {
-                let elements = counts.iter().enumerate().flat_map(|(row, count)| {
-                    let start = usize::try_from(list.value_offsets()[row]).unwrap_or(0);
-                    let length = length(list, row);
-                    (0..*count).map(move |at| (at < length).then_some(number(start + at)))
-                });
-                let elements: UInt32Array = elements.collect();
-                Ok(take(list.values(), &elements, None)?)
-            }
-        });
+        let columns = self
+            .columns
+            .iter()
+            .zip(&lists)
+            .map(|((from, _), list)| match list {
+                None => Ok(take(batch.column(*from), &repeated, None)?),
+                Some(list) => {
+                    let elements = counts.iter().enumerate().flat_map(|(row, count)| {
+                        let start = usize::try_from(list.value_offsets()[row]).unwrap_or(0);
+                        let length = length(list, row);
+                        (0..*count).map(move |at| (at < length).then_some(number(start + at)))
+                    });
+                    let elements: UInt32Array = elements.collect();
+                    Ok(take(list.values(), &elements, None)?)
+                }
+            });
         let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
@@ -93,7 +106,9 @@ impl Spread {
             }
             rows += count;
             let carried = self.columns.iter().filter(|(_, is_list)| !is_list);
-            let size: usize = carried.map(|(from, _)| size(batch.column(*from), row)).sum();
+            let size: usize = carried
+                .map(|(from, _)| size(batch.column(*from), row))
+                .sum();
             bytes = bytes.saturating_add(size.saturating_mul(count));
             counts.push(count);
         }
@@ -130,7 +145,11 @@ fn length(list: &ListArray, row: usize) -> usize {
 /// Bytes of a value, roughly.
 fn size(array: &ArrayRef, row: usize) -> usize {
     let range = |offsets: &[i32]| {
-        let at = |index: usize| offsets.get(index).map_or(0, |at| usize::try_from(*at).unwrap_or(0));
+        let at = |index: usize| {
+            offsets
+                .get(index)
+                .map_or(0, |at| usize::try_from(*at).unwrap_or(0))
+        };
         at(row)..at(row + 1)
     };
     match array.data_type() {
@@ -138,14 +157,21 @@ fn size(array: &ArrayRef, row: usize) -> usize {
         DataType::Utf8View => array.as_string_view().value(row).len(),
         DataType::List(_) => {
             let list = array.as_list::<i32>();
-            range(list.value_offsets()).map(|element| size(list.values(), element)).sum()
+            range(list.value_offsets())
+                .map(|element| size(list.values(), element))
+                .sum()
         }
         DataType::Map(..) => {
             let map = array.as_map();
             let entry = |entry| size(map.keys(), entry) + size(map.values(), entry);
             range(map.value_offsets()).map(entry).sum()
         }
-        DataType::Struct(_) => array.as_struct().columns().iter().map(|part| size(part, row)).sum(),
+        DataType::Struct(_) => array
+            .as_struct()
+            .columns()
+            .iter()
+            .map(|part| size(part, row))
+            .sum(),
         _ => 16,
     }
 }

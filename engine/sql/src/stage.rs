@@ -90,7 +90,9 @@ impl SqlStage {
                 }
             }
         }
-        let sources = scanned.iter().map(|column| compiled.sources[*column].clone());
+        let sources = scanned
+            .iter()
+            .map(|column| compiled.sources[*column].clone());
         let scan = match around.columns {
             Some(_) => Scan::new(sources.collect()),
             None => Scan::any_payload(sources.collect()),
@@ -124,15 +126,15 @@ impl SqlStage {
         })
     }
 
-    /// What all statements made of one message.
-    fn verdict(&self, record: &Record, ends: impl Iterator<Item = (End, Bytes)>) -> Verdict {
+    /// What all statements made of the message at `index`.
+    fn verdict(&self, record: &Record, index: usize, found: &mut [(Vec<End>, Bytes)]) -> Verdict {
         let mut made: Vec<Record> = Vec::new();
-        for (statement, (end, text)) in self.statements.iter().zip(ends) {
+        for (statement, (ends, text)) in self.statements.iter().zip(found) {
             let mut push = |one: Made| {
-                made.push(statement.message(record, one, &text)?);
+                made.push(statement.message(record, one, text)?);
                 Ok(())
             };
-            let pushed = match end {
+            let pushed = match std::mem::replace(&mut ends[index], End::Filtered) {
                 End::Filtered => Ok(()),
                 End::One(one) => push(one),
                 End::Many(all) => all.into_iter().try_for_each(push),
@@ -175,7 +177,10 @@ impl Statement {
             let stores = |filter: &String| matches(filter.as_bytes(), subject);
             if !station.subjects.iter().any(stores) {
                 let subject = message.message.subject_str();
-                let reason = format!("station `{}` does not store subject `{subject}`", station.name);
+                let reason = format!(
+                    "station `{}` does not store subject `{subject}`",
+                    station.name
+                );
                 return Err(Refusal::new("wrong_subject", reason, None));
             }
         }
@@ -202,17 +207,13 @@ impl Stage for SqlStage {
             .iter()
             .map(|statement| {
                 let Found { ends, text } = statement.program.run(&scanned, batch.len());
-                (ends.into_iter(), Bytes::from(text))
+                (ends, Bytes::from(text))
             })
             .collect();
         let each = batch.iter().enumerate().map(|(index, record)| {
-            let ends = found.iter_mut().map(|(ends, text)| {
-                (ends.next().unwrap_or(End::Filtered), text.clone())
-            });
-            let verdict = self.verdict(record, ends);
             match refused.next_if(|(own, _)| *own == index) {
                 Some((_, why)) => self.reject(why),
-                None => verdict,
+                None => self.verdict(record, index, &mut found),
             }
         });
         each.collect()

@@ -94,7 +94,11 @@ fn made(record: &Record) -> String {
     if record.message.headers != came.message.headers {
         let headers = HeaderBlock::new(&record.message.headers);
         let headers = headers.iter().map(|(name, value)| {
-            format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
+            format!(
+                "{}: {}",
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(value)
+            )
         });
         text = format!("{text} ({})", headers.collect::<Vec<_>>().join(", "));
     }
@@ -110,7 +114,12 @@ fn show(verdicts: &[Verdict]) -> String {
         Verdict::Replace(record) => made(record),
         Verdict::Emit(records) => {
             let each: Vec<_> = records.iter().map(made).collect();
-            format!("[{}\n]", each.iter().map(|one| format!("\n  {one}")).collect::<String>())
+            format!(
+                "[{}\n]",
+                each.iter()
+                    .map(|one| format!("\n  {one}"))
+                    .collect::<String>()
+            )
         }
         Verdict::Drop => "-".to_owned(),
         Verdict::Reject(why) => {

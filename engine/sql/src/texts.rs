@@ -58,7 +58,11 @@ fn read_as_json(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(call) = &expr else {
         return Ok(Transformed::no(expr));
     };
-    let Some((first, path)) = call.args.split_first().filter(|_| is_json_function(&call.func)) else {
+    let Some((first, path)) = call
+        .args
+        .split_first()
+        .filter(|_| is_json_function(&call.func))
+    else {
         return Ok(Transformed::no(expr));
     };
     if let Expr::Column(column) = first
@@ -145,7 +149,11 @@ fn column_is_json(catalog: &Catalog, plan: &LogicalPlan, index: usize) -> bool {
             let Some(from) = unnest.dependency_indices.get(index).copied() else {
                 return false;
             };
-            if unnest.list_type_columns.iter().any(|(list, _)| *list == from) {
+            if unnest
+                .list_type_columns
+                .iter()
+                .any(|(list, _)| *list == from)
+            {
                 return holds_json(unnest.input.schema().field(from).data_type());
             }
             column_is_json(catalog, &unnest.input, from)

@@ -21,7 +21,8 @@ pub(crate) fn detailed(mut columns: Vec<Column>, shape: &Shape) -> Vec<Column> {
         };
         let mut types = 0;
         let (kind, _) = kind(&field.shape, MAX_DEPTH, &mut types);
-        let better = kind.is_nested() || matches!(kind, ColumnKind::Decimal { .. } | ColumnKind::Date);
+        let better =
+            kind.is_nested() || matches!(kind, ColumnKind::Decimal { .. } | ColumnKind::Date);
         if better && types <= MAX_TYPES {
             column.kind = kind;
         }

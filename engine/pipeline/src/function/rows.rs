@@ -46,7 +46,9 @@ impl DeployedRows {
                 Err(_) => wrong("emits several messages, and SQL takes one value"),
             },
             FunctionOutcome::Drop => Ok(None),
-            FunctionOutcome::Keep => wrong("keeps its arguments, and SQL takes the value that replaces them"),
+            FunctionOutcome::Keep => {
+                wrong("keeps its arguments, and SQL takes the value that replaces them")
+            }
             FunctionOutcome::Retry(_) => wrong("asks to be tried again, which SQL cannot do"),
             FunctionOutcome::Reject { code, reason, .. } => {
                 let code = code.trim();

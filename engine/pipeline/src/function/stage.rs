@@ -184,7 +184,9 @@ impl FunctionStage {
     }
 
     fn block(&self, headers: &[(String, String)]) -> Result<Bytes, Rejection> {
-        let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         block(pairs).map_err(|why| {
             Rejection::new(&self.label, "bad_output", &format!("function writes {why}"))
         })

@@ -95,10 +95,14 @@ impl Manager {
             return Vec::new();
         }
         let mut without = catalog.clone();
-        without.functions.retain(|own, _| kind != Kind::Function || own != name);
-        without.stations.retain(|own, _| kind != Kind::Station || own != name);
+        without
+            .functions
+            .retain(|own, _| kind != Kind::Function || own != name);
+        without
+            .stations
+            .retain(|own, _| kind != Kind::Station || own != name);
         let changed = |owner: &str, stages: &[StageSpec]| {
-            let key = |catalog| Compiler::sql_key(catalog, owner, stages);
+            let key = |catalog: &Catalog| Compiler::sql_key(catalog, owner, stages);
             key(catalog) != key(&without)
         };
         let modules = |digest: &str| self.compiler.functions().module(digest);

@@ -79,6 +79,10 @@ fn sql(fields: &Fields<'_, '_>) -> Option<SqlCall> {
     if own.node("returns").is_none() {
         own.missing("returns");
     }
+    if fields.node("state").is_some() {
+        let message = "a function with `state` cannot have `sql`: only a stage of its own in a flow commits what it keeps";
+        fields.context().problem(node.place, message);
+    }
     let arguments = columns(&own, "arguments");
     let returns = own.parsed("returns", str::parse)?;
     Some(SqlCall { arguments, returns })

@@ -99,7 +99,10 @@ impl FromStr for ValueType {
         let kind = reader.kind(MAX_DEPTH)?;
         match reader.rest.is_empty() {
             true => Ok(kind),
-            false => Err(format!("nothing is expected where `{}` stands", reader.rest)),
+            false => Err(format!(
+                "nothing is expected where `{}` stands",
+                reader.rest
+            )),
         }
     }
 }
@@ -111,7 +114,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn kind(&mut self, depth: usize) -> Result<ValueType, String> {
         if depth == 0 {
-            return Err(format!("types are nested more than {MAX_DEPTH} levels deep"));
+            return Err(format!(
+                "types are nested more than {MAX_DEPTH} levels deep"
+            ));
         }
         let word = self.word();
         match word.as_str() {
@@ -135,7 +140,9 @@ impl Reader<'_> {
             "struct" => self.members(depth),
             word => {
                 let known = WORDS.iter().find(|(known, _)| *known == word);
-                known.map(|(_, kind)| kind.clone()).ok_or_else(|| unknown(word))
+                known
+                    .map(|(_, kind)| kind.clone())
+                    .ok_or_else(|| unknown(word))
             }
         }
     }
@@ -153,7 +160,9 @@ impl Reader<'_> {
         loop {
             let name = self.word();
             if name.is_empty() {
-                return Err("a member of a struct has no name: write `struct<name: type>`".to_owned());
+                return Err(
+                    "a member of a struct has no name: write `struct<name: type>`".to_owned(),
+                );
             }
             if members.iter().any(|member| member.name == name) {
                 return Err(format!("two members of a struct are called `{name}`"));
@@ -181,7 +190,8 @@ impl Reader<'_> {
 
     fn number(&mut self) -> Result<u8, String> {
         let word = self.word();
-        word.parse().map_err(|_| format!("`{word}` is no number of digits"))
+        word.parse()
+            .map_err(|_| format!("`{word}` is no number of digits"))
     }
 
     fn took(&mut self, sign: char) -> bool {
@@ -241,8 +251,14 @@ mod tests {
         assert_eq!(error("strng"), "`strng` is no type: did you mean `string`?");
         assert_eq!(error("list<int"), "`>` is expected at the end");
         assert_eq!(error("list(int)"), "`<` is expected before `(int)`");
-        assert_eq!(error("int, float"), "nothing is expected where `, float` stands");
-        assert_eq!(error("struct<a: int, a: int>"), "two members of a struct are called `a`");
+        assert_eq!(
+            error("int, float"),
+            "nothing is expected where `, float` stands"
+        );
+        assert_eq!(
+            error("struct<a: int, a: int>"),
+            "two members of a struct are called `a`"
+        );
         assert!(error("decimal(40, 2)").contains("from 1 to 38"));
         assert!(error(&"list<".repeat(20)).contains("16 levels"));
     }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
-    ListArray, MapArray, NullBufferBuilder, StringArray, StructArray, TimestampNanosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, ListArray,
+    MapArray, NullBufferBuilder, StringArray, StructArray, TimestampNanosecondArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
@@ -192,12 +192,8 @@ fn structs(
     });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     let valid = valid(cells, |cell| matches!(cell, Cell::Struct(_)));
-    let array = StructArray::try_new_with_length(
-        fields(&data_type(kind)),
-        columns,
-        valid,
-        cells.len(),
-    )?;
+    let array =
+        StructArray::try_new_with_length(fields(&data_type(kind)), columns, valid, cells.len())?;
     Ok(Arc::new(array))
 }
 

@@ -71,7 +71,10 @@ impl Bounded {
             }
             Bound::Replaced => {
                 let (texts, parts) = (texts(first, rows)?, texts(second, rows)?);
-                let by = arguments.get(2).map(|by| super::texts(by, rows)).transpose()?;
+                let by = arguments
+                    .get(2)
+                    .map(|by| super::texts(by, rows))
+                    .transpose()?;
                 let count = |row: usize| {
                     if texts.is_null(row) || parts.is_null(row) {
                         return 0;
@@ -83,13 +86,22 @@ impl Bounded {
             }
             Bound::ReplacedAll => {
                 let texts = texts(first, rows)?;
-                let by = arguments.get(2).map(|by| super::texts(by, rows)).transpose()?;
+                let by = arguments
+                    .get(2)
+                    .map(|by| super::texts(by, rows))
+                    .transpose()?;
                 let by = |row| by.as_ref().map_or(0, |by| length(by, row));
-                (sum(rows, |row| by(row) * (length(&texts, row) + 1)), MAX_BYTES << 2)
+                (
+                    sum(rows, |row| by(row) * (length(&texts, row) + 1)),
+                    MAX_BYTES << 2,
+                )
             }
             Bound::Pairs => {
                 let (one, other) = (texts(first, rows)?, texts(second, rows)?);
-                (sum(rows, |row| length(&one, row) * length(&other, row)), MAX_PAIRS)
+                (
+                    sum(rows, |row| length(&one, row) * length(&other, row)),
+                    MAX_PAIRS,
+                )
             }
         };
         if size > most {

@@ -39,11 +39,13 @@ pub struct SqlFunction {
 impl SqlFunction {
     /// As the planner knows it.
     pub(crate) fn udf(&self) -> Arc<ScalarUDF> {
-        let output = |column: &Column| Output::member(
-            &column.name,
-            data_type(&column.kind),
-            column.kind == ColumnKind::Json,
-        );
+        let output = |column: &Column| {
+            Output::member(
+                &column.name,
+                data_type(&column.kind),
+                column.kind == ColumnKind::Json,
+            )
+        };
         let outputs: Vec<Output> = self.arguments.iter().map(output).collect();
         let fields = self
             .arguments
@@ -61,7 +63,11 @@ impl SqlFunction {
     fn form(&self) -> String {
         let arguments = self.arguments.iter();
         let arguments = arguments.map(|column| format!("{} {}", column.name, column.kind));
-        format!("{}({})", self.name, arguments.collect::<Vec<_>>().join(", "))
+        format!(
+            "{}({})",
+            self.name,
+            arguments.collect::<Vec<_>>().join(", ")
+        )
     }
 }
 
@@ -159,14 +165,17 @@ impl Deployed {
         let printed = self.printer.rows(&batch);
         let (mut text, mut ends) = (Vec::new(), Vec::with_capacity(rows));
         for row in 0..rows {
-            printed
-                .put(row, &mut text)
-                .map_err(|why| exec_datafusion_err!("argument of `{}`: {why}", self.function.name))?;
+            printed.put(row, &mut text).map_err(|why| {
+                exec_datafusion_err!("argument of `{}`: {why}", self.function.name)
+            })?;
             ends.push(text.len());
         }
         let text = Bytes::from(text);
         let starts = std::iter::once(0).chain(ends.iter().copied());
-        Ok(starts.zip(&ends).map(|(start, end)| text.slice(start..*end)).collect())
+        Ok(starts
+            .zip(&ends)
+            .map(|(start, end)| text.slice(start..*end))
+            .collect())
     }
 
     fn cell(&self, value: &[u8]) -> Result<Cell<'static>> {
@@ -228,13 +237,24 @@ impl Remembered {
         if !asked.is_empty() {
             let answers = run.call(asked.clone());
             if answers.len() != asked.len() {
-                return Err(exec_datafusion_err!("function answers {} of {} rows", answers.len(), asked.len()));
+                return Err(exec_datafusion_err!(
+                    "function answers {} of {} rows",
+                    answers.len(),
+                    asked.len()
+                ));
             }
-            own.extend(asked.into_iter().map(|argument| (who, argument)).zip(answers));
+            own.extend(
+                asked
+                    .into_iter()
+                    .map(|argument| (who, argument))
+                    .zip(answers),
+            );
         }
         let missing = || Ok(None);
         let each = arguments.iter().map(|argument| {
-            own.get(&(who, argument.clone())).cloned().unwrap_or_else(missing)
+            own.get(&(who, argument.clone()))
+                .cloned()
+                .unwrap_or_else(missing)
         });
         let answers = each.collect();
         if batch {

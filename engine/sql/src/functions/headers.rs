@@ -64,7 +64,11 @@ impl ScalarUDFImpl for SetHeader {
             StringBuilder::new(),
         );
         for row in 0..rows {
-            let name = if names.is_null(row) { "" } else { names.value(row) };
+            let name = if names.is_null(row) {
+                ""
+            } else {
+                names.value(row)
+            };
             if maps.is_valid(row) {
                 let entries = maps.value(row);
                 let (keys, old) = (entries.column(0).as_string::<i32>(), entries.column(1));
@@ -72,7 +76,8 @@ impl ScalarUDFImpl for SetHeader {
                 for entry in 0..entries.len() {
                     if keys.value(entry) != name {
                         set.keys().append_value(keys.value(entry));
-                        set.values().append_option(old.is_valid(entry).then(|| old.value(entry)));
+                        set.values()
+                            .append_option(old.is_valid(entry).then(|| old.value(entry)));
                     }
                 }
             }

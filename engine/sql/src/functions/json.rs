@@ -61,7 +61,8 @@ const ALL: [(Ask, &str, &[&str]); 11] = [
 
 /// All of them.
 pub(super) fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
-    ALL.into_iter().map(|(ask, name, aliases)| function(ask, name, aliases))
+    ALL.into_iter()
+        .map(|(ask, name, aliases)| function(ask, name, aliases))
 }
 
 fn function(ask: Ask, name: &'static str, aliases: &[&str]) -> Arc<ScalarUDF> {
@@ -122,7 +123,10 @@ impl ScalarUDFImpl for JsonFunction {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let Some((first, path)) = types.split_first() else {
-            return plan_err!("`{}` takes JSON and a path. Write {0}(json, 'member', 0)", self.name);
+            return plan_err!(
+                "`{}` takes JSON and a path. Write {0}(json, 'member', 0)",
+                self.name
+            );
         };
         // What is nested is replaced by its JSON later, or refused.
         let first = match first {
@@ -133,9 +137,9 @@ impl ScalarUDFImpl for JsonFunction {
         let path = path.iter().map(|step| match step {
             step if step.is_integer() => Ok(DataType::Int64),
             step if step.is_string() || step.is_null() => Ok(DataType::Utf8),
-            other => plan_err!(
-                "a step into JSON is a member's name or an element's number, not {other}"
-            ),
+            other => {
+                plan_err!("a step into JSON is a member's name or an element's number, not {other}")
+            }
         });
         std::iter::once(Ok(first)).chain(path).collect()
     }
@@ -199,7 +203,11 @@ impl JsonFunction {
         let text = texts.value(row);
         if self.ask == Ask::Valid {
             let valid = serde_json::from_str::<IgnoredAny>(text).is_ok();
-            return Ok(Some(if valid { Found::Value(text) } else { Found::Invalid }));
+            return Ok(Some(if valid {
+                Found::Value(text)
+            } else {
+                Found::Invalid
+            }));
         }
         let wrong = |error: serde_json::Error| exec_datafusion_err!("text is not JSON: {error}");
         let mut value = match serde_json::from_str::<&RawValue>(text) {
@@ -330,7 +338,10 @@ impl Answers {
             Ask::Keys => Self::List(ask, ListBuilder::new(StringBuilder::new())),
             Ask::Array => {
                 let field = json(Field::new_list_field(DataType::Utf8, true));
-                Self::List(ask, ListBuilder::new(StringBuilder::new()).with_field(field))
+                Self::List(
+                    ask,
+                    ListBuilder::new(StringBuilder::new()).with_field(field),
+                )
             }
         }
     }
@@ -363,15 +374,27 @@ impl Answers {
             Self::Bool(_, answers) => answers.append_option(there.and_then(|raw| raw.parse().ok())),
             Self::List(Ask::Array, answers) => {
                 let elements = there.filter(|raw| raw.starts_with('['));
-                for element in elements.map(read::<Vec<&RawValue>>).transpose()?.iter().flatten() {
+                for element in elements
+                    .map(read::<Vec<&RawValue>>)
+                    .transpose()?
+                    .iter()
+                    .flatten()
+                {
                     let value = Some(element.get()).filter(|raw| *raw != "null");
-                    answers.values().append_option(value.map(|raw| one_line(raw.into())));
+                    answers
+                        .values()
+                        .append_option(value.map(|raw| one_line(raw.into())));
                 }
                 answers.append(elements.is_some());
             }
             Self::List(_, answers) => {
                 let object = there.filter(|raw| raw.starts_with('{'));
-                for key in object.map(read::<Keys>).transpose()?.iter().flat_map(|keys| &keys.0) {
+                for key in object
+                    .map(read::<Keys>)
+                    .transpose()?
+                    .iter()
+                    .flat_map(|keys| &keys.0)
+                {
                     answers.values().append_value(key);
                 }
                 answers.append(object.is_some());

@@ -44,6 +44,8 @@ pub(super) fn headers(array: &dyn Array, row: usize) -> Result<Bytes, String> {
     if pairs.is_empty() {
         return Ok(Bytes::new());
     }
-    let each = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let each = pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     block(each).map_err(|why| format!("`_headers` has {why}"))
 }

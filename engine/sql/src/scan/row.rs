@@ -142,8 +142,8 @@ impl<'a> Row<'_, 'a> {
             None | Some((_, ColumnKind::Json)) => return Ok(Cell::Text(one_line(raw.into()))),
             Some((_, kind)) => kind,
         };
-        let value: Value = serde_json::from_str(raw)
-            .map_err(|error| no_json(raw.as_bytes(), &error))?;
+        let value: Value =
+            serde_json::from_str(raw).map_err(|error| no_json(raw.as_bytes(), &error))?;
         let cell = nested::fit(&value, kind).map_err(|why| misfit(source, why))?;
         Ok(cell.into_owned())
     }

@@ -44,7 +44,8 @@ fn members(expr: &mut Expr) {
 }
 
 fn is_arrow(expr: &Expr) -> bool {
-    let arrow = |op: &BinaryOperator| matches!(op, BinaryOperator::Arrow | BinaryOperator::LongArrow);
+    let arrow =
+        |op: &BinaryOperator| matches!(op, BinaryOperator::Arrow | BinaryOperator::LongArrow);
     matches!(expr, Expr::BinaryOp { op, .. } if arrow(op))
 }
 
@@ -69,6 +70,7 @@ fn from_the_right(expr: &mut Expr) {
         **right = std::mem::replace(leaf, Expr::Identifier("x".into()));
     }
     *leaf = arrow;
+    from_the_left(leaf);
 }
 
 /// `(a = b) -> 'c'` without parentheses is `a = (b -> 'c')`.

@@ -104,7 +104,11 @@ fn lateral(
         return Err(SqlError::new(place, "`UNNEST` has no name")
             .hint("write `UNNEST(…) AS item`: it is the column's name"));
     };
-    let named: Vec<Ident> = alias.columns.into_iter().map(|column| column.name).collect();
+    let named: Vec<Ident> = alias
+        .columns
+        .into_iter()
+        .map(|column| column.name)
+        .collect();
     let wanted = lists.len() + usize::from(ordinality && !named.is_empty());
     let (table, mut names) = match named.len() {
         0 => (None, vec![alias.name]),
@@ -112,14 +116,17 @@ fn lateral(
     };
     if names.len() != wanted {
         let message = format!("`UNNEST` has {} names for {wanted} columns", names.len());
-        return Err(SqlError::new(place, message).hint("write `UNNEST(a, b) AS t (a_item, b_item)`"));
+        return Err(
+            SqlError::new(place, message).hint("write `UNNEST(a, b) AS t (a_item, b_item)`")
+        );
     }
     if names.len() == lists.len() && ordinality {
         names.push(Ident::new(ORDINALITY));
     }
-    let position = lists.first().filter(|_| ordinality).map(|list| {
-        call(POSITIONS, list.clone())
-    });
+    let position = lists
+        .first()
+        .filter(|_| ordinality)
+        .map(|list| call(POSITIONS, list.clone()));
     let position = position.transpose()?;
     let lists = lists.into_iter().chain(position).zip(names).collect();
     Ok(Lateral { table, lists })
@@ -195,8 +202,10 @@ pub(super) fn in_list(select: &mut Select) -> Result<Option<Lateral>, SqlError> 
         ControlFlow::<()>::Continue(())
     });
     if let Some(at) = nested {
-        return Err(SqlError::new(at, "`unnest` within `unnest` makes no messages")
-            .hint("write `FROM message, UNNEST(a) AS b, UNNEST(b) AS c`"));
+        return Err(
+            SqlError::new(at, "`unnest` within `unnest` makes no messages")
+                .hint("write `FROM message, UNNEST(a) AS b, UNNEST(b) AS c`"),
+        );
     }
     Ok((!found.is_empty()).then_some(Lateral {
         table: None,
@@ -227,7 +236,9 @@ pub(super) fn wrap(
         inner.from = std::mem::take(&mut select.from);
         for (list, alias) in lateral.lists {
             let expr = call("unnest", list)?;
-            inner.projection.push(SelectItem::ExprWithAlias { expr, alias });
+            inner
+                .projection
+                .push(SelectItem::ExprWithAlias { expr, alias });
         }
         let mut outer = template()?.from;
         if let Some(from) = outer.first_mut() {
@@ -262,7 +273,8 @@ fn call(name: &str, argument: Expr) -> Result<Expr, SqlError> {
 }
 
 fn template() -> Result<Select, SqlError> {
-    let mut statements = Parser::parse_sql(&GenericDialect {}, "SELECT * FROM message").map_err(broken)?;
+    let mut statements =
+        Parser::parse_sql(&GenericDialect {}, "SELECT * FROM message").map_err(broken)?;
     match statements.pop() {
         Some(Statement::Query(query)) => match *query.body {
             SetExpr::Select(select) => Ok(*select),

@@ -22,8 +22,14 @@ fn order() -> Vec<Column> {
         column("price", money.clone(), true),
         column("tags", String.list(), true),
     ]);
-    let place = Struct(vec![column("lat", Float64, false), column("lon", Float64, false)]);
-    let ship = Struct(vec![column("city", String, false), column("geo", place, true)]);
+    let place = Struct(vec![
+        column("lat", Float64, false),
+        column("lon", Float64, false),
+    ]);
+    let ship = Struct(vec![
+        column("city", String, false),
+        column("geo", place, true),
+    ]);
     let texts = Item {
         kind: String,
         nullable: true,
@@ -40,9 +46,24 @@ fn order() -> Vec<Column> {
         column("scores", ColumnKind::List(Box::new(scores)), true),
         column("day", Date, true),
         column("total", money, true),
-        column("precise", Decimal { precision: 30, scale: 10 }, true),
+        column(
+            "precise",
+            Decimal {
+                precision: 30,
+                scale: 10,
+            },
+            true,
+        ),
         column("anything", Json.list(), true),
         column("raw", Json, true),
+        column(
+            "bag",
+            Map(Box::new(Item {
+                kind: Json,
+                nullable: true,
+            })),
+            true,
+        ),
         column("note", String, true),
     ]
 }
@@ -101,32 +122,50 @@ fn check(text: &str, file: &ExpectFile) {
 
 #[test]
 fn unnest() {
-    check(include_str!("cases/unnest.slt"), &expect_file!["cases/unnest.slt"]);
+    check(
+        include_str!("cases/unnest.slt"),
+        &expect_file!["cases/unnest.slt"],
+    );
 }
 
 #[test]
 fn json_paths() {
-    check(include_str!("cases/json.slt"), &expect_file!["cases/json.slt"]);
+    check(
+        include_str!("cases/json.slt"),
+        &expect_file!["cases/json.slt"],
+    );
 }
 
 #[test]
 fn metadata() {
-    check(include_str!("cases/metadata.slt"), &expect_file!["cases/metadata.slt"]);
+    check(
+        include_str!("cases/metadata.slt"),
+        &expect_file!["cases/metadata.slt"],
+    );
 }
 
 #[test]
 fn nested_types() {
-    check(include_str!("cases/nested.slt"), &expect_file!["cases/nested.slt"]);
+    check(
+        include_str!("cases/nested.slt"),
+        &expect_file!["cases/nested.slt"],
+    );
 }
 
 #[test]
 fn several_outputs() {
-    check(include_str!("cases/outputs.slt"), &expect_file!["cases/outputs.slt"]);
+    check(
+        include_str!("cases/outputs.slt"),
+        &expect_file!["cases/outputs.slt"],
+    );
 }
 
 #[test]
 fn bounds_and_patterns() {
-    check(include_str!("cases/bounds.slt"), &expect_file!["cases/bounds.slt"]);
+    check(
+        include_str!("cases/bounds.slt"),
+        &expect_file!["cases/bounds.slt"],
+    );
 }
 
 /// One message becomes at most so many, and a neighbour does not suffer from it.
@@ -151,7 +190,10 @@ fn one_message_becomes_at_most_ten_thousand() {
     // What would be copied counts as well.
     let text = "SELECT note, score FROM message, UNNEST(scores) AS score";
     let stage = SqlStage::among("sql:1", text, &around).expect("compiles");
-    let large = of(5_000).replace("\"id\":1", &format!(r#""id":1,"note":"{}""#, "x".repeat(100_000)));
+    let large = of(5_000).replace(
+        "\"id\":1",
+        &format!(r#""id":1,"note":"{}""#, "x".repeat(100_000)),
+    );
     expect_test::expect![
         "! sql:1 sql_error: `unnest` copies 500000000 bytes into its messages, at most 67108864 are allowed"
     ]
