@@ -435,6 +435,12 @@ subjects: ["loose.>"]
 schema: { subject: flight }
 columns: { stops: "list<string" }
 "#,
-        expect![[""]],
+        expect![[r#"
+            dir/f.yaml:4:6: `returns` of `sql` is missing
+            dir/f.yaml:4:6: a function with `state` cannot have `sql`: only a stage of its own in a flow commits what it keeps
+            dir/f.yaml:4:29: `amount`: `flaot` is no type: did you mean `float`?
+            dir/f.yaml:11:10: `columns` are for a station without a schema: this one's schema says them
+            dir/f.yaml:11:19: `stops`: `>` is expected at the end
+        "#]],
     );
 }

@@ -381,7 +381,10 @@ impl ContextProvider for Catalog {
 
     fn udf_names(&self) -> Vec<String> {
         let names = self.functions.keys().filter(|name| *name != POSITIONS);
-        names.cloned().collect()
+        // In order, so that of equally near names the same one is always proposed.
+        let mut names: Vec<String> = names.cloned().collect();
+        names.sort();
+        names
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {

@@ -183,23 +183,20 @@ fn unknown_column(text: &str, catalog: &Catalog, shaped: &Shaped, field: &Column
         });
     }
     let error = SqlError::new(at, format!("no column `{}`", field.name));
-    let hint = match field.name.as_str() {
-        name => match nearest(name, names()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if catalog
-                .named()
-                .any(|source| source.origin == Origin::Payload) =>
-            {
-                format!(
-                    "nothing is known of the payload: write payload->>'{name}', or declare the station's `columns:`"
-                )
-            }
-            None if quoted(text, at) => format!("text stands in single quotes: '{name}'"),
-            None => {
-                "not in the schema; if a function adds it, declare it under the function's `adds:`"
-                    .to_owned()
-            }
-        },
+    let name = field.name.as_str();
+    let hint = match nearest(name, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if catalog
+            .named()
+            .any(|source| source.origin == Origin::Payload) =>
+        {
+            format!(
+                "nothing is known of the payload: write payload->>'{name}', or declare the station's `columns:`"
+            )
+        }
+        None if quoted(text, at) => format!("text stands in single quotes: '{name}'"),
+        None => "not in the schema; if a function adds it, declare it under the function's `adds:`"
+            .to_owned(),
     };
     error.hint(hint)
 }

@@ -23,12 +23,15 @@ const MAX_TOKENS: usize = 4096;
 /// Most statements of a stage: each looks at every message.
 const MAX_STATEMENTS: usize = 32;
 
+/// A station's name, and where it stands.
+pub(crate) type Destination = (String, Place);
+
 /// One `SELECT` of a text, and where its rows go.
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) query: Box<Query>,
     /// The station behind `INSERT INTO`.
-    pub(crate) into: Option<(String, Place)>,
+    pub(crate) into: Option<Destination>,
     /// The text of the statements with all before this one blank, so that places in it stay what they are.
     pub(crate) text: String,
 }
@@ -72,7 +75,7 @@ fn one_of(text: String, statement: Statement) -> Result<Parsed, SqlError> {
 }
 
 /// `INSERT INTO station SELECT …`, and nothing more of what an `INSERT` may say.
-fn inserted(text: &str, insert: Insert) -> Result<(Box<Query>, Option<(String, Place)>), SqlError> {
+fn inserted(text: &str, insert: Insert) -> Result<(Box<Query>, Option<Destination>), SqlError> {
     const FORM: &str = "write `INSERT INTO station SELECT … FROM message`";
     let at = keyword(text, "INSERT");
     let plain = Insert {

@@ -16,7 +16,7 @@ pub trait RowFunction: Send + Sync + Debug {
 }
 
 /// A deployed function as a [`RowFunction`]. Each row is a message on subject `sql.<name>` with the arguments as its payload;
-/// the payload that goes on is the value, and a message that is dropped is NULL.
+/// the payload that goes on is the value, the arguments' object where it is kept, and a message that is dropped is NULL.
 #[derive(Clone, Debug)]
 pub struct DeployedRows {
     live: FunctionVersion,
@@ -36,7 +36,11 @@ impl DeployedRows {
         }
     }
 
-    fn value(&self, outcome: FunctionOutcome) -> Result<Option<Bytes>, Rejection> {
+    fn value(
+        &self,
+        outcome: FunctionOutcome,
+        arguments: &Bytes,
+    ) -> Result<Option<Bytes>, Rejection> {
         let wrong = |reason: &str| Err(self.rejection("bad_output", reason));
         match outcome {
             FunctionOutcome::Replace(output) => Ok(Some(output.payload)),
@@ -46,9 +50,7 @@ impl DeployedRows {
                 Err(_) => wrong("emits several messages, and SQL takes one value"),
             },
             FunctionOutcome::Drop => Ok(None),
-            FunctionOutcome::Keep => {
-                wrong("keeps its arguments, and SQL takes the value that replaces them")
-            }
+            FunctionOutcome::Keep => Ok(Some(arguments.clone())),
             FunctionOutcome::Retry(_) => wrong("asks to be tried again, which SQL cannot do"),
             FunctionOutcome::Reject { code, reason, .. } => {
                 let code = code.trim();
@@ -65,17 +67,19 @@ impl DeployedRows {
 
 impl RowFunction for DeployedRows {
     fn call(&self, arguments: Vec<Bytes>) -> Vec<Result<Option<Bytes>, Rejection>> {
-        let message = |payload| FunctionMessage {
+        let message = |payload: &Bytes| FunctionMessage {
             subject: self.subject.clone(),
-            payload,
+            payload: payload.clone(),
             ..FunctionMessage::default()
         };
-        let messages: Vec<_> = arguments.into_iter().map(message).collect();
+        let messages: Vec<_> = arguments.iter().map(message).collect();
         let answers = self.live.process(&messages).into_iter();
-        let each = answers.map(|answer| match answer {
-            Ok(outcome) => self.value(outcome),
-            Err(fault) => Err(self.rejection(fault.code.as_str(), &fault.reason)),
-        });
+        let each = answers
+            .zip(&arguments)
+            .map(|(answer, arguments)| match answer {
+                Ok(outcome) => self.value(outcome, arguments),
+                Err(fault) => Err(self.rejection(fault.code.as_str(), &fault.reason)),
+            });
         each.collect()
     }
 }
