@@ -196,6 +196,10 @@ async fn what_is_wrong_with_statements_is_told_when_they_are_applied() {
             "  - sql: SELECT risk(id) AS r FROM message",
             "no function `risk`",
         ),
+        (
+            "  - sql: SELECT id FROM message WHERE total ~ note",
+            "no column `note`",
+        ),
     ] {
         let told = refused(stages);
         assert!(told.contains(expected), "{stages}: {told}");

@@ -13,8 +13,8 @@ use millstream_pipeline::{
 use millstream_schema_formats::Format;
 use millstream_schema_registry::Version;
 use millstream_spec::{
-    AddedColumn, OrderSpec, RunningSpec, SchemaFormat, SchemaUse, SchemaVersion, SqlCall,
-    StageSpec, StationSpec, ValueType,
+    AddedColumn, FunctionSpec, OrderSpec, RunningSpec, SchemaFormat, SchemaUse, SchemaVersion,
+    SqlCall, StageSpec, StationSpec, ValueType,
 };
 
 use crate::functions::{Functions, Place};
@@ -150,6 +150,7 @@ impl Compiler {
                         text,
                         columns: columns.as_deref(),
                         functions: self.called(catalog, text, modules).map_err(wrong)?,
+                        names: function_names(catalog),
                         stations: others(catalog, owner),
                         path: &path,
                     })?;
@@ -491,6 +492,17 @@ fn kind_of(declared: &ValueType) -> ColumnKind {
 /// What statements call a function: a `-` would be a minus.
 fn sql_name(function: &str) -> String {
     function.replace('-', "_").to_lowercase()
+}
+
+/// What statements call the functions that they may call, and those that they may not.
+fn function_names(catalog: &Catalog) -> [Vec<String>; 2] {
+    let all = catalog.functions.values().map(|entry| &entry.spec);
+    let (may, not): (Vec<_>, Vec<_>) = all.partition(|spec| spec.sql.is_some());
+    let names = |specs: Vec<&FunctionSpec>| {
+        let names = specs.into_iter().map(|spec| sql_name(&spec.name));
+        names.collect()
+    };
+    [names(may), names(not)]
 }
 
 /// The functions for SQL whose names stand in a text.

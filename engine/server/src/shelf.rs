@@ -198,6 +198,7 @@ impl Shelf {
                     text,
                     columns: Some(&columns),
                     functions: Vec::new(),
+                    names: [Vec::new(), Vec::new()],
                     stations: Vec::new(),
                     path: "migrations",
                 });

@@ -58,6 +58,8 @@ pub(crate) struct Statements<'a> {
     pub(crate) columns: Option<&'a [Column]>,
     /// The deployed functions that it may call, loaded.
     pub(crate) functions: Vec<Called>,
+    /// The names of all that SQL may call, and of those that it may not.
+    pub(crate) names: [Vec<String>; 2],
     /// The other stations with their subjects.
     pub(crate) stations: Vec<(String, Vec<String>)>,
     /// The field of the declaration.
@@ -98,6 +100,8 @@ pub(crate) fn sql(statements: Statements<'_>) -> Result<SqlCompiled, CompileProb
     let around = Surroundings {
         columns: statements.columns,
         functions: &functions,
+        more_functions: &statements.names[0],
+        no_sql_functions: &statements.names[1],
         stations: &stations,
     };
     let label = format!("sql:{}", statements.number);

@@ -15,9 +15,12 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::planner::{ContextProvider, NullOrdering, ParserOptions};
 use millstream_pipeline::{Column, ColumnKind, Item};
+use millstream_types::nearest;
+
+use crate::compile::Surroundings;
 
 use crate::functions::json::Arrows;
-use crate::functions::{POSITIONS, SqlFunction, positions, scalar_functions};
+use crate::functions::{POSITIONS, positions, scalar_functions};
 
 /// The only table.
 pub(crate) const TABLE: &str = "message";
@@ -176,6 +179,9 @@ pub(crate) struct Catalog {
     sources: Vec<Source>,
     table: Arc<dyn TableSource>,
     functions: HashMap<String, Arc<ScalarUDF>>,
+    /// Names of deployed functions besides these, and of those that SQL cannot call.
+    more: Vec<String>,
+    no_sql: Vec<String>,
     /// A deployed function whose name SQL has already.
     taken: Option<String>,
     aggregates: HashMap<String, Arc<AggregateUDF>>,
@@ -184,8 +190,9 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    pub(crate) fn new(columns: Option<&[Column]>, deployed: &[SqlFunction]) -> Self {
-        let sources = stage_sources(columns);
+    pub(crate) fn new(around: &Surroundings<'_>) -> Self {
+        let deployed = around.functions;
+        let sources = stage_sources(around.columns);
         let fields: Vec<_> = sources.iter().map(Source::field).collect();
         let mut functions = HashMap::new();
         let mut taken = None;
@@ -218,6 +225,8 @@ impl Catalog {
             sources,
             table: Arc::new(MessageTable(Arc::new(Schema::new(fields)))),
             functions,
+            more: around.more_functions.to_vec(),
+            no_sql: around.no_sql_functions.to_vec(),
             taken,
             aggregates,
             planners: expr_planners(),
@@ -234,6 +243,19 @@ impl Catalog {
     pub(crate) fn named(&self) -> impl Iterator<Item = &Source> {
         let raw = |source: &&Source| matches!(source.origin, Origin::Raw(..));
         self.sources.iter().filter(move |source| !raw(source))
+    }
+
+    /// What to do about a function that is not there.
+    pub(crate) fn instead_of(&self, name: &str) -> String {
+        if self.no_sql.iter().any(|own| own == name) {
+            return "it is deployed, but its document has no `sql:`; write there what it takes and returns: sql: { arguments: { x: float }, returns: float }".to_owned();
+        }
+        let names = self.udf_names();
+        let names = names.iter().chain(&self.more).map(String::as_str);
+        match nearest(name, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "the functions are those of Apache DataFusion, `json_…`, and deployed ones with `sql:` in their document".to_owned(),
+        }
     }
 
     /// A deployed function whose name SQL has already.

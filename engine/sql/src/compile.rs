@@ -35,6 +35,10 @@ pub struct Surroundings<'a> {
     pub columns: Option<&'a [Column]>,
     /// The deployed functions.
     pub functions: &'a [SqlFunction],
+    /// The names of more of them, of which the text has none: what a name may be meant to be.
+    pub more_functions: &'a [String],
+    /// The names of those that say nothing of SQL.
+    pub no_sql_functions: &'a [String],
     /// The other stations, for `INSERT INTO`.
     pub stations: &'a [Station],
 }
@@ -89,7 +93,7 @@ pub(crate) fn compile(text: &str, around: &Surroundings<'_>) -> Result<Statement
 }
 
 fn on_this_stack(text: &str, around: &Surroundings<'_>) -> Result<Statements, SqlError> {
-    let catalog = Catalog::new(around.columns, around.functions);
+    let catalog = Catalog::new(around);
     if let Some(name) = catalog.taken() {
         let message = format!("function `{name}` has the name of one that SQL has");
         return Err(SqlError::new(Place::START, message).hint("deploy it under another name"));

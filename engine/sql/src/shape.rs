@@ -382,11 +382,7 @@ impl Expressions<'_> {
         }
         if self.catalog.get_function_meta(&name).is_none() {
             let error = SqlError::new(at, format!("no function `{name}`"));
-            let names = self.catalog.udf_names();
-            return Err(match nearest(&name, names.iter().map(String::as_str)) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint("the functions are those of Apache DataFusion"),
-            });
+            return Err(error.hint(self.catalog.instead_of(&name)));
         }
         Ok(())
     }
