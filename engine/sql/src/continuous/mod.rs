@@ -4,5 +4,8 @@
 mod delta;
 mod join;
 mod operator;
+mod over;
+mod parts;
 mod rank;
+mod session;
 mod time;
