@@ -18,6 +18,7 @@ mod map;
 mod names;
 mod operator;
 mod over;
+mod parts;
 mod plan;
 mod rank;
 mod session;
@@ -238,12 +239,7 @@ fn outputs(
         }
         outputs.push((
             at,
-            Output {
-                name: name.clone(),
-                data_type: field.data_type().clone(),
-                nullable: true,
-                json: is_json(field),
-            },
+            Output::member(name, field.data_type().clone(), is_json(field)),
         ));
     }
     if outputs.is_empty() {

@@ -16,7 +16,7 @@ impl Known {
     fn with(mut self, name: &str, columns: &[(&str, ColumnKind)]) -> Self {
         let columns = columns.iter().map(|(name, kind)| Column {
             name: (*name).to_owned(),
-            kind: *kind,
+            kind: kind.clone(),
             nullable: true,
         });
         self.0.insert(name.to_owned(), columns.collect());
