@@ -20,9 +20,9 @@ mod verdict;
 pub use dead_letter::{DeadLetter, dead_letter, dead_letter_of_flow};
 pub use function::{
     Difference, FunctionMetrics, FunctionSnapshot, FunctionStage, FunctionVersion, Shadows, Share,
-    Trial, TrialMode, TrialReport, TrialRules, TrialTable, VersionMetrics,
+    Trial, TrialMode, TrialReport, TrialRules, TrialTable, VersionMetrics, seen,
 };
-pub use headers::{unforged, without_orders};
+pub use headers::{is_plain, unforged, without_orders};
 pub use metrics::{PipelineMetrics, StageMetrics, StageSnapshot};
 pub use millstream_schema_formats::{Column, ColumnKind};
 pub use order::{KeyRule, Order, Running};
@@ -33,6 +33,6 @@ pub use schema::{
     SchemaOptions, SchemaRule, SchemaStage, Schemas, SubjectSchemas, SubjectVersion, VersionSchema,
     Wanted,
 };
-pub use stage::Stage;
+pub use stage::{InPlace, Look, Stage};
 pub use trace::{Step, Trace};
 pub use verdict::{Ended, OnRejection, Rejection, Verdict};

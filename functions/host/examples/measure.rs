@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p millstream-function-host --example measure -- examples/functions/keep-late/keep_late.wasm …`
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,13 +58,13 @@ fn load(folder: &std::path::Path, wasm: &[u8]) -> (Arc<dyn Function>, Duration) 
     (function.expect("it loads"), began.elapsed())
 }
 
-fn messages(size: usize) -> Vec<FunctionMessage> {
+fn messages(size: usize) -> Vec<FunctionMessage<'static>> {
     let mut payload = RECORD.as_bytes().to_vec();
     payload.push(b'"');
     payload.resize(size - 2, b'r');
     payload.extend_from_slice(b"\"}");
     let message = FunctionMessage {
-        subject: Bytes::from_static(b"flights.UA"),
+        subject: Cow::Borrowed(b"flights.UA"),
         timestamp: Timestamp::now(),
         payload: payload.into(),
         ..FunctionMessage::default()
@@ -72,7 +73,7 @@ fn messages(size: usize) -> Vec<FunctionMessage> {
 }
 
 /// The middle of nine rounds of at least a tenth of a second, in nanoseconds.
-fn per_message(function: &dyn Function, batch: &[FunctionMessage]) -> f64 {
+fn per_message(function: &dyn Function, batch: &[FunctionMessage<'_>]) -> f64 {
     let mut rounds: Vec<f64> = (0..9)
         .map(|_| {
             let began = Instant::now();

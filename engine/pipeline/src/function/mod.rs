@@ -5,7 +5,7 @@ mod stage;
 mod trial;
 
 pub use metrics::{FunctionMetrics, FunctionSnapshot, VersionMetrics};
-pub use stage::{FunctionStage, FunctionVersion};
+pub use stage::{FunctionStage, FunctionVersion, seen};
 pub use trial::{
     Difference, Shadows, Share, Trial, TrialMode, TrialReport, TrialRules, TrialTable,
 };
