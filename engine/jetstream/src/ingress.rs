@@ -28,6 +28,9 @@ use crate::traces;
 /// command becomes.
 const MAX_BATCH: usize = 4096;
 const MAX_BATCH_BYTES: usize = 8 << 20;
+/// The same for messages that stages look at where they lie: functions are called with no more at once, and what is made of so
+/// many stays in the processor's cache.
+const MAX_IN_PLACE: usize = 256;
 
 /// One stream's entrance.
 #[derive(Debug)]
@@ -75,12 +78,12 @@ struct Queue {
 
 impl Queue {
     /// What goes through the plan together with a batch.
-    fn together(&mut self, first: Batch) -> Vec<Batch> {
+    fn together(&mut self, first: Batch, most: usize) -> Vec<Batch> {
         let mut count = first.count as usize;
         let mut bytes = first.bytes;
         let mut together = vec![first];
         let staged = |batch: &mut Batch| batch.way != Way::Straight;
-        while count < MAX_BATCH && bytes < MAX_BATCH_BYTES {
+        while count < most && bytes < MAX_BATCH_BYTES {
             let Some(next) = self.waiting.pop_front_if(staged) else {
                 break;
             };
@@ -142,9 +145,12 @@ impl Ingress {
                     self.propose(batch, Timestamp::now());
                 }
                 Some(first) => {
-                    let together = queue.together(first);
+                    let plan = self.plan.load_full();
+                    let in_place = plan.as_ref().is_some_and(|plan| plan.is_in_place());
+                    let most = if in_place { MAX_IN_PLACE } else { MAX_BATCH };
+                    let together = queue.together(first, most);
                     drop(queue);
-                    if !self.run_plan(together) {
+                    if !self.run_plan(plan.as_deref(), together) {
                         // It goes on where it was left when the time has come.
                         return;
                     }
@@ -198,11 +204,10 @@ impl Ingress {
     }
 
     /// Takes batches through the plan together. False when the station has to wait until one of the messages is tried again.
-    fn run_plan(self: &Arc<Self>, batches: Vec<Batch>) -> bool {
-        let plan = self.plan.load_full();
+    fn run_plan(self: &Arc<Self>, plan: Option<&Plan>, batches: Vec<Batch>) -> bool {
         let time = Timestamp::now();
         let plain = |batch: &Batch| batch.way == Way::Staged { plain: true };
-        let group = match &plan {
+        let group = match plan {
             Some(plan) if plan.is_in_place() && batches.iter().all(plain) => {
                 let Some(group) = look(plan, &batches, time) else {
                     for batch in batches {
@@ -212,9 +217,9 @@ impl Ingress {
                 };
                 group
             }
-            _ => self.run_members(plan.as_deref(), &batches, time),
+            _ => self.run_members(plan, &batches, time),
         };
-        self.settle(plan.as_deref(), group)
+        self.settle(plan, group)
     }
 
     fn run_members(&self, plan: Option<&Plan>, batches: &[Batch], time: Timestamp) -> Group {

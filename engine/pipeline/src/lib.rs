@@ -33,6 +33,6 @@ pub use schema::{
     SchemaOptions, SchemaRule, SchemaStage, Schemas, SubjectSchemas, SubjectVersion, VersionSchema,
     Wanted,
 };
-pub use stage::{InPlace, Look, Stage};
+pub use stage::{InPlace, Look, MakeVerdicts, Stage};
 pub use trace::{Step, Trace};
 pub use verdict::{Ended, OnRejection, Rejection, Verdict};

@@ -29,12 +29,15 @@ pub trait InPlace {
     fn look<'a>(&'a self, batch: &[FunctionMessage<'_>]) -> Look<'a>;
 }
 
+/// Makes verdicts of decisions that are known.
+pub type MakeVerdicts<'a> = Box<dyn FnOnce(&[Record]) -> Vec<Verdict> + 'a>;
+
 /// What a stage says of messages that it looked at where they lie.
 pub enum Look<'a> {
     /// All of them go on as they are.
     Kept,
     /// They do not; this makes the verdicts, of the messages' records.
-    Decided(Box<dyn FnOnce(&[Record]) -> Vec<Verdict> + 'a>),
+    Decided(MakeVerdicts<'a>),
 }
 
 impl Debug for Look<'_> {

@@ -279,16 +279,18 @@ impl Run<'_> {
 
     fn answer(&mut self, outcomes: Vec<Outcome>) {
         let limits = self.function.limits();
-        for outcome in outcomes {
+        let output = &mut self.output;
+        self.answers.extend(outcomes.into_iter().map(|outcome| {
+            if let Outcome::Keep = outcome {
+                return Ok(FunctionOutcome::Keep);
+            }
             let bytes = outcome.bytes();
-            self.answers
-                .push(if self.output + bytes > MAX_BATCH_OUTPUT {
-                    Err(fault::batch_output(MAX_BATCH_OUTPUT))
-                } else {
-                    self.output += bytes;
-                    outcome.checked(limits)
-                });
-        }
+            if *output + bytes > MAX_BATCH_OUTPUT {
+                return Err(fault::batch_output(MAX_BATCH_OUTPUT));
+            }
+            *output += bytes;
+            outcome.checked(limits)
+        }));
     }
 
     /// Back towards full chunks, slowly: a chunk that was too large has cost a time-out.

@@ -7,7 +7,6 @@ mod table;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use millstream_function_api::{Fault, FunctionHost, FunctionMessage, FunctionOutcome, Output};
 use millstream_spec::FunctionSpec;
 use millstream_types::{Timestamp, format_duration};
