@@ -8,9 +8,11 @@
 mod ack_queue;
 mod acks;
 mod api;
+mod batch;
 mod due;
 mod feed;
 mod flow;
+mod gather;
 mod group;
 mod ingest;
 mod ingress;

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use memchr::{memchr, memmem};
 use millstream_types::{HeadersBuilder, is_id_alias};
 
+use crate::Trace;
+
 const FIRST: &[u8] = b"NATS/1.0\r\n";
 
 /// The header lines of a raw block, without the version line and without line ends.
@@ -116,6 +118,12 @@ const OWN: &[u8] = b"Ms-Schema";
 /// Whether some header name may start with `Ms-Schema`; false positives only cost a copy.
 pub(crate) fn mentions_schema(raw: &[u8]) -> bool {
     !raw.is_empty() && memmem::find(raw, OWN).is_some()
+}
+
+/// Whether a publisher's headers are to be stored as they are, and ask for nothing on the way there.
+#[must_use]
+pub fn is_plain(raw: &[u8]) -> bool {
+    !mentions_schema(raw) && Trace::asked(raw).is_none()
 }
 
 /// A publisher's block without the headers that only the server may write; `None` when it has none of them.

@@ -7,7 +7,7 @@ mod trial;
 
 pub use metrics::{FunctionMetrics, FunctionSnapshot, VersionMetrics};
 pub use rows::{DeployedRows, RowFunction};
-pub use stage::{FunctionStage, FunctionVersion};
+pub use stage::{FunctionStage, FunctionVersion, seen};
 pub use trial::{
     Difference, Shadows, Share, Trial, TrialMode, TrialReport, TrialRules, TrialTable,
 };

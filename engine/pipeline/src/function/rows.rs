@@ -1,5 +1,6 @@
 //! A function as SQL calls it: arguments in, a value out.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use bytes::Bytes;
@@ -67,9 +68,9 @@ impl DeployedRows {
 
 impl RowFunction for DeployedRows {
     fn call(&self, arguments: Vec<Bytes>) -> Vec<Result<Option<Bytes>, Rejection>> {
-        let message = |payload: &Bytes| FunctionMessage {
-            subject: self.subject.clone(),
-            payload: payload.clone(),
+        let message = |payload| FunctionMessage {
+            subject: Cow::Borrowed(&self.subject),
+            payload: Cow::Borrowed(payload),
             ..FunctionMessage::default()
         };
         let messages: Vec<_> = arguments.iter().map(message).collect();

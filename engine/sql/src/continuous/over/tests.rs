@@ -184,7 +184,7 @@ proptest! {
         updating in any::<bool>(),
         happenings in happenings(),
     ) {
-        let plan = plan(functions, OverConfig { updating, ..CONFIG }).unwrap();
+        let plan = plan(functions, CONFIG).unwrap();
         let make = || -> Box<dyn Operator> { plan.operator().unwrap() };
         let mut test = Harness::new(&make);
         let mut live: Vec<Row> = Vec::new();
