@@ -82,6 +82,17 @@ pub enum CliError {
         /// The nearest name there is.
         nearest: Option<String>,
     },
+    /// A file holds the rows of one statement.
+    #[error("a Parquet file holds the rows of one statement, and there are several")]
+    OneStatement,
+    /// A file cannot be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A file cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Read {
