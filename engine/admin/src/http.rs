@@ -190,7 +190,12 @@ fn answer(result: Result<Reply, Failure>) -> Response {
             (kind, Body::from_stream(stream)).into_response()
         }
         Ok(Reply::File { kind, mut pieces }) => {
-            let stream = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
+            // An error breaks the connection off, so that no part is taken for the whole.
+            let failed = |failure: Failure| std::io::Error::other(failure.error.into_owned());
+            let stream = futures_util::stream::poll_fn(move |context| {
+                let piece = pieces.poll_recv(context);
+                piece.map(|piece| piece.map(|piece| piece.map_err(failed)))
+            });
             let kind = [(header::CONTENT_TYPE, kind)];
             (kind, Body::from_stream(stream)).into_response()
         }

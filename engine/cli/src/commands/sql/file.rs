@@ -21,7 +21,7 @@ pub(super) async fn write(
     client: &Client,
     console: &mut Console<'_>,
 ) -> Result<(), CliError> {
-    let wrong = |source| CliError::Write {
+    let wrong = |source| CliError::Save {
         path: path.to_owned(),
         source,
     };
