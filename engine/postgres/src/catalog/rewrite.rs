@@ -130,6 +130,11 @@ impl VisitorMut for Rewrite<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        name_outputs(&mut select.projection);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
         let name = last(relation);
         match relation.0.as_slice() {
@@ -456,11 +461,15 @@ fn is_empty_table(factor: &TableFactor) -> bool {
 /// Leaves of selects that have no rows their names alone; answers whether there was one.
 fn empty_set(set: &mut SetExpr) -> bool {
     match set {
-        SetExpr::Select(select) if is_empty_select(select) => {
+        // `*` needs the table's columns.
+        SetExpr::Select(select)
+            if is_empty_select(select) && !select.projection.iter().any(is_star) =>
+        {
             select.projection = std::mem::take(&mut select.projection)
                 .into_iter()
                 .map(named)
                 .collect();
+            name_outputs(&mut select.projection);
             select.from.clear();
             select.selection = Some(truth(false));
             select.distinct = None;
@@ -476,6 +485,13 @@ fn empty_set(set: &mut SetExpr) -> bool {
     }
 }
 
+fn is_star(item: &SelectItem) -> bool {
+    matches!(
+        item,
+        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+    )
+}
+
 fn named(item: SelectItem) -> SelectItem {
     let alias = match item {
         SelectItem::ExprWithAlias { alias, .. } => alias,
@@ -485,6 +501,33 @@ fn named(item: SelectItem) -> SelectItem {
     SelectItem::ExprWithAlias {
         expr: unknown(),
         alias,
+    }
+}
+
+/// Gives outputs without a name the one that PostgreSQL gives them, each a different one, as the engine wants it.
+fn name_outputs(items: &mut [SelectItem]) {
+    let mut taken: Vec<String> = Vec::new();
+    for item in items {
+        let mut name = match item {
+            SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
+            SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => continue,
+            SelectItem::UnnamedExpr(expr) => name_of(expr),
+            _ => continue,
+        };
+        let is_first = !taken.contains(&name);
+        if !is_first {
+            name = format!("{name}_{}", taken.len() + 1);
+        }
+        let alias = Ident::with_quote('"', name.clone());
+        taken.push(name);
+        match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let expr = std::mem::replace(expr, unknown());
+                *item = SelectItem::ExprWithAlias { expr, alias };
+            }
+            SelectItem::ExprWithAlias { alias: own, .. } if !is_first => *own = alias,
+            _ => {}
+        }
     }
 }
 

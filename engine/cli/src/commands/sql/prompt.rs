@@ -167,7 +167,7 @@ impl Prompt<'_> {
             }
             ("\\d" | "\\dt", "") => {
                 let sql = "SELECT \"group\", t.name, s.messages, s.last_ts FROM system.tables t \
-                           LEFT JOIN system.streams s ON s.name = t.name AND \"group\" = 'stations' ORDER BY 1 DESC, 2";
+                           LEFT JOIN system.streams s ON s.name = t.name AND \"group\" = 'stations' ORDER BY 1, 2";
                 self.ask(sql, console).await?;
             }
             ("\\d" | "\\dt", table) => self.columns(table, console).await?,

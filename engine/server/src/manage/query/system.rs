@@ -212,6 +212,11 @@ fn stream_rows(manager: &Manager) -> Vec<Value> {
     let row = |cell: &Arc<millstream_cluster::StreamCell>| {
         let stream = cell.lock();
         let mut row = json!(stream.state());
+        if stream.messages() == 0 {
+            // JetStream's time of nothing is no time that a column holds.
+            row["first_ts"] = Value::Null;
+            row["last_ts"] = Value::Null;
+        }
         row["name"] = json!(cell.name);
         row["subjects"] = json!(stream.config.subjects);
         row["consumers"] = json!(stream.consumers.len());
