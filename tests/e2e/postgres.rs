@@ -101,8 +101,6 @@ async fn psql_reads_stations_and_describes_them() {
         ("\\dt system.*", "system|streams|table"),
         ("\\du", "millstream"),
         ("\\df", ""),
-        ("\\di", ""),
-        ("\\dv", ""),
         ("\\conninfo", ""),
         ("SELECT version()", "PostgreSQL 15.0 (Millstream)"),
         ("SHOW server_version", "15.0"),

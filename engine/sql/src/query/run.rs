@@ -264,7 +264,7 @@ enum Writer {
     Json(Printer),
     /// Whether each column's text is JSON.
     Cells(Vec<bool>),
-    Parquet(File),
+    Parquet(Box<File>),
 }
 
 impl Writer {
@@ -295,7 +295,7 @@ impl Writer {
             Form::Parquet => {
                 let told = words(&all_outputs(&schema));
                 let file = File::begin(Arc::clone(&schema)).map_err(failed)?;
-                Ok((Self::Parquet(file), told))
+                Ok((Self::Parquet(Box::new(file)), told))
             }
         }
     }

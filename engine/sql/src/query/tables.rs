@@ -21,8 +21,11 @@ use crate::catalog::{Origin, SEQUENCE, Source, sources};
 #[derive(Debug)]
 pub(super) struct Named {
     tables: Arc<dyn Tables>,
-    found: Mutex<HashMap<(String, String), Option<Arc<dyn Table>>>>,
+    found: Mutex<HashMap<Name, Option<Arc<dyn Table>>>>,
 }
+
+/// The group of a table, and its own name.
+type Name = (String, String);
 
 impl Named {
     pub(super) fn new(tables: Arc<dyn Tables>) -> Self {

@@ -108,11 +108,7 @@ fn scan(text: &str, mut at_end: impl FnMut(usize)) -> bool {
     let mut rest = text.char_indices().peekable();
     while let Some((at, sign)) = rest.next() {
         match sign {
-            '\'' | '"' => {
-                if rest.by_ref().all(|(_, other)| other != sign) {
-                    return false;
-                }
-            }
+            '\'' | '"' if rest.by_ref().all(|(_, other)| other != sign) => return false,
             '-' if rest.next_if(|(_, next)| *next == '-').is_some() => {
                 let _line = rest.by_ref().find(|(_, next)| *next == '\n');
             }
