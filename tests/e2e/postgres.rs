@@ -1,6 +1,7 @@
 //! The real `psql`, unmodified, and a driver, against a server with real flights.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -30,7 +31,8 @@ fn has_psql() -> bool {
         .stdin(Stdio::null())
         .output();
     if found.is_err() {
-        eprintln!(
+        let _closed = writeln!(
+            std::io::stderr(),
             "SKIPPED: the PostgreSQL protocol was NOT tested with psql, which is not installed here"
         );
     }

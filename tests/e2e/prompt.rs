@@ -28,7 +28,10 @@ impl Terminal {
             .stderr(Stdio::inherit())
             .spawn();
         let Ok(mut child) = child else {
-            eprintln!("SKIPPED: the prompt was NOT tested, `script` is not installed here");
+            let _closed = writeln!(
+                std::io::stderr(),
+                "SKIPPED: the prompt was NOT tested, `script` is not installed here"
+            );
             return None;
         };
         let keys = child.stdin.take().expect("piped");

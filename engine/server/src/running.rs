@@ -67,12 +67,11 @@ impl Running {
         let allow = config.millstream.allow_private_addresses;
         let functions = Arc::new(functions(&node, &blobs, allow)?);
         let shelf = Arc::new(Shelf::new(Arc::clone(&node), Arc::clone(&functions)));
-        let compiler = Compiler::new(
+        let compiler = Arc::new(Compiler::new(
             Arc::clone(&functions),
             Arc::clone(&shelf),
             pipelines.clone(),
-        );
-        let compiler = Arc::new(compiler);
+        ));
         let streams = match &config.jetstream {
             Some(_) => {
                 let log = (broker.clone(), group.clone(), Arc::clone(&node));

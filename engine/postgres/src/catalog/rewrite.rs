@@ -322,15 +322,8 @@ impl Rewrite<'_> {
                 let found = self.catalog.table_number(literal(first.as_ref()?)?);
                 found.map_or_else(unknown, number)
             }
-            // Every list there is in the catalog is not known.
-            "array_to_string"
-                if matches!(
-                    first,
-                    Some(Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-                ) =>
-            {
-                unknown()
-            }
+            // No list in the catalog is known.
+            "array_to_string" if !matches!(first, Some(Expr::Array(_))) => unknown(),
             "pg_size_pretty" | "obj_description" | "col_description" | "shobj_description" => {
                 unknown()
             }
