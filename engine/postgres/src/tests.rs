@@ -357,10 +357,7 @@ async fn there_are_only_so_many_connections() {
     for _ in 0..3 {
         clients.push(connect(&server, "user=a").await.expect("let in"));
     }
-    let error = connect(&server, "user=a")
-        .await
-        .err()
-        .expect("one too many");
+    let error = connect(&server, "user=a").await.expect_err("one too many");
     assert_eq!(*code(&error), SqlState::TOO_MANY_CONNECTIONS);
     server.stop();
 }
