@@ -17,6 +17,10 @@ mod harness;
 mod jetstream;
 mod migrations;
 mod pipeline;
+#[cfg(feature = "sql")]
+mod postgres;
+#[cfg(feature = "sql")]
+mod prompt;
 mod proposals;
 mod pullers;
 mod python;

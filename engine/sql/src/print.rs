@@ -23,7 +23,7 @@ mod nested;
 mod time;
 
 /// Writes one value of an array, or says why JSON cannot hold it.
-type Writer<'a> = Box<dyn Fn(usize, &mut Vec<u8>) -> Result<(), String> + 'a>;
+pub(crate) type Writer<'a> = Box<dyn Fn(usize, &mut Vec<u8>) -> Result<(), String> + 'a>;
 
 /// Prints rows as objects with these members.
 #[derive(Debug)]
@@ -247,7 +247,7 @@ pub(crate) fn check_printable(data_type: &DataType) -> Result<(), String> {
 }
 
 /// A writer for values of `array`; with `json` its text is JSON already.
-fn writer<'a>(array: &'a dyn Array, json: bool) -> Writer<'a> {
+pub(crate) fn writer<'a>(array: &'a dyn Array, json: bool) -> Writer<'a> {
     let write = value_writer(array, json);
     if array.logical_null_count() == 0 {
         return write;

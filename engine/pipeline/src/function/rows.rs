@@ -68,12 +68,14 @@ impl DeployedRows {
 
 impl RowFunction for DeployedRows {
     fn call(&self, arguments: Vec<Bytes>) -> Vec<Result<Option<Bytes>, Rejection>> {
-        let message = |payload| FunctionMessage {
-            subject: Cow::Borrowed(&self.subject),
-            payload: Cow::Borrowed(payload),
-            ..FunctionMessage::default()
-        };
-        let messages: Vec<_> = arguments.iter().map(message).collect();
+        let mut messages = Vec::with_capacity(arguments.len());
+        for payload in &arguments {
+            messages.push(FunctionMessage {
+                subject: Cow::Borrowed(&self.subject),
+                payload: Cow::Borrowed(payload),
+                ..FunctionMessage::default()
+            });
+        }
         let answers = self.live.process(&messages).into_iter();
         let each = answers
             .zip(&arguments)
