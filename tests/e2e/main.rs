@@ -28,6 +28,8 @@ mod schema_examples;
 mod schemas;
 mod sealed;
 mod serve;
+#[cfg(feature = "sql")]
+mod sql_stages;
 mod states;
 mod stations;
 mod timed;

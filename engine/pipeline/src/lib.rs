@@ -19,12 +19,13 @@ mod verdict;
 
 pub use dead_letter::{DeadLetter, dead_letter, dead_letter_of_flow};
 pub use function::{
-    Difference, FunctionMetrics, FunctionSnapshot, FunctionStage, FunctionVersion, Shadows, Share,
-    Trial, TrialMode, TrialReport, TrialRules, TrialTable, VersionMetrics,
+    DeployedRows, Difference, FunctionMetrics, FunctionSnapshot, FunctionStage, FunctionVersion,
+    RowFunction, Shadows, Share, Trial, TrialMode, TrialReport, TrialRules, TrialTable,
+    VersionMetrics,
 };
-pub use headers::{unforged, without_orders};
+pub use headers::{block, unforged, without_orders};
 pub use metrics::{PipelineMetrics, StageMetrics, StageSnapshot};
-pub use millstream_schema_formats::{Column, ColumnKind};
+pub use millstream_schema_formats::{Column, ColumnKind, Item};
 pub use order::{KeyRule, Order, Running};
 pub use plan::Plan;
 pub use record::Record;

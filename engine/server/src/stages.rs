@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use millstream_pipeline::{Column, Stage};
+#[cfg(feature = "sql")]
+use millstream_pipeline::DeployedRows;
+use millstream_pipeline::{Column, ColumnKind, FunctionVersion, Stage};
 
 /// Why something cannot run as declared: which field, and where in its text.
 #[derive(Clone, Debug)]
@@ -42,45 +44,82 @@ impl CompileProblem {
 /// Where modules' bytes come from: the store, or a request that is being checked.
 pub(crate) type Modules<'a> = &'a dyn Fn(&str) -> anyhow::Result<Vec<u8>>;
 
-pub(crate) type SqlCompiled = (Arc<dyn Stage>, Vec<Column>);
+/// Statements of one stage, and what they may name.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "a build without SQL has nobody who reads it")
+)]
+#[derive(Debug)]
+pub(crate) struct Statements<'a> {
+    /// Which of the stages with SQL it is, from 1.
+    pub(crate) number: usize,
+    pub(crate) text: &'a str,
+    /// The columns in front of it; without them the whole payload is one.
+    pub(crate) columns: Option<&'a [Column]>,
+    /// The deployed functions that it may call, loaded.
+    pub(crate) functions: Vec<Called>,
+    /// The names of all that SQL may call, and of those that it may not.
+    pub(crate) names: [Vec<String>; 2],
+    /// The other stations with their subjects.
+    pub(crate) stations: Vec<(String, Vec<String>)>,
+    /// The field of the declaration.
+    pub(crate) path: &'a str,
+}
+
+/// A function as statements call it.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "a build without SQL has nobody who reads it")
+)]
+#[derive(Debug)]
+pub(crate) struct Called {
+    pub(crate) name: String,
+    pub(crate) arguments: Vec<Column>,
+    pub(crate) returns: ColumnKind,
+    pub(crate) version: FunctionVersion,
+}
+
+/// The stage, and the columns behind it; `None` when there are several outputs.
+pub(crate) type SqlCompiled = (Arc<dyn Stage>, Option<Vec<Column>>);
 
 #[cfg(feature = "sql")]
-pub(crate) fn sql(
-    number: usize,
-    text: &str,
-    columns: Option<&[Column]>,
-    path: &str,
-) -> Result<SqlCompiled, CompileProblem> {
-    let Some(columns) = columns else {
-        return Err(CompileProblem {
-            hint: Some("name one under the station's `schema:`".to_owned()),
-            ..CompileProblem::new(
-                path,
-                "SQL needs to know the columns, and the station has no schema",
-            )
-        });
+pub(crate) fn sql(statements: Statements<'_>) -> Result<SqlCompiled, CompileProblem> {
+    use millstream_sql::{SqlFunction, SqlStage, Station, Surroundings};
+
+    let functions = statements.functions.into_iter().map(|called| SqlFunction {
+        name: called.name,
+        arguments: called.arguments,
+        returns: called.returns,
+        run: Arc::new(DeployedRows::new(called.version)),
+    });
+    let functions: Vec<SqlFunction> = functions.collect();
+    let stations = statements.stations.into_iter();
+    let stations: Vec<Station> = stations
+        .map(|(name, subjects)| Station { name, subjects })
+        .collect();
+    let around = Surroundings {
+        columns: statements.columns,
+        functions: &functions,
+        more_functions: &statements.names[0],
+        no_sql_functions: &statements.names[1],
+        stations: &stations,
     };
-    let stage = millstream_sql::SqlStage::compile(format!("sql:{number}"), text, columns).map_err(
-        |error| CompileProblem {
-            path: path.to_owned(),
+    let label = format!("sql:{}", statements.number);
+    let stage =
+        SqlStage::among(label, statements.text, &around).map_err(|error| CompileProblem {
+            path: statements.path.to_owned(),
             message: error.message,
             hint: error.hint,
             place: Some((error.line, error.column)),
-        },
-    )?;
-    let output = stage.output().to_vec();
+        })?;
+    let output = stage.output().map(<[Column]>::to_vec);
     Ok((Arc::new(stage), output))
 }
 
 #[cfg(not(feature = "sql"))]
-pub(crate) fn sql(
-    _number: usize,
-    _text: &str,
-    _columns: Option<&[Column]>,
-    path: &str,
-) -> Result<SqlCompiled, CompileProblem> {
+pub(crate) fn sql(statements: Statements<'_>) -> Result<SqlCompiled, CompileProblem> {
     Err(CompileProblem::new(
-        path,
+        statements.path,
         "this build has no SQL; use one built with the feature `sql`",
     ))
 }

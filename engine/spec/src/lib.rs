@@ -30,6 +30,7 @@ pub use shapes::{
     Discard, EncodeUse, FlowSpec, FlowStart, Framing, FunctionLimits, FunctionSpec, MigrationsSpec,
     OnRejection, OrderSpec, PersistMode, Policy, RetentionSpec, RunningSpec, SchemaFormat,
     SchemaReference, SchemaRule, SchemaSpec, SchemaText, SchemaUse, SchemaVersion, SinkSpec,
-    SourceSpec, StageSpec, StateSpec, StationSpec, Storage, TrialModeSpec, TrialSpec, ValueType,
+    SourceSpec, SqlCall, StageSpec, StateSpec, StationSpec, Storage, TrialModeSpec, TrialSpec,
+    ValueType,
 };
 pub use variables::variable_names;

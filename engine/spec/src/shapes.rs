@@ -11,10 +11,11 @@ mod schema;
 mod station;
 mod text;
 mod trial;
+mod value_type;
 
 pub use connector::{ConnectorConfig, SinkSpec, SourceSpec};
 pub use flow::{FlowSpec, FlowStart};
-pub use function::{AddedColumn, FunctionLimits, FunctionSpec, StateSpec, ValueType};
+pub use function::{AddedColumn, FunctionLimits, FunctionSpec, SqlCall, StateSpec};
 pub(crate) use read::read_spec;
 pub use schema::{
     Compatibility, MigrationsSpec, SchemaFormat, SchemaReference, SchemaSpec, SchemaText,
@@ -25,3 +26,4 @@ pub use station::{
     SchemaVersion, StageSpec, StationSpec, Storage,
 };
 pub use trial::{TrialModeSpec, TrialSpec};
+pub use value_type::ValueType;

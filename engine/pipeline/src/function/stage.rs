@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use millstream_function_api::{Fault, Function, FunctionMessage, FunctionOutcome, Output};
-use millstream_types::{HeaderBlock, HeadersBuilder, Message};
+use millstream_types::{HeaderBlock, Message};
 
 use super::{Trial, VersionMetrics};
+use crate::headers::block;
 use crate::{Record, Rejection, Stage, Verdict};
 
 /// One version of a function, with what it counts.
@@ -45,9 +46,6 @@ impl FunctionVersion {
         answers
     }
 }
-
-/// Most bytes of headers: those of a stored record, with room for the server's own.
-const MAX_HEADERS: usize = 60 * 1024;
 
 type Answer = Result<FunctionOutcome, Fault>;
 
@@ -180,34 +178,18 @@ impl FunctionStage {
             trace: record.trace.clone(),
             parsed: record.parsed.clone().filter(|_| unchanged),
             schema: record.schema.clone(),
+            elsewhere: record.elsewhere,
             encoded: record.encoded.clone().filter(|_| unchanged),
         })
     }
 
     fn block(&self, headers: &[(String, String)]) -> Result<Bytes, Rejection> {
-        let mut block = HeadersBuilder::new();
-        for (name, value) in headers {
-            // ADR-4 wants visible ASCII without a colon.
-            if name.is_empty()
-                || !name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_graphic() && byte != b':')
-            {
-                let reason =
-                    format!("function writes a header named `{name}`, which is no header name");
-                return Err(Rejection::new(&self.label, "bad_output", &reason));
-            }
-            block.push(name, value);
-        }
-        let block = block.build();
-        if block.len() > MAX_HEADERS {
-            let reason = format!(
-                "function writes {} bytes of headers, {MAX_HEADERS} are allowed",
-                block.len()
-            );
-            return Err(Rejection::new(&self.label, "bad_output", &reason));
-        }
-        Ok(block)
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        block(pairs).map_err(|why| {
+            Rejection::new(&self.label, "bad_output", &format!("function writes {why}"))
+        })
     }
 }
 

@@ -42,6 +42,11 @@ pub(super) fn mark(catalog: &Catalog, entry: &FlowEntry) -> String {
             ));
         }
     }
+    mark.push_str(&Compiler::sql_key(
+        catalog,
+        &entry.spec.from,
+        &entry.spec.stages,
+    ));
     if let Some(station) = catalog.stations.get(&entry.spec.from) {
         mark.push_str(&format!(" from {}", Compiler::key(catalog, station)));
     }
@@ -96,7 +101,8 @@ impl Compiler {
             let own = own.find(|(name, _)| *name == function.spec.name);
             Place::Flow(own.map(|(_, state)| Arc::clone(state)))
         };
-        let (stages, _) = self.chain(catalog, &spec.stages, columns, (modules, &place))?;
+        let chain = (spec.from.as_str(), spec.stages.as_slice());
+        let (stages, _) = self.chain(catalog, chain, columns, (modules, &place))?;
         let plan = (!stages.is_empty()).then(|| {
             let plan = Plan::new(entry.version, None, stages, OnRejection::DeadLetter)
                 .with_running(running.clone())

@@ -2,9 +2,12 @@
 
 use millstream_admin::{Failure, FailureCode};
 use millstream_cluster::{Catalog, CatalogChange, CatalogCommand, Command, Kind, Outcome};
+use millstream_spec::StageSpec;
 use millstream_streams::Command as StreamCommand;
 use millstream_types::Timestamp;
 use serde_json::{Value, json};
+
+use crate::compile::Compiler;
 
 use super::{Manager, not_found, refused, streams};
 
@@ -19,6 +22,7 @@ impl Manager {
                 [
                     catalog.users_of(kind, name),
                     referring(&catalog, kind, name),
+                    self.naming(&catalog, kind, name),
                 ]
                 .concat(),
             )
@@ -81,6 +85,40 @@ impl Manager {
         let catalog = self.node.catalog();
         let entry = catalog.functions.get(name);
         entry.map_or_else(Vec::new, |entry| entry.versions.keys().copied().collect())
+    }
+}
+
+impl Manager {
+    /// Stations and flows whose SQL names it: which could not run without.
+    fn naming(&self, catalog: &Catalog, kind: Kind, name: &str) -> Vec<String> {
+        if !matches!(kind, Kind::Function | Kind::Station) {
+            return Vec::new();
+        }
+        let mut without = catalog.clone();
+        without
+            .functions
+            .retain(|own, _| kind != Kind::Function || own != name);
+        without
+            .stations
+            .retain(|own, _| kind != Kind::Station || own != name);
+        let changed = |owner: &str, stages: &[StageSpec]| {
+            let key = |catalog: &Catalog| Compiler::sql_key(catalog, owner, stages);
+            key(catalog) != key(&without)
+        };
+        let modules = |digest: &str| self.compiler.functions().module(digest);
+        let stations = without.stations.values().filter_map(|entry| {
+            let spec = &entry.spec;
+            let breaks = changed(&spec.name, &spec.stages)
+                && self.compiler.plan(&without, entry, &modules).is_err();
+            breaks.then(|| format!("station `{}`", spec.name))
+        });
+        let flows = without.flows.values().filter_map(|entry| {
+            let spec = &entry.spec;
+            let breaks = changed(&spec.from, &spec.stages)
+                && self.compiler.flow(&without, entry, &modules).is_err();
+            breaks.then(|| format!("flow `{}`", spec.name))
+        });
+        stations.chain(flows).collect()
     }
 }
 

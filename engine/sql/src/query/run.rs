@@ -31,9 +31,10 @@ use tokio::time::{Instant, sleep_until};
 use super::source::Watch;
 use super::tables::Groups;
 use super::{Event, Limits, Looked, QueryError, Tables};
-use crate::catalog::{is_json, scalar_functions};
+use crate::catalog::{expr_planners, is_json};
 use crate::compile::root_text;
 use crate::error::{Place, SqlError};
+use crate::functions::scalar_functions;
 use crate::lower::Output;
 use crate::print::{Printer, check_printable, kind_of};
 use crate::program::sql_error;
@@ -175,6 +176,7 @@ impl Query {
             .with_runtime_env(runtime)
             .with_catalog_list(Arc::new(catalogs))
             .with_scalar_functions(scalar_functions())
+            .with_expr_planners(expr_planners())
             .with_table_factories(std::collections::HashMap::new())
             .build())
     }
@@ -367,10 +369,8 @@ fn outputs(schema: &Schema) -> Result<Vec<Output>, QueryError> {
             QueryError::Statement(SqlError::new(Place::START, why))
         })?;
         Ok(Output {
-            name: field.name().clone(),
-            data_type: field.data_type().clone(),
             nullable: field.is_nullable(),
-            json: is_json(field),
+            ..Output::member(field.name(), field.data_type().clone(), is_json(field))
         })
     };
     schema.fields().iter().map(output).collect()

@@ -9,7 +9,7 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::streaming::{PartitionStream as _, StreamingTableExec};
-use millstream_pipeline::Column;
+use millstream_pipeline::{Column, ColumnKind};
 
 use super::bounds::{bounds, narrows};
 use super::source::{Records, Watch};
@@ -75,15 +75,19 @@ struct Provider {
 
 impl Provider {
     fn new(table: Arc<dyn Table>, watch: Arc<Watch>) -> Self {
-        // Members may be missing: a table has messages of older versions, too.
+        // Members may be missing: a table has messages of older versions, too. What is nested stays as it was written.
         let nullable = |column: Column| Column {
             nullable: true,
+            kind: match column.kind {
+                kind if kind.is_nested() => ColumnKind::Json,
+                kind => kind,
+            },
             ..column
         };
         let columns: Vec<Column> = table.columns().into_iter().map(nullable).collect();
         let mut sources = sources(&columns);
         if table.is_stored() {
-            sources.retain(|source| source.name != SEQUENCE);
+            sources.retain(|source| !matches!(source.origin, Origin::Sequence | Origin::Key));
             sources.push(Source {
                 name: SEQUENCE.to_owned(),
                 origin: Origin::Sequence,

@@ -260,7 +260,7 @@ impl Table for Rows {
     fn columns(&self) -> Vec<Column> {
         let column = |(name, kind): &(&str, ColumnKind)| Column {
             name: (*name).to_owned(),
-            kind: *kind,
+            kind: kind.clone(),
             nullable: true,
         };
         self.known.columns.iter().map(column).collect()
