@@ -142,7 +142,11 @@ impl Join {
                 expiry(which),
             )
         };
-        let table = |which| Table::new(merges(which), Deadlines::all(expiry(which)), plan.ttl);
+        let table = |which: usize| {
+            // A NULL in a set of values counts for every row: it is never forgotten.
+            let ttl = plan.ttl.filter(|_| !(plan.null_aware && which == 1));
+            Table::new(merges(which), Deadlines::all(expiry(which)), ttl)
+        };
         let sides = [side(0)?, side(1)?];
         let schemas = [&plan.sides[0].schema, &plan.sides[1].schema];
         Ok(Self {

@@ -137,7 +137,9 @@ impl Join {
         }
         let flipped = self.store.changes.iter().filter(|change| {
             let now = self.store.key(change.key).totals;
-            flips(change.totals[1 - side], now[1 - side])
+            let (old, new) = (change.totals[1 - side], now[1 - side]);
+            // A row may have matches of its own that were forgotten, and one of these may be taken back.
+            old != new && old.min(new) <= 0
         });
         let rows = flipped.flat_map(|change| self.store.rows(side, change.key));
         rows.filter(|slot| table.slot(*slot).change == NONE)
