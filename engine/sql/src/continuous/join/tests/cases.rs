@@ -236,3 +236,20 @@ fn what_cannot_be_done_is_refused() {
     let error = plan.operator().unwrap_err().to_string();
     assert!(error.contains("cast one to join them"), "{error}");
 }
+
+#[test]
+fn a_forgotten_partner_that_is_taken_back_was_none() {
+    let mut join = running(&Case {
+        times: Times::Window,
+        updating: [true, false],
+        ..Case::of(JoinType::RightAnti)
+    });
+    let at = |time| [Some(1), Some(1), Some(time)];
+    // The right side's time passes the left row, which is forgotten, but not the left side's the right row.
+    let inputs = [added(&[at(4)]), added(&[at(4)])];
+    assert!(bag(&join.step(inputs, [[0, 0], [0, 9]], 0)).is_empty());
+    assert_eq!(join.operator.size().1, 1);
+    let back = vec![rows(&[(at(4), -1)])];
+    let out = join.step([back, vec![]], [[0, 0], [9, 9]], 1);
+    assert_eq!(bag(&out), [(at(4).to_vec(), 1)].into());
+}
