@@ -73,9 +73,8 @@ impl FlowEntry {
 
     /// Whether it names this station.
     pub(crate) fn uses_station(&self, name: &str) -> bool {
-        let is_it = |station: &str| {
-            station == name || station.strip_suffix("-dead-letters") == Some(name)
-        };
+        let is_it =
+            |station: &str| station == name || station.strip_suffix("-dead-letters") == Some(name);
         self.spec.stations().any(is_it)
     }
 }

@@ -38,6 +38,10 @@ impl Flow {
         let inner = self.inner();
         let _turn = inner.turn.lock().await;
         let (shared, setup) = (Arc::clone(&inner.shared), inner.setup.load_full());
+        if setup.query.is_some() {
+            let reason = "a query does not take a message a second time: publish what was mended on a subject that it reads";
+            return Resent::Refused(reason.to_owned());
+        }
         let own = Arc::clone(&shared);
         let effects = setup.effects.clone();
         let made = shared.runtime.spawn_blocking(move || {

@@ -69,7 +69,10 @@ pub(super) fn query(context: &Context<'_>, node: &Node) -> Option<FlowSpec> {
         .collect();
     let late = late(&fields);
     check_loops(&fields, into.as_deref(), &sources, &late);
-    let (subject, emit) = (fields.raw_text("subject"), fields.choice("emit", &emit, &[]));
+    let (subject, emit) = (
+        fields.raw_text("subject"),
+        fields.choice("emit", &emit, &[]),
+    );
     let results = fields.choice("results", &results, &[]);
     let (state_ttl, state_limit) = (fields.duration("state_ttl"), fields.bytes("state_limit"));
     let (start, paused) = (start(&fields).unwrap_or_default(), fields.flag("paused"));
@@ -99,7 +102,9 @@ fn source(context: &Context<'_>, entry: &Entry) -> Option<QuerySource> {
     let fields = Fields::open(context, &entry.value, what, &SOURCE_KEYS, &[])?;
     let columns = fields.text_map("columns");
     Some(QuerySource {
-        station: fields.node("station").and_then(|_| fields.required("station")),
+        station: fields
+            .node("station")
+            .and_then(|_| fields.required("station")),
         event_time: fields.raw_text("event_time"),
         watermark: no_less(&fields, "watermark"),
         idle: fields.duration("idle"),
@@ -137,17 +142,18 @@ fn late(fields: &Fields<'_, '_>) -> Late {
     let Some(late) = Fields::open(context, node, "`late`", &known, &[]) else {
         return Late::Drop;
     };
-    let read = match (late.node("side_output"), late.node("update_within")) {
-        (Some(_), None) => late.required("side_output").map(Late::SideOutput),
-        (None, Some(_)) => late.duration("update_within").map(Late::UpdateWithin),
-        _ => {
-            let problem = context.at(node.place).problem("`late` says nothing clear");
-            context.note(problem.with_hint(
-                "write `drop`, `{ side_output: STATION }` or `{ update_within: 1h }`",
-            ));
-            None
-        }
-    };
+    let read =
+        match (late.node("side_output"), late.node("update_within")) {
+            (Some(_), None) => late.required("side_output").map(Late::SideOutput),
+            (None, Some(_)) => late.duration("update_within").map(Late::UpdateWithin),
+            _ => {
+                let problem = context.at(node.place).problem("`late` says nothing clear");
+                context.note(problem.with_hint(
+                    "write `drop`, `{ side_output: STATION }` or `{ update_within: 1h }`",
+                ));
+                None
+            }
+        };
     read.unwrap_or_default()
 }
 
@@ -171,8 +177,9 @@ fn check_loops(
     if let Late::SideOutput(station) = late
         && reads(station)
     {
-        let message =
-            format!("late messages go to `{station}`, which the flow reads: it would loop for ever");
+        let message = format!(
+            "late messages go to `{station}`, which the flow reads: it would loop for ever"
+        );
         context.problem(fields.place_of("late"), message);
     }
 }

@@ -100,7 +100,8 @@ fn a_query_says_all_it_has_to() {
         .assert_eq(&serde_json::to_string(&spec).expect("JSON"));
     let stations: Vec<&str> = spec.stations().collect();
     assert_eq!(stations, ["KV_carriers", "flights", "plain", "delays"]);
-    let spec = flow("kind: flow\nname: q\nsql: SELECT 1\ninto: b\nlate: { side_output: too-late }\n");
+    let spec =
+        flow("kind: flow\nname: q\nsql: SELECT 1\ninto: b\nlate: { side_output: too-late }\n");
     assert_eq!(spec.stations().collect::<Vec<_>>(), ["b", "too-late"]);
     let spec = flow("kind: flow\nname: q\nsql: SELECT 1\ninto: b\nlate: drop\n");
     expect![[r#"{"name":"q","start":"beginning","stages":[],"paused":false,"query":{"sql":"SELECT 1","into":"b"}}"#]]
