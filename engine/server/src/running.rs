@@ -69,6 +69,7 @@ impl Running {
             Arc::clone(&functions),
             Arc::clone(&shelf),
             pipelines.clone(),
+            Arc::clone(&node),
         );
         let compiler = Arc::new(compiler);
         let streams = match &config.jetstream {
