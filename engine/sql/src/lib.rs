@@ -12,6 +12,7 @@
 mod catalog;
 mod cell;
 mod compile;
+pub mod continuous;
 mod error;
 mod intervals;
 mod locate;
