@@ -49,7 +49,12 @@ results: upsert
 
 fn applied(server: &Server, yaml: &str) {
     let output = server.apply("queries.yaml", yaml);
-    assert!(output.status.success(), "{}\n{}", text(&output), server.log());
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        text(&output),
+        server.log()
+    );
 }
 
 fn time(number: u64) -> String {
@@ -134,15 +139,28 @@ async fn check(server: &Server, published: u64) {
         let carrier = value["carrier"].as_str().expect("a carrier").to_owned();
         assert_eq!(subject, format!("windows.{carrier}"));
         let start = value["window_start"].as_str().expect("a time");
-        let part = |range| start.get(range).expect("long enough").parse::<u64>().expect("digits");
+        let part = |range: std::ops::Range<usize>| {
+            start
+                .get(range)
+                .expect("long enough")
+                .parse::<u64>()
+                .expect("digits")
+        };
         let minute = part(11..13) * 60 + part(14..16);
         let flights = value["flights"].as_u64().expect("a count");
-        assert_eq!(found.insert((carrier, minute), flights), None, "a window came twice: {value}");
+        assert_eq!(
+            found.insert((carrier, minute), flights),
+            None,
+            "a window came twice: {value}"
+        );
     }
     assert_eq!(found, windows);
     let mut last = BTreeMap::new();
     for (subject, value) in all(server, "totals").await {
-        let carrier = subject.strip_prefix("totals.").expect("its subject").to_owned();
+        let carrier = subject
+            .strip_prefix("totals.")
+            .expect("its subject")
+            .to_owned();
         let number = |name: &str| value[name].as_u64().expect("a number");
         last.insert(carrier, (number("flights"), number("total")));
     }
@@ -157,9 +175,12 @@ async fn results_are_those_of_the_whole_history_through_kills() {
     for round in 0..KILLS {
         publish(&server, round * PER_ROUND..(round + 1) * PER_ROUND).await;
         // At different places of what it does.
-        tokio::time::timeout(Duration::from_millis(round * 7), std::future::pending::<()>())
-            .await
-            .expect_err("never");
+        tokio::time::timeout(
+            Duration::from_millis(round * 7),
+            std::future::pending::<()>(),
+        )
+        .await
+        .expect_err("never");
         server.kill();
         server = Server::start(folder.path());
     }
@@ -185,7 +206,10 @@ async fn flows_are_made_changed_and_dropped_by_statements() {
     publish(&server, 0..100).await;
     caught_up(&server, "per_carrier", 100).await;
     let shown = run("SHOW FLOWS");
-    assert!(shown.contains("per_carrier") && shown.contains("running"), "{shown}");
+    assert!(
+        shown.contains("per_carrier") && shown.contains("running"),
+        "{shown}"
+    );
     let dropped = run("DROP FLOW per_carrier");
     assert!(dropped.contains("deleted"), "{dropped}");
     let (code, _) = server.get("/api/v1/flows/per_carrier").await;
