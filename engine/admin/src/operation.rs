@@ -194,13 +194,16 @@ pub struct CheckRequest {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueryRequest {
-    /// One `SELECT`, or `EXPLAIN` of one.
+    /// One `SELECT`, or `EXPLAIN` of one; `CREATE FLOW`, `DROP FLOW` or `SHOW FLOWS`.
     pub sql: String,
     /// How long it may take, in seconds; 60 when absent, an hour at most.
     pub timeout: Option<u64>,
     /// Answer with a Parquet file; over HTTP by an `Accept` of `application/vnd.apache.parquet`.
     #[serde(skip)]
     pub parquet: bool,
+    /// Set where who asks may not change anything by asking.
+    #[serde(skip)]
+    pub reads_only: bool,
 }
 
 /// Where a flow begins anew, or what it reads once more.

@@ -32,6 +32,8 @@ pub(crate) struct Compiler {
     functions: Arc<Functions>,
     shelf: Arc<Shelf>,
     metrics: PipelineMetrics,
+    /// Streams that are no stations.
+    node: Arc<Node>,
     /// The last plan of each station with what it was compiled from.
     plans: Mutex<HashMap<String, KnownPlan>>,
 }
@@ -47,11 +49,13 @@ impl Compiler {
         functions: Arc<Functions>,
         shelf: Arc<Shelf>,
         metrics: PipelineMetrics,
+        node: Arc<Node>,
     ) -> Self {
         Self {
             functions,
             shelf,
             metrics,
+            node,
             plans: Mutex::default(),
         }
     }
@@ -59,6 +63,11 @@ impl Compiler {
     /// The functions.
     pub(crate) fn functions(&self) -> &Arc<Functions> {
         &self.functions
+    }
+
+    /// The streams.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
     }
 
     /// The compiled schemas.

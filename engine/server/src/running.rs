@@ -71,6 +71,7 @@ impl Running {
             Arc::clone(&functions),
             Arc::clone(&shelf),
             pipelines.clone(),
+            Arc::clone(&node),
         ));
         let streams = match &config.jetstream {
             Some(_) => {

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use millstream_jetstream::Query;
 #[cfg(feature = "sql")]
 use millstream_pipeline::DeployedRows;
-use millstream_pipeline::{Column, ColumnKind, FunctionVersion, Stage};
+use millstream_pipeline::{Column, ColumnKind, FlowTable, FunctionVersion, Stage};
+#[cfg(not(feature = "sql"))]
+use millstream_spec::QuerySpec;
 
 /// Why something cannot run as declared: which field, and where in its text.
 #[derive(Clone, Debug)]
@@ -120,6 +123,96 @@ pub(crate) fn sql(statements: Statements<'_>) -> Result<SqlCompiled, CompileProb
 pub(crate) fn sql(statements: Statements<'_>) -> Result<SqlCompiled, CompileProblem> {
     Err(CompileProblem::new(
         statements.path,
+        "this build has no SQL; use one built with the feature `sql`",
+    ))
+}
+
+/// A query that never ends, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct QueryCompiled {
+    pub(crate) query: Arc<dyn Query>,
+    pub(crate) sources: Vec<FlowTable>,
+    /// Names and types of the result's columns, for people.
+    pub(crate) columns: Vec<Column>,
+    /// How it is computed.
+    pub(crate) explain: String,
+    /// Whether results change that were told.
+    pub(crate) is_updating: bool,
+    pub(crate) layout: u64,
+}
+
+/// What a query may read, and how what is there looks.
+pub(crate) trait Readable {
+    /// Columns of what a station or stream stores, none where they are not known; `None`: there is none.
+    fn columns(&self, name: &str) -> Result<Option<Vec<Column>>, String>;
+    fn names(&self) -> Vec<String>;
+    fn subjects(&self, name: &str) -> Vec<String>;
+}
+
+#[cfg(feature = "sql")]
+mod continuous {
+    use std::sync::Arc;
+
+    use millstream_jetstream::Query;
+    use millstream_pipeline::{Column, Dataflow};
+    use millstream_spec::QuerySpec;
+    use millstream_sql::continuous::{Compiled, Stations, compile};
+
+    use super::{CompileProblem, QueryCompiled, Readable};
+
+    #[derive(Debug)]
+    struct Own(Compiled);
+
+    impl Query for Own {
+        fn start(&self) -> Box<dyn Dataflow> {
+            self.0.start()
+        }
+    }
+
+    struct Known<'a>(&'a dyn Readable);
+
+    impl Stations for Known<'_> {
+        fn columns(&self, name: &str) -> Result<Option<Vec<Column>>, String> {
+            self.0.columns(name)
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.0.names()
+        }
+
+        fn subjects(&self, name: &str) -> Vec<String> {
+            self.0.subjects(name)
+        }
+    }
+
+    pub(crate) fn query(
+        spec: &QuerySpec,
+        stations: &dyn Readable,
+    ) -> Result<QueryCompiled, CompileProblem> {
+        let compiled = compile(spec, &Known(stations)).map_err(|error| CompileProblem {
+            path: "sql".to_owned(),
+            message: error.message,
+            hint: error.hint,
+            place: Some((error.line, error.column)),
+        })?;
+        Ok(QueryCompiled {
+            sources: compiled.sources().to_vec(),
+            columns: compiled.columns().to_vec(),
+            explain: compiled.explain().to_owned(),
+            is_updating: compiled.is_updating(),
+            layout: compiled.layout(),
+            query: Arc::new(Own(compiled)),
+        })
+    }
+}
+
+#[cfg(feature = "sql")]
+pub(crate) use continuous::query;
+
+#[cfg(not(feature = "sql"))]
+pub(crate) fn query(_: &QuerySpec, _: &dyn Readable) -> Result<QueryCompiled, CompileProblem> {
+    Err(CompileProblem::new(
+        "sql",
         "this build has no SQL; use one built with the feature `sql`",
     ))
 }

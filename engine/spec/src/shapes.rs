@@ -7,6 +7,7 @@ mod query;
 mod read;
 mod read_flow;
 mod read_function;
+mod read_query;
 mod read_schema;
 mod schema;
 mod station;

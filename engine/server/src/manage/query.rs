@@ -1,5 +1,6 @@
 //! `query`: questions in SQL to what is stored, and to the server about itself.
 
+mod flows;
 mod lag;
 mod numbers;
 mod stations;
@@ -83,7 +84,12 @@ pub(crate) fn postgres(
 
 impl Manager {
     /// Answers once it is known whether the statement can be run at all.
-    pub(super) async fn query(&self, request: QueryRequest) -> Result<Reply, Failure> {
+    pub(super) async fn query(&self, mut request: QueryRequest) -> Result<Reply, Failure> {
+        match flows::Statement::of(&request.sql) {
+            None => {}
+            Some(flows::Statement::Show) => flows::SHOW.clone_into(&mut request.sql),
+            Some(statement) => return self.flow_statement(statement, &request).await,
+        }
         if request.parquet {
             return file(self.ask(request, Form::Parquet)?).await;
         }
