@@ -26,6 +26,8 @@ mod pullers;
 mod python;
 #[cfg(feature = "sql")]
 mod queries;
+#[cfg(feature = "sql")]
+mod query_flows;
 mod readings;
 mod registry;
 mod schema_examples;

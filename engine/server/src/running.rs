@@ -52,14 +52,18 @@ pub(crate) struct Running {
 /// How long nothing is published before dead space is looked for.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
 
+fn node(config: &Config) -> Node {
+    match config.millstream.index_cache {
+        Some(bytes) => Node::with_index_cache(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        None => Node::default(),
+    }
+}
+
 impl Running {
     /// Starts everything. What fails is said with what to do, and nothing is left running.
     pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
         let (storage, store, scratch) = open_store(config)?;
-        let node = Arc::new(match config.millstream.index_cache {
-            Some(bytes) => Node::with_index_cache(usize::try_from(bytes).unwrap_or(usize::MAX)),
-            None => Node::default(),
-        });
+        let node = Arc::new(node(config));
         let group = open_group(config, storage, Arc::clone(&node)).await?;
         let broker = Broker::bind(broker_options(config).await?).await?;
         let pipelines = PipelineMetrics::default();

@@ -45,7 +45,7 @@ impl CompileProblem {
 }
 
 /// Where modules' bytes come from: the store, or a request that is being checked.
-pub(crate) type Modules<'a> = &'a dyn Fn(&str) -> anyhow::Result<Vec<u8>>;
+pub(crate) type Modules<'a> = &'a (dyn Fn(&str) -> anyhow::Result<Vec<u8>> + Sync);
 
 /// Statements of one stage, and what they may name.
 #[cfg_attr(
@@ -142,7 +142,7 @@ pub(crate) struct QueryCompiled {
 }
 
 /// What a query may read, and how what is there looks.
-pub(crate) trait Readable {
+pub(crate) trait Readable: Sync {
     /// Columns of what a station or stream stores, none where they are not known; `None`: there is none.
     fn columns(&self, name: &str) -> Result<Option<Vec<Column>>, String>;
     fn names(&self) -> Vec<String>;

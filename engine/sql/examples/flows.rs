@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -110,10 +111,11 @@ fn measure(
         most = most.max(flow.status().state_bytes);
     }
     let each = start.elapsed().as_nanos() as f64 / records.len() as f64;
-    println!(
+    writeln!(
+        std::io::stdout(),
         "{name:<34} {keys:>9} keys {each:>8.0} ns/event {:>8.2} M/s {outputs:>9} outputs {changes:>9} changes {most:>11} bytes of state",
         1000.0 / each
-    );
+    )?;
     Ok(())
 }
 
@@ -159,7 +161,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, sql) in queries {
         measure(name, &spec(sql), &records, 1000)?;
     }
-    println!();
+    writeln!(std::io::stdout())?;
     for keys in [1, 100, 10_000, 1_000_000, 10_000_000] {
         let records = (0..events.max(keys)).map(|number| record(number, keys));
         let records: Vec<Record> = records.collect();

@@ -100,7 +100,15 @@ fn kinds_of(table: &dyn Table) -> Vec<(String, CellKind)> {
         ColumnKind::Float64 => CellKind::Float64,
         ColumnKind::String => CellKind::Text,
         ColumnKind::Timestamp => CellKind::TimestampUtc,
-        ColumnKind::Json => CellKind::Json,
+        ColumnKind::Date => CellKind::Date,
+        ColumnKind::Decimal { precision, scale } => CellKind::Decimal {
+            precision,
+            scale: scale.cast_signed(),
+        },
+        // Questions see what is nested as JSON.
+        ColumnKind::Json | ColumnKind::List(_) | ColumnKind::Map(_) | ColumnKind::Struct(_) => {
+            CellKind::Json
+        }
     };
     let hidden = |name: &str| {
         METADATA

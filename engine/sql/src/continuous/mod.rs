@@ -30,7 +30,6 @@ mod text;
 mod time;
 mod windows;
 
-use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -67,7 +66,7 @@ const NO_RULES: [&str; 3] = [
 ];
 
 /// What a query may read.
-pub trait Stations: fmt::Debug + Sync {
+pub trait Stations: Sync {
     /// The columns of a station or stream; `None`: there is none of this name.
     ///
     /// # Errors

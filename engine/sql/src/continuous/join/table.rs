@@ -97,11 +97,6 @@ impl Table {
         &mut self.slots[slot as usize]
     }
 
-    /// Whether equal rows are one.
-    pub(super) fn merges(&self) -> bool {
-        self.index.is_some()
-    }
-
     /// The join key and the columns of a row.
     pub(super) fn parts(&self, slot: u32) -> (&[u8], &[u8]) {
         parts(&self.slot(slot).data, self.queues.len())
