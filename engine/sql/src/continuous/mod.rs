@@ -49,7 +49,7 @@ use self::flow::{Flow, Plan};
 use self::names::Names;
 use self::plan::{Node, Planner};
 use self::sink::Sink;
-use crate::catalog::{Catalog, METADATA, SEQUENCE, is_json};
+use crate::catalog::{Catalog, METADATA, is_json};
 use crate::compile::on_big_stack;
 use crate::error::{Place, SqlError};
 use crate::lower::Output;
@@ -221,7 +221,7 @@ fn outputs(
     let mut outputs: Vec<(usize, Output)> = Vec::new();
     for (at, field) in plan.schema().fields().iter().enumerate() {
         let name = field.name();
-        let metadata = METADATA.contains(&name.as_str()) || name == SEQUENCE;
+        let metadata = METADATA.contains(&name.as_str());
         if metadata && named.as_ref().is_some_and(|named| !named.contains(name)) {
             continue;
         }

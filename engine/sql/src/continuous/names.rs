@@ -18,7 +18,7 @@ use millstream_pipeline::{Column, ColumnKind};
 use millstream_spec::{QuerySource, QuerySpec};
 
 use super::{Stations, windows};
-use crate::catalog::{Origin, SEQUENCE, Source, sources};
+use crate::catalog::{Source, sources};
 use crate::functions::scalar_functions;
 
 /// Functions that tell the time of the server, which the query's own clock stands for.
@@ -144,12 +144,7 @@ impl<'a> Names<'a> {
                 "nothing is known of the columns of `{station}`; give the station a schema, or declare them under `sources`"
             ));
         }
-        let mut columns = sources(&columns);
-        columns.push(Source {
-            name: SEQUENCE.to_owned(),
-            origin: Origin::Sequence,
-            nullable: false,
-        });
+        let columns = sources(&columns);
         let fields: Vec<_> = columns.iter().map(Source::field).collect();
         Ok(Table {
             name: name.to_owned(),

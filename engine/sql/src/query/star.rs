@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::Table;
 use super::tables::Named;
-use crate::catalog::{METADATA, SEQUENCE};
+use crate::catalog::{KEY, METADATA};
 
 /// Leaves the metadata out of every `*` and `table.*` over stored messages. A table that has nothing but metadata keeps it, and
 /// so does a `*` over tables joined by `USING`, whose columns are one.
@@ -153,7 +153,7 @@ impl Stars<'_> {
         let found: Option<Arc<dyn Table>> = self.tables.find(group, table).ok().flatten();
         match found {
             Some(found) if found.is_stored() && !found.columns().is_empty() => {
-                METADATA.into_iter().chain([SEQUENCE]).collect()
+                METADATA.into_iter().filter(|name| *name != KEY).collect()
             }
             _ => Vec::new(),
         }
