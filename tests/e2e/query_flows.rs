@@ -200,7 +200,7 @@ async fn flows_are_made_changed_and_dropped_by_statements() {
     applied(&server, &format!("{SCHEMA}{STATIONS}"));
     let run = |sql: &str| text(&server.cli(&["sql", "-c", sql]));
     let made = run(
-        "CREATE FLOW per_carrier INTO totals AS SELECT carrier, count(*) AS flights, sum(n) AS total FROM flights GROUP BY carrier",
+        "CREATE FLOW per_carrier INTO totals SUBJECT 'totals.{carrier}' AS SELECT carrier, count(*) AS flights, sum(n) AS total FROM flights GROUP BY carrier",
     );
     assert!(made.contains("created"), "{made}");
     publish(&server, 0..100).await;
