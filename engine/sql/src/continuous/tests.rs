@@ -1,3 +1,5 @@
+//! Whole queries: what they say for what comes in.
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -43,7 +43,7 @@ pub(crate) struct Read {
 pub(crate) fn read(text: &str) -> Result<Read, SqlError> {
     let mut tokens = tokens(text)?;
     let (emit, late) = clauses(&mut tokens)?;
-    let tokens = plain_arguments(tokens);
+    let tokens = plain_arguments(without_time_travel(tokens));
     let mut statements = Parser::new(&GenericDialect {})
         .with_tokens_with_locations(tokens)
         .parse_statements()
@@ -227,6 +227,32 @@ pub(super) fn interval(rest: &mut Vec<TokenWithSpan>, at: Place) -> Result<Durat
     };
     rest.drain(..taken);
     Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+}
+
+/// `FOR SYSTEM_TIME AS OF PROCTIME()`, or of a column, says of a join that it looks up what a table has at that moment. Joins
+/// with tables do that in any case.
+fn without_time_travel(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    const WORDS: [&str; 4] = ["FOR", "SYSTEM_TIME", "AS", "OF"];
+    let mut made = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    while at < tokens.len() {
+        if !is(&tokens[at..], &WORDS) {
+            made.push(tokens[at].clone());
+            at += 1;
+            continue;
+        }
+        // A column, or a call without arguments.
+        at += WORDS.len() + 1;
+        while let Some(next) = tokens.get(at) {
+            match next.token {
+                Token::Period => at += 2,
+                Token::LParen => at += 1,
+                Token::RParen if matches!(tokens[at - 1].token, Token::LParen) => at += 1,
+                _ => break,
+            }
+        }
+    }
+    made
 }
 
 const WINDOWS: [&str; 4] = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];

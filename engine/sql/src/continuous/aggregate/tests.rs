@@ -1,3 +1,5 @@
+//! A flow goes on from what it told, whatever its groups keep.
+
 use std::collections::BTreeMap;
 
 use millstream_pipeline::{Dataflow, Effects};

@@ -1,3 +1,5 @@
+//! Questions over neighbours against DataFusion over all rows.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

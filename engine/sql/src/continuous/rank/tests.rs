@@ -1,3 +1,5 @@
+//! The first rows of partitions against all rows, sorted anew.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

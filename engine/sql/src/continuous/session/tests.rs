@@ -1,3 +1,5 @@
+//! Sessions against all rows, put together anew.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
