@@ -118,7 +118,7 @@ fn order_is_as_asked_for_and_events_depend_on_seed_and_number_only() {
     );
     let ordered = Generator {
         disorder: 1,
-        ..generator.clone()
+        ..generator
     };
     assert!(ordered.events(1000).map(|event| event.time).is_sorted());
     assert_eq!(
@@ -127,7 +127,7 @@ fn order_is_as_asked_for_and_events_depend_on_seed_and_number_only() {
     );
     let other = Generator {
         seed: 1,
-        ..generator.clone()
+        ..generator
     };
     assert_ne!(generator.event(777).json, other.event(777).json);
 }
