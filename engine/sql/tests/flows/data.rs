@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use millstream_nexmark::Random;
+use millstream_nexmark::{COLUMNS, Generator, Random};
 use millstream_pipeline::{Column, ColumnKind, Record};
 use millstream_types::{HeadersBuilder, Message, Timestamp};
 use serde_json::{Map, Value, json};
@@ -129,6 +129,63 @@ pub(crate) struct Shape {
     pub(crate) event_time: bool,
 }
 
+/// The stations of Nexmark, and what `q13` looks up.
+pub(crate) fn auctions(seed: u64, events: u64) -> Vec<Station> {
+    let generator = Generator {
+        seed,
+        start: START / 1_000_000,
+        // Forty seconds per thousand events.
+        rate: 25,
+        disorder: 40,
+        ..Generator::default()
+    };
+    let mut stations: Vec<Station> = COLUMNS
+        .iter()
+        .map(|(station, columns)| Station {
+            name: station.name(),
+            columns: columns
+                .iter()
+                .map(|(name, kind)| (*name, kind_of(kind)))
+                .collect(),
+            event_time: None,
+            is_table: false,
+            messages: Vec::new(),
+        })
+        .collect();
+    for event in generator.events(events) {
+        let station = stations
+            .iter_mut()
+            .find(|station| station.name == event.station.name());
+        let stored = Stored {
+            subject: format!("nexmark.{}.{}", event.station.name(), event.id),
+            row: serde_json::from_str(&event.json).ok(),
+        };
+        station.expect("one of the three").messages.push(stored);
+    }
+    let side = (900_u64..1100).map(|key| Stored {
+        subject: format!("side.{key}"),
+        row: json!({ "key": key, "value": format!("value {key}") })
+            .as_object()
+            .cloned(),
+    });
+    stations.push(Station {
+        name: "side_input",
+        columns: vec![("key", ColumnKind::Int64), ("value", ColumnKind::String)],
+        event_time: None,
+        is_table: true,
+        messages: side.collect(),
+    });
+    stations
+}
+
+fn kind_of(word: &str) -> ColumnKind {
+    match word {
+        "int64" => ColumnKind::Int64,
+        "timestamp" => ColumnKind::Timestamp,
+        _ => ColumnKind::String,
+    }
+}
+
 /// Two streams `a` and `b`, and a table `dim`.
 pub(crate) fn history(random: &mut Random, shape: Shape) -> Vec<Station> {
     vec![
@@ -139,7 +196,7 @@ pub(crate) fn history(random: &mut Random, shape: Shape) -> Vec<Station> {
 }
 
 fn stream(name: &'static str, random: &mut Random, shape: Shape) -> Station {
-    let count = random.below(shape.messages + 1);
+    let count = 1 + random.below(shape.messages);
     let mut messages: Vec<(i64, Stored)> = (0..count)
         .map(|number| {
             let time = if shape.distinct_times {

@@ -9,8 +9,12 @@
 mod check;
 mod data;
 mod drive;
+mod engine;
 mod harness;
 mod oracle;
+mod property;
 mod rows;
+mod script;
 mod standin;
+mod suite;
 mod windows;
