@@ -25,11 +25,18 @@ const STACK: usize = 64 * 1024 * 1024;
 
 /// Checks and compiles `text` against the columns of the payload.
 pub(crate) fn compile(text: &str, columns: &[Column]) -> Result<Lowered, SqlError> {
+    on_big_stack(|| on_this_stack(text, columns))
+}
+
+/// Compiles on a thread with a stack that planning cannot use up.
+pub(crate) fn on_big_stack<T: Send>(
+    compile: impl FnOnce() -> Result<T, SqlError> + Send,
+) -> Result<T, SqlError> {
     let compiled = std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("sql-compile".to_owned())
             .stack_size(STACK)
-            .spawn_scoped(scope, || on_this_stack(text, columns))
+            .spawn_scoped(scope, compile)
             .map(|thread| thread.join())
     });
     match compiled {

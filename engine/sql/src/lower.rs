@@ -99,7 +99,7 @@ fn walk(catalog: &Catalog, plan: &LogicalPlan, into: &mut Lowered) -> Result<()>
     Ok(())
 }
 
-fn physical(
+pub(crate) fn physical(
     expr: &Expr,
     input: &DFSchema,
     config: &Arc<ConfigOptions>,

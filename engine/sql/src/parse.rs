@@ -11,12 +11,12 @@ use crate::SqlError;
 use crate::error::Place;
 
 /// Longest statement in bytes. Planning time grows with the text, and no hand-written statement comes near.
-const MAX_TEXT: usize = 64 * 1024;
+pub(crate) const MAX_TEXT: usize = 64 * 1024;
 /// Deepest nesting of expressions; `a OR b OR c` nests as well. Evaluating recurses this deep on the caller's stack.
 const MAX_DEPTH: usize = 200;
 
 /// Most words and signs: the parser's tree of a chain like `a + a + …` is as deep as the chain is long, and planning recurses.
-const MAX_TOKENS: usize = 4096;
+pub(crate) const MAX_TOKENS: usize = 4096;
 
 /// The query of `text`, which holds nothing else.
 pub(crate) fn parse(text: &str) -> Result<Box<Query>, SqlError> {
@@ -146,7 +146,7 @@ fn first_word(text: &str) -> Option<(String, Place)> {
 }
 
 /// The parser writes the place behind its message.
-fn syntax(text: &str, error: &ParserError) -> SqlError {
+pub(crate) fn syntax(text: &str, error: &ParserError) -> SqlError {
     let (ParserError::TokenizerError(message) | ParserError::ParserError(message)) = error else {
         return SqlError::new(Place::START, "statement is nested too deep");
     };
@@ -183,7 +183,7 @@ pub(crate) fn lower_first(text: &str) -> String {
     }
 }
 
-fn check_depth(statement: &impl Visit) -> Result<(), SqlError> {
+pub(crate) fn check_depth(statement: &impl Visit) -> Result<(), SqlError> {
     match statement.visit(&mut Depth(0)) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(at) => {

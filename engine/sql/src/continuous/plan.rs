@@ -1,0 +1,486 @@
+//! From the planner's logical plan to operators.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::common::{
+    Column, DFSchema, DFSchemaRef, DataFusionError, Result, ScalarValue, plan_err,
+};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, LogicalPlan, Operator as Sign, TableScan, Unnest as UnnestNode,
+};
+use datafusion::physical_expr::PhysicalExpr;
+use millstream_pipeline::FlowTable;
+use millstream_spec::{Emit, Late};
+
+use super::aggregate::Emission;
+use super::map::{Change, Map, Unnest};
+use super::names::{Names, Table};
+use super::operator::Operator;
+use super::source::{EventTime, SourcePlan};
+use super::time::Bound;
+use super::windows::{self, Known};
+use crate::catalog::{Source, timestamp};
+use crate::lower::physical;
+
+mod grouped;
+mod joined;
+mod ranked;
+
+/// How far messages may be out of order unless it is declared.
+const LAG: i64 = 5_000_000_000;
+/// When a source is idle unless it is declared.
+const IDLE: i64 = 30_000_000_000;
+
+/// Makes an operator without state.
+type Make = Arc<dyn Fn() -> Result<Box<dyn Operator>> + Send + Sync>;
+
+/// A node of the dataflow.
+pub(crate) enum Node {
+    Source(SourcePlan),
+    Operator {
+        inputs: Vec<usize>,
+        make: Make,
+        /// What it does, for people.
+        text: String,
+    },
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(plan) => f.debug_tuple("Source").field(plan).finish(),
+            Self::Operator { inputs, text, .. } => f
+                .debug_struct("Operator")
+                .field("inputs", inputs)
+                .field("text", text)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+/// The rows of a part of the plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    node: usize,
+    /// What is done to each row of the node.
+    changes: Vec<Change>,
+    /// What is known of each column.
+    pub(crate) known: Vec<Option<Known>>,
+    /// Whether rows are taken back.
+    pub(crate) updating: bool,
+}
+
+impl Built {
+    /// The bound of a column that is a time.
+    fn bound(&self, column: usize) -> Option<Bound> {
+        match self.known.get(column)? {
+            Some(Known::Time(bound)) => Some(*bound),
+            _ => None,
+        }
+    }
+}
+
+/// Makes nodes of a logical plan.
+pub(crate) struct Planner<'a> {
+    pub(crate) names: &'a Names<'a>,
+    /// The columns that windows name as event times, by table.
+    pub(crate) times: &'a std::collections::BTreeMap<String, String>,
+    pub(crate) emit: Emit,
+    pub(crate) late: Late,
+    /// Nanoseconds.
+    pub(crate) ttl: Option<i64>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) sources: Vec<FlowTable>,
+    /// Parts of the plan that were made, which are made once.
+    known: Vec<(LogicalPlan, Built)>,
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(
+        names: &'a Names<'a>,
+        times: &'a std::collections::BTreeMap<String, String>,
+        (emit, late): (Emit, Late),
+        ttl: Option<i64>,
+    ) -> Self {
+        Self {
+            names,
+            times,
+            emit,
+            late,
+            ttl,
+            nodes: Vec::new(),
+            sources: Vec::new(),
+            known: Vec::new(),
+        }
+    }
+
+    /// Makes the nodes of a plan and answers the last of them.
+    ///
+    /// # Errors
+    /// What cannot be done continuously.
+    pub(crate) fn whole(&mut self, plan: &LogicalPlan) -> Result<(usize, Built)> {
+        let built = self.build(plan)?;
+        let node = self.node(&built);
+        Ok((node, built))
+    }
+
+    fn build(&mut self, plan: &LogicalPlan) -> Result<Built> {
+        if let Some((_, built)) = self.known.iter().find(|(known, _)| known == plan) {
+            return Ok(built.clone());
+        }
+        let built = self.made(plan)?;
+        self.known.push((plan.clone(), built.clone()));
+        Ok(built)
+    }
+
+    fn made(&mut self, plan: &LogicalPlan) -> Result<Built> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::SubqueryAlias(alias) => self.build(&alias.input),
+            LogicalPlan::Projection(projection) => {
+                let input = self.build(&projection.input)?;
+                let (input, exprs, schema) =
+                    self.with_sessions(input, &projection.expr, projection.input.schema())?;
+                self.project(input, &exprs, &schema, &projection.schema)
+            }
+            LogicalPlan::Filter(filter) => {
+                if let Some(ranked) = self.ranked(filter)? {
+                    return Ok(ranked);
+                }
+                let mut built = self.build(&filter.input)?;
+                let predicate = self.physical(&filter.predicate, filter.input.schema())?;
+                built.changes.push(Change::Filter(predicate));
+                Ok(built)
+            }
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Window(window) => self.over(window),
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Sort(sort) => self.sort(sort),
+            LogicalPlan::Union(union) => self.union(&union.inputs),
+            LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => self.union(&[]),
+            LogicalPlan::RecursiveQuery(_) => {
+                plan_err!("a recursive query has no end; write it without WITH RECURSIVE")
+            }
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => plan_err!(
+                "a flow reads stations; constant rows belong into one, or into a bucket that is a `table` of the query"
+            ),
+            other => plan_err!("`{}` cannot be used in a flow", other.display()),
+        }
+    }
+
+    /// The node whose rows these are.
+    fn node(&mut self, built: &Built) -> usize {
+        if built.changes.is_empty() {
+            return built.node;
+        }
+        let changes = built.changes.clone();
+        let text = changes.iter().map(told).collect::<Vec<_>>().join(", ");
+        let make = move || Ok(Box::new(Map::new(changes.clone())) as Box<dyn Operator>);
+        self.add(vec![built.node], text, Arc::new(make))
+    }
+
+    fn add(&mut self, inputs: Vec<usize>, text: String, make: Make) -> usize {
+        self.nodes.push(Node::Operator { inputs, make, text });
+        self.nodes.len() - 1
+    }
+
+    fn physical(&self, expr: &Expr, input: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        physical(expr, input, self.names.config())
+    }
+
+    fn scan(&mut self, scan: &TableScan) -> Result<Built> {
+        let table = self.names.table(scan.table_name.table())?;
+        let mut columns: Vec<Source> = match &scan.projection {
+            Some(columns) => columns
+                .iter()
+                .map(|column| table.columns[*column].clone())
+                .collect(),
+            None => table.columns.clone(),
+        };
+        let shown = columns.len();
+        let time = self.event_time(&table, &mut columns)?;
+        let known = columns.iter().take(shown).enumerate().map(|(at, _)| {
+            let is_time = time.is_some_and(|time| time.column == at);
+            is_time.then_some(Known::Time(Bound::EVENT))
+        });
+        let known = known.collect();
+        let flow_table = FlowTable {
+            station: table.station.clone(),
+            filter: table.source.filter.clone(),
+            is_table: table.source.table,
+        };
+        let number = match self.sources.iter().position(|known| *known == flow_table) {
+            Some(number) => number,
+            None => {
+                self.sources.push(flow_table);
+                self.sources.len() - 1
+            }
+        };
+        self.nodes.push(Node::Source(SourcePlan {
+            number,
+            columns,
+            shown,
+            time,
+            is_table: table.source.table,
+        }));
+        let mut built = Built {
+            node: self.nodes.len() - 1,
+            changes: Vec::new(),
+            known,
+            updating: table.source.table,
+        };
+        for filter in &scan.filters {
+            let predicate = self.physical(filter, &scan.projected_schema)?;
+            built.changes.push(Change::Filter(predicate));
+        }
+        Ok(built)
+    }
+
+    /// The event time of a source; its column is read in any case.
+    fn event_time(&self, table: &Table, columns: &mut Vec<Source>) -> Result<Option<EventTime>> {
+        let source = &table.source;
+        let declared = source.event_time.as_ref();
+        let Some(name) = declared.or_else(|| self.times.get(&table.name)) else {
+            return Ok(None);
+        };
+        let Some(column) = table.columns.iter().find(|column| column.name == *name) else {
+            if declared.is_none() {
+                // A window's time may be something that a subquery makes.
+                return Ok(None);
+            }
+            return plan_err!(
+                "table `{}` has no column `{name}` to be its event time",
+                table.name
+            );
+        };
+        if column.data_type() != timestamp() {
+            if declared.is_none() {
+                return Ok(None);
+            }
+            return plan_err!(
+                "column `{name}` of `{}` is no timestamp and cannot be its event time; declare it as `timestamp`",
+                table.name
+            );
+        }
+        let nanoseconds = |time: Option<std::time::Duration>, other: i64| {
+            time.map_or(other, |time| {
+                i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+            })
+        };
+        let at = columns.iter().position(|known| known.name == *name);
+        let at = at.unwrap_or_else(|| {
+            columns.push(column.clone());
+            columns.len() - 1
+        });
+        Ok(Some(EventTime {
+            column: at,
+            lag: nanoseconds(source.watermark, LAG),
+            idle: nanoseconds(source.idle, IDLE),
+        }))
+    }
+
+    fn project(
+        &mut self,
+        mut input: Built,
+        exprs: &[Expr],
+        schema: &DFSchema,
+        output: &DFSchema,
+    ) -> Result<Built> {
+        let known = exprs
+            .iter()
+            .map(|expr| known(expr, schema, &input))
+            .collect::<Result<_>>()?;
+        let physical = exprs
+            .iter()
+            .map(|expr| self.physical(expr, schema))
+            .collect::<Result<_>>()?;
+        input.changes.push(Change::Project(physical, loose(output)));
+        Ok(Built { known, ..input })
+    }
+
+    fn unnest(&mut self, unnest: &UnnestNode) -> Result<Built> {
+        let mut input = self.build(&unnest.input)?;
+        let [(column, list)] = unnest.list_type_columns.as_slice() else {
+            return plan_err!(
+                "one list becomes rows at a time; unnest others in a query around it"
+            );
+        };
+        if list.depth != 1 || !unnest.struct_type_columns.is_empty() {
+            return plan_err!("lists of lists and structs become rows one level at a time");
+        }
+        let from = unnest.dependency_indices.clone();
+        input.changes.push(Change::Unnest(Unnest {
+            column: *column,
+            preserve_nulls: unnest.options.preserve_nulls()
+                && !is_windows(input.known.get(*column)),
+            from: from.clone(),
+            schema: loose(&unnest.schema),
+        }));
+        let known = from.iter().map(|from| input.known[*from]).collect();
+        Ok(Built { known, ..input })
+    }
+
+    fn union(&mut self, inputs: &[Arc<LogicalPlan>]) -> Result<Built> {
+        let built = inputs
+            .iter()
+            .map(|input| self.build(input))
+            .collect::<Result<Vec<_>>>()?;
+        let nodes = built.iter().map(|built| self.node(built)).collect();
+        let columns = built.first().map_or(0, |first| first.known.len());
+        let known = (0..columns).map(|column| {
+            let bounds: Option<Vec<Bound>> =
+                built.iter().map(|built| built.bound(column)).collect();
+            let bounds = bounds?;
+            let first = bounds.first()?;
+            let same = bounds.iter().all(|bound| bound.clock == first.clock);
+            let least = bounds.iter().min_by_key(|bound| bound.offset)?;
+            same.then_some(Known::Time(*least))
+        });
+        let known = known.collect();
+        let make = || Ok(Box::new(Map::new(Vec::new())) as Box<dyn Operator>);
+        let node = self.add(nodes, "all rows of".to_owned(), Arc::new(make));
+        Ok(Built {
+            node,
+            changes: Vec::new(),
+            known,
+            updating: built.iter().any(|built| built.updating),
+        })
+    }
+
+    /// When groups with this bound are told.
+    fn emission(&self, bounded: bool) -> Emission {
+        match (&self.late, self.emit) {
+            (_, Emit::Update) => Emission::Update,
+            _ if !bounded => Emission::Update,
+            (Late::UpdateWithin(grace), Emit::WindowClose) => {
+                Emission::CloseThenUpdate(i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX))
+            }
+            (_, Emit::WindowClose) => Emission::Close,
+        }
+    }
+}
+
+fn is_windows(known: Option<&Option<Known>>) -> bool {
+    matches!(known, Some(Some(Known::Windows { .. })))
+}
+
+/// Columns as a plan has them; functions may deliver null where planning saw none, so the schema promises nothing.
+fn loose(schema: &DFSchema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| {
+        Field::new(field.name(), field.data_type().clone(), true)
+            .with_metadata(field.metadata().clone())
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// What is known of an expression over rows.
+fn known(expr: &Expr, schema: &DFSchema, input: &Built) -> Result<Option<Known>> {
+    Ok(match expr {
+        Expr::Alias(alias) => known(&alias.expr, schema, input)?,
+        Expr::Column(column) => input.known[schema.index_of_column(column)?],
+        Expr::ScalarFunction(call) => {
+            let name = call.func.name();
+            match name {
+                windows::CLOCK => Some(Known::PROCESSING),
+                "get_field" => match (known(&call.args[0], schema, input)?, call.args.get(1)) {
+                    (Some(Known::Windows { start, end }), Some(Expr::Literal(member, _))) => {
+                        let member = member.try_as_str().flatten();
+                        let bound = if member == Some(windows::START) {
+                            start
+                        } else {
+                            end
+                        };
+                        Some(Known::Time(bound))
+                    }
+                    _ => None,
+                },
+                windows::TUMBLE_START
+                | windows::TUMBLE_END
+                | windows::HOP_WINDOWS
+                | windows::CUMULATE_WINDOWS => {
+                    let lengths = windows::lengths(name, &call.args)?;
+                    match call.args.first().map(|time| known(time, schema, input)) {
+                        Some(Ok(Some(Known::Time(time)))) => windows::known(name, time, &lengths),
+                        Some(Err(error)) => return Err(error),
+                        _ => None,
+                    }
+                }
+                _ => None,
+            }
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (Some(Known::Time(bound)), Some(length)) =
+                (known(left, schema, input)?, constant(right))
+            else {
+                return Ok(None);
+            };
+            match op {
+                Sign::Plus => Some(Known::Time(bound.plus(length))),
+                Sign::Minus => Some(Known::Time(bound.plus(-length))),
+                _ => None,
+            }
+        }
+        _ => None,
+    })
+}
+
+/// The nanoseconds of an interval that is a constant.
+fn constant(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::Literal(value, _) => windows::nanoseconds(value).ok(),
+        _ => None,
+    }
+}
+
+/// A column and the length that is added to it: `ts - INTERVAL '4' MINUTE`.
+fn shifted(expr: &Expr) -> Option<(&Column, i64)> {
+    match expr {
+        Expr::Column(column) => Some((column, 0)),
+        Expr::Alias(alias) => shifted(&alias.expr),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (column, by) = shifted(left)?;
+            let length = constant(right)?;
+            match op {
+                Sign::Plus => Some((column, by.checked_add(length)?)),
+                Sign::Minus => Some((column, by.checked_sub(length)?)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// What a change does, for people.
+fn told(change: &Change) -> String {
+    match change {
+        Change::Filter(predicate) => format!("filter {predicate}"),
+        Change::Project(exprs, schema) => {
+            let columns = exprs.iter().zip(schema.fields()).map(|(expr, field)| {
+                let (expr, name) = (expr.to_string(), field.name());
+                if expr.split('@').next() == Some(name) {
+                    name.clone()
+                } else {
+                    format!("{expr} as {name}")
+                }
+            });
+            format!("project {}", columns.collect::<Vec<_>>().join(", "))
+        }
+        Change::Unnest(unnest) => format!("rows of the list in column {}", unnest.column),
+    }
+}
+
+/// The whole number that an expression is, such as a LIMIT.
+fn number(expr: &Expr) -> Option<u64> {
+    match expr {
+        Expr::Literal(ScalarValue::UInt64(Some(number)), _) => Some(*number),
+        Expr::Literal(ScalarValue::Int64(Some(number)), _) => u64::try_from(*number).ok(),
+        Expr::Literal(ScalarValue::Int32(Some(number)), _) => u64::try_from(*number).ok(),
+        Expr::Cast(cast) => number(&cast.expr),
+        _ => None,
+    }
+}

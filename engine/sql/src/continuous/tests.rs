@@ -1,0 +1,237 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use expect_test::{Expect, expect};
+use millstream_pipeline::{Batch, Column, ColumnKind, Dataflow, Effects, Record};
+use millstream_spec::{QuerySource, QuerySpec};
+use millstream_types::{Message, Timestamp};
+
+use super::{Compiled, Stations, compile};
+
+/// Stations with columns.
+#[derive(Debug, Default)]
+pub(super) struct Known(BTreeMap<String, Vec<Column>>);
+
+impl Known {
+    fn with(mut self, name: &str, columns: &[(&str, ColumnKind)]) -> Self {
+        let columns = columns.iter().map(|(name, kind)| Column {
+            name: (*name).to_owned(),
+            kind: *kind,
+            nullable: true,
+        });
+        self.0.insert(name.to_owned(), columns.collect());
+        self
+    }
+}
+
+impl Stations for Known {
+    fn columns(&self, name: &str) -> Result<Option<Vec<Column>>, String> {
+        Ok(self.0.get(name).cloned())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    fn subjects(&self, name: &str) -> Vec<String> {
+        vec![format!("{name}.all")]
+    }
+}
+
+fn stations() -> Known {
+    let bid = [
+        ("auction", ColumnKind::Int64),
+        ("price", ColumnKind::Int64),
+        ("ts", ColumnKind::Timestamp),
+    ];
+    Known::default()
+        .with("bid", &bid)
+        .with("out", &[("x", ColumnKind::Int64)])
+}
+
+fn spec(sql: &str) -> QuerySpec {
+    QuerySpec {
+        sql: sql.to_owned(),
+        into: "out".to_owned(),
+        sources: BTreeMap::from([(
+            "bid".to_owned(),
+            QuerySource {
+                watermark: Some(std::time::Duration::ZERO),
+                ..QuerySource::default()
+            },
+        )]),
+        ..QuerySpec::default()
+    }
+}
+
+fn record(sequence: u64, payload: &str) -> Record {
+    let message = Message {
+        subject: Bytes::from_static(b"bid"),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        ..Message::default()
+    };
+    Record {
+        sequence: Some(sequence),
+        ..Record::new(message, Timestamp(0))
+    }
+}
+
+fn bid(sequence: u64, auction: i64, price: i64, second: u32) -> Record {
+    let (minute, second) = (second / 60, second % 60);
+    record(
+        sequence,
+        &format!(
+            r#"{{"auction":{auction},"price":{price},"ts":"2026-01-01T00:{minute:02}:{second:02}Z"}}"#
+        ),
+    )
+}
+
+fn run(flow: &mut dyn Dataflow, records: &[Record]) -> Effects {
+    let effects = flow.step(&[Batch { source: 0, records }], Timestamp(1));
+    assert_eq!(effects.failed, None);
+    effects
+}
+
+fn told(effects: &Effects) -> String {
+    let mut text = String::new();
+    for output in &effects.outputs {
+        text.push_str(&String::from_utf8_lossy(&output.payload));
+        text.push('\n');
+    }
+    for (origin, why) in &effects.rejected {
+        text.push_str(&format!(
+            "rejected {origin:?} {}: {}\n",
+            why.code, why.reason
+        ));
+    }
+    text
+}
+
+fn compiled(sql: &str) -> Compiled {
+    compile(&spec(sql), &stations()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn check(flow: &mut dyn Dataflow, records: &[Record], expected: &Expect) {
+    expected.assert_eq(&told(&run(flow, records)));
+}
+
+#[test]
+fn rows_are_chosen_and_changed_one_by_one() {
+    let compiled = compiled("SELECT auction, price * 2 AS twice FROM bid WHERE price > 10");
+    let mut flow = compiled.start();
+    check(
+        &mut *flow,
+        &[bid(1, 1, 5, 0), bid(2, 1, 20, 1), record(3, "x")],
+        &expect![[r#"
+        {"auction":1,"twice":40}
+        rejected Message { source: 0, sequence: 3 } bad_json: payload is not JSON: expected value at line 1 column 1
+    "#]],
+    );
+}
+
+#[test]
+fn fixed_windows_are_told_when_they_end() {
+    for sql in [
+        "SELECT window_start, auction, count(*) AS n, max(price) AS best FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_start, window_end, auction",
+        "SELECT window_start, auction, count(*) AS n, max(price) AS best FROM TUMBLE(bid, ts, INTERVAL '10 seconds') GROUP BY window_start, window_end, auction EMIT ON WINDOW CLOSE",
+    ] {
+        let mut flow = compiled(sql).start();
+        check(
+            &mut *flow,
+            &[bid(1, 1, 5, 0), bid(2, 2, 7, 9), bid(3, 1, 6, 3)],
+            &expect![""],
+        );
+        let effects = run(&mut *flow, &[bid(4, 1, 1, 10)]);
+        expect![[r#"
+            {"window_start":"2026-01-01T00:00:00Z","auction":1,"n":2,"best":6}
+            {"window_start":"2026-01-01T00:00:00Z","auction":2,"n":1,"best":7}
+        "#]]
+        .assert_eq(&told(&effects));
+        check(&mut *flow, &[bid(5, 1, 1, 5)], &expect![""]);
+        assert_eq!(flow.status().late, 1);
+    }
+}
+
+#[test]
+fn nexmark_five_in_both_modes() {
+    let sql = "SELECT AuctionBids.auction, AuctionBids.num FROM (
+        SELECT auction, count(*) AS num, window_start AS starttime, window_end AS endtime
+        FROM TABLE(HOP(TABLE bid, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
+        GROUP BY auction, window_start, window_end) AS AuctionBids
+        JOIN (SELECT max(CountBids.num) AS maxn, CountBids.starttime, CountBids.endtime FROM (
+            SELECT count(*) AS num, window_start AS starttime, window_end AS endtime
+            FROM TABLE(HOP(TABLE bid, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
+            GROUP BY auction, window_start, window_end) AS CountBids
+          GROUP BY CountBids.starttime, CountBids.endtime) AS MaxBids
+        ON AuctionBids.starttime = MaxBids.starttime AND AuctionBids.endtime = MaxBids.endtime AND AuctionBids.num >= MaxBids.maxn";
+    let compiled = compile(&spec(sql), &stations());
+    match compiled {
+        Ok(compiled) => println!("{}", compiled.explain()),
+        Err(error) => println!("{error}"),
+    }
+}
+
+#[test]
+fn groups_without_windows_change() {
+    let sql = "SELECT auction, count(*) AS n, sum(price) AS total, count(DISTINCT price) AS prices FROM bid GROUP BY auction";
+    let mut spec = spec(sql);
+    spec.subject = Some("out.{auction}".to_owned());
+    let compiled = compile(&spec, &stations()).expect("fits");
+    let mut flow = compiled.start();
+    check(
+        &mut *flow,
+        &[bid(1, 1, 5, 0), bid(2, 2, 7, 9), bid(3, 1, 6, 3)],
+        &expect![[r#"
+        {"auction":1,"n":2,"total":11,"prices":2}
+        {"auction":2,"n":1,"total":7,"prices":1}
+    "#]],
+    );
+    check(
+        &mut *flow,
+        &[bid(4, 1, 5, 0)],
+        &expect![[r#"
+        {"auction":1,"n":3,"total":16,"prices":2}
+    "#]],
+    );
+}
+
+#[test]
+fn flows_are_declared_in_sql() {
+    let text = "CREATE TABLE bid (auction BIGINT, price DECIMAL_IS_NONE);";
+    let error = super::declared(text).expect_err("no such type");
+    expect!["line 1, column 41: `DECIMAL_IS_NONE` is no type of a column; use BIGINT, DOUBLE, VARCHAR, BOOLEAN, TIMESTAMP or JSON"]
+        .assert_eq(&error.to_string());
+    let text = "CREATE TABLE bid (
+      auction BIGINT, price DOUBLE PRECISION, \"dateTime\" TIMESTAMP(3),
+      WATERMARK FOR \"dateTime\" AS \"dateTime\" - INTERVAL '4' SECOND
+    ) WITH ('station' = 'bids', idle = '1m');
+    CREATE FLOW busy INTO totals SUBJECT 'totals.{auction}' WITH (state_ttl = '1d') AS
+    SELECT auction, count(*) AS n FROM bid GROUP BY auction LATE UPDATE WITHIN INTERVAL '1' HOUR;";
+    let flows = super::declared(text).expect("declared");
+    let json = serde_json::to_string_pretty(&flows).expect("JSON");
+    expect![[r#"
+        [
+          [
+            "busy",
+            {
+              "sql": "SELECT auction, count(*) AS n FROM bid GROUP BY auction LATE UPDATE WITHIN INTERVAL '1' HOUR",
+              "into": "totals",
+              "subject": "totals.{auction}",
+              "sources": {
+                "bid": {
+                  "station": "bids",
+                  "event_time": "dateTime",
+                  "watermark": "4s",
+                  "idle": "1m",
+                  "columns": {
+                    "auction": "int64",
+                    "dateTime": "timestamp",
+                    "price": "float64"
+                  }
+                }
+              },
+              "state_ttl": "1d"
+            }
+          ]
+        ]"#]].assert_eq(&json);
+}
