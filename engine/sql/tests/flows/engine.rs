@@ -19,7 +19,10 @@ impl Stations for Known<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.iter().map(|station| station.name.to_owned()).collect()
+        self.0
+            .iter()
+            .map(|station| station.name.to_owned())
+            .collect()
     }
 
     fn subjects(&self, name: &str) -> Vec<String> {
@@ -31,15 +34,27 @@ impl Stations for Known<'_> {
 ///
 /// # Errors
 /// Why it is refused.
-pub(crate) fn open(spec: &QuerySpec, stations: &[Station]) -> Result<(Flow, Arc<Compiled>), String> {
+pub(crate) fn open(
+    spec: &QuerySpec,
+    stations: &[Station],
+) -> Result<(Flow, Arc<Compiled>), String> {
     let compiled = compile(spec, &Known(stations)).map_err(|error| error.to_string())?;
     let compiled = Arc::new(compiled);
-    let keyed = spec.subject.as_ref().is_some_and(|subject| subject.contains('{'));
-    let default = if keyed { Results::Upsert } else { Results::Changelog };
+    let keyed = spec
+        .subject
+        .as_ref()
+        .is_some_and(|subject| subject.contains('{'));
+    let default = if keyed {
+        Results::Upsert
+    } else {
+        Results::Changelog
+    };
     let starts = Arc::clone(&compiled);
     let flow = Flow {
         sources: compiled.sources().to_vec(),
-        updating: compiled.is_updating().then(|| spec.results.unwrap_or(default)),
+        updating: compiled
+            .is_updating()
+            .then(|| spec.results.unwrap_or(default)),
         start: Box::new(move || starts.start()),
     };
     Ok((flow, compiled))

@@ -67,16 +67,27 @@ fn hold(cases: Vec<Case>, histories: u64) {
     let only = std::env::var("MILLSTREAM_CASE").ok();
     let mut wrong = Vec::new();
     let cases = cases.into_iter();
-    for case in cases.filter(|case| only.as_ref().is_none_or(|only| case.name.contains(only.as_str()))) {
+    for case in cases.filter(|case| {
+        only.as_ref()
+            .is_none_or(|only| case.name.contains(only.as_str()))
+    }) {
         let (flow, compiled) = match open(&case.spec, &stations(&case, 0)) {
             Ok(opened) => opened,
             Err(error) => {
-                wrong.push(format!("{}\n{}\nrefused: {error}", case.name, case.spec.sql));
+                wrong.push(format!(
+                    "{}\n{}\nrefused: {error}",
+                    case.name, case.spec.sql
+                ));
                 continue;
             }
         };
         if compiled.is_updating() && case.complete != Completeness::Updating {
-            wrong.push(format!("{}\n{}\nits results change:\n{}", case.name, case.spec.sql, compiled.explain()));
+            wrong.push(format!(
+                "{}\n{}\nits results change:\n{}",
+                case.name,
+                case.spec.sql,
+                compiled.explain()
+            ));
             continue;
         }
         let question = Question {
@@ -98,7 +109,12 @@ fn hold(cases: Vec<Case>, histories: u64) {
             wrong.push(format!("{}\n{found}\n{}", case.name, compiled.explain()));
         }
     }
-    assert!(wrong.is_empty(), "{} queries are wrong\n\n{}", wrong.len(), wrong.join("\n----\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} queries are wrong\n\n{}",
+        wrong.len(),
+        wrong.join("\n----\n")
+    );
 }
 
 #[test]

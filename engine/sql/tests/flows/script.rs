@@ -60,7 +60,12 @@ pub(crate) fn run_file(file: &str, text: &str) {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} cases are wrong:\n\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} cases are wrong:\n\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
 }
 
 fn parse(text: &str) -> Vec<Script> {
@@ -173,7 +178,9 @@ fn times(text: &str) -> String {
         let end = behind[1..].find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-'));
         let end = end.map_or(behind.len(), |end| end + 1);
         match seconds(&behind[1..end]) {
-            Some(time) if before.ends_with([':', '[', ' ']) => made.push_str(&json!(time.to_rfc3339()).to_string()),
+            Some(time) if before.ends_with([':', '[', ' ']) => {
+                made.push_str(&json!(time.to_rfc3339()).to_string())
+            }
             _ => made.push_str(&behind[..end]),
         }
         rest = &behind[end..];
@@ -186,7 +193,9 @@ fn times(text: &str) -> String {
 fn seconds(text: &str) -> Option<Timestamp> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let nanoseconds: i64 = format!("{part:0<9}").parse().ok()?;
-    Some(Timestamp(START + whole.parse::<i64>().ok()? * SECOND + nanoseconds))
+    Some(Timestamp(
+        START + whole.parse::<i64>().ok()? * SECOND + nanoseconds,
+    ))
 }
 
 /// A flow on its way through a script.
@@ -224,16 +233,19 @@ fn run(script: &Script, crashes: bool) -> Result<(), String> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         if word == "step" {
             let mut expected = Vec::new();
-            while let Some((_, line)) = lines.next_if(|(_, line)| line.starts_with(['>', 'l', 'r'])) {
+            while let Some((_, line)) = lines.next_if(|(_, line)| line.starts_with(['>', 'l', 'r']))
+            {
                 expected.push(expectation(line)?);
             }
-            run.step(expected).map_err(|why| format!("line {number}: {why}"))?;
+            run.step(expected)
+                .map_err(|why| format!("line {number}: {why}"))?;
             if crashes {
                 run.crash()?;
             }
             continue;
         }
-        run.line(word, rest).map_err(|why| format!("line {number}: {why}"))?;
+        run.line(word, rest)
+            .map_err(|why| format!("line {number}: {why}"))?;
     }
     Ok(())
 }
@@ -259,8 +271,15 @@ impl Run {
             "dropped" if !self.crashed && rest.parse() != Ok(status.late) => {
                 return Err(format!("{} rows are late, not {rest}", status.late));
             }
-            "state" if rest.parse::<u64>().map_or(true, |most| status.state_rows > most) => {
-                return Err(format!("{} entries of state, more than {rest}", status.state_rows));
+            "state"
+                if rest
+                    .parse::<u64>()
+                    .map_or(true, |most| status.state_rows > most) =>
+            {
+                return Err(format!(
+                    "{} entries of state, more than {rest}",
+                    status.state_rows
+                ));
             }
             "dropped" | "state" => {}
             other => return Err(format!("no such line: `{other}`")),
@@ -273,7 +292,10 @@ impl Run {
         let (station, key) = name.split_once('/').unwrap_or((name, "x"));
         let row: Option<Row> = match payload {
             "-" => None,
-            payload => Some(serde_json::from_str(&times(payload)).map_err(|error| format!("{error}: {payload}"))?),
+            payload => Some(
+                serde_json::from_str(&times(payload))
+                    .map_err(|error| format!("{error}: {payload}"))?,
+            ),
         };
         let stored = Stored {
             subject: format!("{station}.{key}"),
@@ -289,7 +311,11 @@ impl Run {
                 found = true;
             }
         }
-        if found { Ok(()) } else { Err(format!("the query does not read `{station}`")) }
+        if found {
+            Ok(())
+        } else {
+            Err(format!("the query does not read `{station}`"))
+        }
     }
 
     fn step(&mut self, mut expected: Vec<String>) -> Result<(), String> {
@@ -314,7 +340,11 @@ impl Run {
         if expected == found {
             return Ok(());
         }
-        Err(format!("expected\n  {}\nfound\n  {}", expected.join("\n  "), found.join("\n  ")))
+        Err(format!(
+            "expected\n  {}\nfound\n  {}",
+            expected.join("\n  "),
+            found.join("\n  ")
+        ))
     }
 
     /// What a step made, in the words of a script.
@@ -327,10 +357,17 @@ impl Run {
             lines.push(result(output)?);
         }
         let of = |origin: &Origin| match origin {
-            Origin::Message { source, sequence } => format!("{}#{sequence}", self.flow.sources[*source].station),
+            Origin::Message { source, sequence } => {
+                format!("{}#{sequence}", self.flow.sources[*source].station)
+            }
             Origin::Row(row) => String::from_utf8_lossy(row).into_owned(),
         };
-        lines.extend(effects.late.iter().map(|(origin, _)| format!("late {}", of(origin))));
+        lines.extend(
+            effects
+                .late
+                .iter()
+                .map(|(origin, _)| format!("late {}", of(origin))),
+        );
         let rejected = effects.rejected.iter();
         lines.extend(rejected.map(|(origin, why)| format!("rejected {} {}", of(origin), why.code)));
         Ok(lines)
@@ -349,7 +386,11 @@ impl Run {
 
 fn result(output: &Output) -> Result<String, String> {
     let subject = String::from_utf8_lossy(&output.subject);
-    let subject = if subject == "out" { String::new() } else { format!("{subject} ") };
+    let subject = if subject == "out" {
+        String::new()
+    } else {
+        format!("{subject} ")
+    };
     if output.delete {
         return Ok(format!("> {subject}-"));
     }
@@ -362,7 +403,8 @@ fn expectation(line: &str) -> Result<String, String> {
     let Some(at) = line.find('{').filter(|_| line.starts_with('>')) else {
         return Ok(line.trim_end().to_owned());
     };
-    let row: Map<String, Value> = serde_json::from_str(&times(&line[at..])).map_err(|error| format!("{error}: {line}"))?;
+    let row: Map<String, Value> =
+        serde_json::from_str(&times(&line[at..])).map_err(|error| format!("{error}: {line}"))?;
     Ok(format!("{}{}", &line[..at], Value::Object(canonical(&row))))
 }
 
@@ -376,4 +418,6 @@ macro_rules! files {
     };
 }
 
-files!(windows, late, sessions, time, updating, joins, ranks, types, refused);
+files!(
+    windows, late, sessions, time, updating, joins, ranks, types, refused
+);
