@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer::PullConsumer, kv};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
@@ -630,4 +631,94 @@ async fn status_says_which_stage_a_station_waits_for() {
         (&json!("work"), &json!("function:f"), &json!("function:f")),
         "{held}"
     );
+}
+
+/// Publishes at once, and gathers the answers in order.
+async fn answers(server: &Server, station: &str, batch: &[(HeaderMap, String)]) -> Vec<Value> {
+    let client = server.client().await;
+    let mut inbox = client
+        .subscribe(format!("answers.{station}.*"))
+        .await
+        .expect("subscribed");
+    for (number, (headers, payload)) in batch.iter().enumerate() {
+        let (subject, reply) = (
+            format!("{station}.a"),
+            format!("answers.{station}.{number}"),
+        );
+        client
+            .publish_with_reply_and_headers(subject, reply, headers.clone(), payload.clone().into())
+            .await
+            .expect("sent");
+    }
+    let mut answers = vec![Value::Null; batch.len()];
+    for _ in batch {
+        let answer = inbox.next().await.expect("an answer");
+        let number = answer.subject.rsplit('.').next().expect("a number");
+        let text = String::from_utf8_lossy(&answer.payload).replace(station, "it");
+        answers[number.parse::<usize>().expect("a number")] =
+            serde_json::from_str(&text).expect("JSON");
+    }
+    answers
+}
+
+/// What is stored under a sequence: headers and payload.
+async fn stored(server: &Server, station: &str) -> Vec<(Option<HeaderMap>, String)> {
+    let js = jetstream::new(server.client().await);
+    let mut stream = js.get_stream(station).await.expect("stream");
+    let last = stream.info().await.expect("info").state.last_sequence;
+    let mut all = Vec::new();
+    for sequence in 1..=last {
+        let message = stream.get_raw_message(sequence).await.expect("stored");
+        let payload = String::from_utf8_lossy(&message.payload).into_owned();
+        all.push((Some(message.headers).filter(|all| !all.is_empty()), payload));
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_a_function_keeps_is_stored_as_if_there_were_none() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    with_guest(&server, &guest(), "");
+    let output = server.apply("plain.yaml", &station("plain", ""));
+    assert!(output.status.success(), "{}", text(&output));
+    let with = |name: &str, value: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("Carrier", "UA");
+        headers.insert(name, value);
+        headers
+    };
+    let mut batch: Vec<(HeaderMap, String)> = (0..600)
+        .map(|number| {
+            let headers = match number % 5 {
+                0 => HeaderMap::new(),
+                1 => with("Nats-Msg-Id", &(number / 20).to_string()),
+                2 => with("Nats-Expected-Last-Sequence", "7"),
+                _ => with("Late", "no"),
+            };
+            (headers, format!("k{number}"))
+        })
+        .collect();
+    let alone = answers(&server, "plain", &batch).await;
+    assert_eq!(answers(&server, "work", &batch).await, alone);
+    let duplicates = |all: &[Value]| all.iter().filter(|it| it["duplicate"] == true).count();
+    assert!(duplicates(&alone) > 50 && alone[2]["error"].is_object());
+    let plain = stored(&server, "plain").await;
+    assert_eq!(stored(&server, "work").await, plain);
+
+    // Headers that only the server may write are taken away, and what is not kept does not hinder the others.
+    batch.truncate(7);
+    batch[0].0 = with("Ms-Schema", "forged");
+    batch[2] = (with("Late", "no"), "Z2".to_owned());
+    batch[3] = (with("Late", "yes"), "P3".to_owned());
+    batch[4] = (HeaderMap::new(), "J4".to_owned());
+    let ends = answers(&server, "work", &batch).await;
+    assert_eq!(ends[2]["dropped"], true, "{ends:?}");
+    assert_eq!(ends[4]["error"]["err_code"], 20002, "{ends:?}");
+    let more = stored(&server, "work").await.split_off(plain.len());
+    let text: Vec<&str> = more.iter().map(|(_, payload)| payload.as_str()).collect();
+    assert_eq!(text, ["k0", "P3", "k5"], "{ends:?}");
+    let names = more[0].0.as_ref().expect("headers").iter();
+    let names: Vec<String> = names.map(|(name, _)| name.to_string()).collect();
+    assert_eq!(names, ["Carrier"]);
 }

@@ -17,17 +17,25 @@ mod harness;
 mod jetstream;
 mod migrations;
 mod pipeline;
+#[cfg(feature = "sql")]
+mod postgres;
+#[cfg(feature = "sql")]
+mod prompt;
 mod proposals;
 mod pullers;
 mod python;
 #[cfg(feature = "sql")]
 mod queries;
+#[cfg(feature = "sql")]
+mod query_flows;
 mod readings;
 mod registry;
 mod schema_examples;
 mod schemas;
 mod sealed;
 mod serve;
+#[cfg(feature = "sql")]
+mod sql_stages;
 mod states;
 mod stations;
 mod timed;

@@ -16,7 +16,13 @@ use crate::schemas::{AVRO, apply, compiled, encoded, flight, publish, schema, st
 /// says of some of them.
 async fn flights(place: &std::path::Path) -> (Server, Vec<Value>) {
     let server = Server::start(place);
-    apply(&server, &station("flights", ""));
+    let flights = fill(&server).await;
+    (server, flights)
+}
+
+/// Makes a station of flights, and answers them.
+pub async fn fill(server: &Server) -> Vec<Value> {
+    apply(server, &station("flights", ""));
     let file = fs::read_to_string(root().join("examples/flights/flights.jsonl")).expect("flights");
     let flights: Vec<Value> = file
         .lines()
@@ -33,7 +39,7 @@ async fn flights(place: &std::path::Path) -> (Server, Vec<Value>) {
     for ack in waiting {
         ack.await.expect("stored");
     }
-    (server, flights)
+    flights
 }
 
 fn rows(server: &Server, sql: &str) -> Vec<Value> {
@@ -89,7 +95,9 @@ async fn stored_messages_are_asked_in_sql() {
     let end: Value = serde_json::from_str(body.lines().last().expect("an end")).expect("JSON");
     assert_eq!(end, json!({ "end": { "rows": united, "records": united } }));
 
-    // The server's own tables.
+    // The server's own tables; a stream without messages has a row as well.
+    let sql = "SELECT last_ts FROM system.streams WHERE name = 'flights-dead-letters'";
+    assert_eq!(rows(&server, sql), [json!({ "last_ts": null })]);
     let found = rows(
         &server,
         "SELECT name, messages, last_seq FROM system.streams WHERE name = 'flights'",
@@ -102,8 +110,12 @@ async fn stored_messages_are_asked_in_sql() {
         "streams",
         "stations",
         "consumers",
+        "lag",
+        "metrics",
+        "tables",
         "schemas",
         "functions",
+        "flows",
         "connectors",
         "dead_letters",
     ] {
@@ -235,4 +247,83 @@ async fn what_is_stored_in_other_formats_is_asked_as_if_it_were_json() {
         let first = answer.chunk().await.expect("a body");
         assert!(first.is_some());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_behind_and_what_is_counted_are_tables() {
+    let place = folder();
+    let server = Server::start(place.path());
+    apply(&server, &station("notes", ""));
+    let js = jetstream::new(server.client().await);
+    let stream = js.get_stream("notes").await.expect("a stream");
+    for (name, filter) in [("all", ""), ("some", "notes.b")] {
+        let config = jetstream::consumer::pull::Config {
+            durable_name: Some(name.to_owned()),
+            filter_subject: filter.to_owned(),
+            ..Default::default()
+        };
+        stream.create_consumer(config).await.expect("a consumer");
+    }
+    for _ in 0..3 {
+        publish(&server, "notes.a", &[], br#"{"n":1}"#).await;
+    }
+    let sql = "SELECT kind, stream, name, messages, seconds < 3600 AS young, unacknowledged FROM system.lag ORDER BY name";
+    let row = |name: &str, messages: u64| json!({ "kind": "consumer", "stream": "notes", "name": name, "messages": messages, "young": true, "unacknowledged": 0 });
+    assert_eq!(rows(&server, sql), [row("all", 3), row("some", 0)]);
+    // The oldest message says how far behind.
+    let sql = "SELECT seconds > 0 AS late FROM system.lag WHERE name = 'all'";
+    crate::harness::eventually("a second", async || {
+        (rows(&server, sql) == [json!({ "late": true })]).then_some(())
+    })
+    .await;
+    let sql = "SELECT value, labels FROM system.metrics WHERE name = 'millstream_stream_messages' AND labels LIKE '%\"notes\"%'";
+    assert_eq!(
+        rows(&server, sql),
+        [json!({ "value": 3.0, "labels": { "stream": "notes" } })]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_become_a_parquet_file() {
+    let place = folder();
+    let (server, flights) = flights(place.path()).await;
+    let sql = "SELECT carrier, dep_delay, _time FROM flights";
+    let output = server.cli(&["sql", "--parquet", "flights.parquet", "-c", sql]);
+    assert!(output.status.success(), "{}", text(&output));
+    let file = fs::read(place.path().join("flights.parquet")).expect("a file");
+    assert!(file.starts_with(b"PAR1") && file.ends_with(b"PAR1"));
+    assert!(file.len() < flights.len() * 60, "{} bytes", file.len());
+    // What cannot be made leaves what was there.
+    for sql in [
+        "SELECT whom FROM flights",
+        "SELECT 1 / (dep_delay - dep_delay) AS a FROM flights WHERE CAST(carrier AS INT) = 1",
+    ] {
+        let output = server.cli(&["sql", "--parquet", "flights.parquet", "-c", sql]);
+        assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+    }
+    let after = fs::read(place.path().join("flights.parquet")).expect("a file");
+    assert_eq!(after, file);
+    // Read by somebody else, where that can be had.
+    let mut python = match crate::python::environment(place.path(), "pyarrow") {
+        Ok(python) => python,
+        Err(why) => {
+            eprintln!(
+                "SKIPPED: the file was NOT read by pyarrow, which cannot be installed here: {why}"
+            );
+            return;
+        }
+    };
+    let script = "import sys, pyarrow.parquet as p; t = p.read_table(sys.argv[1]); print(t.num_rows, t.column_names, t.schema.field('_time').type)";
+    let output = python
+        .args(["-c", script])
+        .arg(place.path().join("flights.parquet"))
+        .output()
+        .expect("python runs");
+    assert_eq!(
+        text(&output).trim(),
+        format!(
+            "{} ['carrier', 'dep_delay', '_time'] timestamp[ns, tz=UTC]",
+            flights.len()
+        )
+    );
 }

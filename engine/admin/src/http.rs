@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,7 +24,10 @@ use crate::failure::{Failure, FailureCode};
 use crate::guard;
 use crate::nats::read;
 use crate::openapi;
-use crate::operation::{InferRequest, Management, MessagesRequest, MonitorQuery, Operation, Reply};
+use crate::operation::{
+    InferRequest, Management, MessagesRequest, MonitorQuery, Operation, PARQUET, QueryRequest,
+    Reply,
+};
 use crate::schema_registry;
 
 /// Largest request body: station files with their components, in base64.
@@ -186,6 +189,16 @@ fn answer(result: Result<Reply, Failure>) -> Response {
             let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
             (kind, Body::from_stream(stream)).into_response()
         }
+        Ok(Reply::File { kind, mut pieces }) => {
+            // An error breaks the connection off, so that no part is taken for the whole.
+            let failed = |failure: Failure| std::io::Error::other(failure.error.into_owned());
+            let stream = futures_util::stream::poll_fn(move |context| {
+                let piece = pieces.poll_recv(context);
+                piece.map(|piece| piece.map(|piece| piece.map_err(failed)))
+            });
+            let kind = [(header::CONTENT_TYPE, kind)];
+            (kind, Body::from_stream(stream)).into_response()
+        }
         Err(failure) => refuse(&failure),
     }
 }
@@ -216,8 +229,13 @@ async fn publish(State(management): Shared, body: Bytes) -> Response {
     with_body(&management, &body, Operation::Publish).await
 }
 
-async fn query(State(management): Shared, body: Bytes) -> Response {
-    with_body(&management, &body, Operation::Query).await
+async fn query(State(management): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let accepted = headers.get_all(header::ACCEPT).into_iter();
+    let parquet = accepted
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.split([',', ';']).any(|kind| kind.trim() == PARQUET));
+    let asked = |request| Operation::Query(QueryRequest { parquet, ..request });
+    with_body(&management, &body, asked).await
 }
 
 async fn schema_diff(State(management): Shared, body: Bytes) -> Response {

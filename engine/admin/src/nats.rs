@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::failure::{Failure, FailureCode};
-use crate::operation::Operation;
+use crate::operation::{Operation, QueryRequest};
 
 /// What every management subject starts with.
 pub const NATS_PREFIX: &str = "$MS.API.";
@@ -21,7 +21,7 @@ pub fn operation_of(subject: &str, payload: &[u8]) -> Result<Operation, Failure>
         ["JOURNAL", "VERIFY"] => Ok(Operation::VerifyJournal),
         ["APPLY"] => Ok(Operation::Apply(read(payload)?)),
         ["PUBLISH"] => Ok(Operation::Publish(read(payload)?)),
-        ["QUERY"] => Ok(Operation::Query(read(payload)?)),
+        ["QUERY"] => query(payload),
         ["LIST", kind] => Ok(Operation::List { kind: own(kind) }),
         ["DESCRIBE", kind, name] => Ok(Operation::Describe {
             kind: own(kind),
@@ -112,6 +112,14 @@ pub(crate) fn read<T: DeserializeOwned + Default>(payload: &[u8]) -> Result<T, F
     })
 }
 
+/// Permissions are by subject: who may ask here need not be one who may apply.
+fn query(payload: &[u8]) -> Result<Operation, Failure> {
+    Ok(Operation::Query(QueryRequest {
+        reads_only: true,
+        ..read(payload)?
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{is_management, operation_of};
@@ -122,7 +130,9 @@ mod tests {
         let of = |subject: &str| operation_of(subject, b"");
         assert!(matches!(of("$MS.API.STATUS"), Ok(Operation::Status)));
         let asked = operation_of("$MS.API.QUERY", b"{\"sql\":\"SELECT 1\"}");
-        assert!(matches!(asked, Ok(Operation::Query(asked)) if asked.sql == "SELECT 1"));
+        assert!(
+            matches!(asked, Ok(Operation::Query(asked)) if asked.sql == "SELECT 1" && asked.reads_only)
+        );
         assert!(
             matches!(of("$MS.API.DESCRIBE.station.a"), Ok(Operation::Describe { kind, name }) if kind == "station" && name == "a")
         );

@@ -38,7 +38,7 @@ const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
         "post",
         "/api/v1/query",
         "QUERY",
-        "Ask what is stored, in SQL; JSON lines: `columns`, then `row`s with `progress` between, and `end` or an error",
+        "Ask what is stored, in SQL; JSON lines: `columns`, then `row`s with `progress` between, and `end` or an error; a Parquet file where `Accept` says `application/vnd.apache.parquet`",
         Some("Query"),
     ),
     (

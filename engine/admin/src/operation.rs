@@ -194,10 +194,16 @@ pub struct CheckRequest {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueryRequest {
-    /// One `SELECT`, or `EXPLAIN` of one.
+    /// One `SELECT`, or `EXPLAIN` of one; `CREATE FLOW`, `DROP FLOW` or `SHOW FLOWS`.
     pub sql: String,
     /// How long it may take, in seconds; 60 when absent, an hour at most.
     pub timeout: Option<u64>,
+    /// Answer with a Parquet file; over HTTP by an `Accept` of `application/vnd.apache.parquet`.
+    #[serde(skip)]
+    pub parquet: bool,
+    /// Set where who asks may not change anything by asking.
+    #[serde(skip)]
+    pub reads_only: bool,
 }
 
 /// Where a flow begins anew, or what it reads once more.
@@ -331,7 +337,17 @@ pub enum Reply {
     Value(Value),
     /// JSON values, one per line, as they come; ends when the sender is dropped.
     Lines(mpsc::Receiver<Bytes>),
+    /// A file of a media type, in pieces as they come. One that fails has no end: what was sent is no whole file.
+    File {
+        /// The media type.
+        kind: &'static str,
+        /// Its bytes.
+        pieces: mpsc::Receiver<Result<Bytes, Failure>>,
+    },
 }
+
+/// The media type of Parquet files.
+pub const PARQUET: &str = "application/vnd.apache.parquet";
 
 /// A boxed future, so that [`Management`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -177,12 +177,16 @@ pub struct TailArgs {
 /// `sql`.
 #[derive(Args, Clone, Debug)]
 pub struct SqlArgs {
-    /// A statement; several may be given. Without one they are read from standard input, each up to a `;`
+    /// A statement; several may be given. Without one they are read from standard input, each up to a `;`: on a terminal with a
+    /// prompt that knows tables, columns and earlier statements
     #[arg(long, short, value_name = "STATEMENT")]
     pub command: Vec<String>,
     /// Show rows as CSV, with a header
     #[arg(long, conflicts_with = "output")]
     pub csv: bool,
+    /// Write the rows of one statement to a Parquet file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "output"])]
+    pub parquet: Option<PathBuf>,
     /// Give each statement this many seconds; 60 when left out, 3600 at most
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: Option<u64>,

@@ -103,6 +103,22 @@ impl Client {
         self.lines_of(request).await
     }
 
+    /// `POST /api/v1/…` with a JSON body whose answer is bytes of a media type.
+    pub(crate) async fn post_bytes(
+        &self,
+        path: &[&str],
+        body: &Value,
+        kind: &str,
+    ) -> Result<Pieces, CliError> {
+        let request = self.request(Method::POST, path, &[]).json(body);
+        let response = self.send(request.header("accept", kind)).await?;
+        let response = self.refused(response).await?;
+        Ok(Pieces {
+            server: self.server.clone(),
+            response,
+        })
+    }
+
     /// `GET /api/v1/…` whose answer is JSON lines that may go on for ever.
     pub(crate) async fn lines(
         &self,
@@ -293,6 +309,25 @@ fn percent_decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Bytes as they come.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    server: String,
+    response: Response,
+}
+
+impl Pieces {
+    /// The next ones; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, CliError> {
+        let next = self.response.chunk().await;
+        let next = next.map_err(|error| CliError::BrokeOff {
+            server: self.server.clone(),
+            reason: innermost(&error),
+        })?;
+        Ok(next.map(|bytes| bytes.to_vec()))
+    }
 }
 
 /// JSON lines as they come.

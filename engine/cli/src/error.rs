@@ -82,6 +82,9 @@ pub enum CliError {
         /// The nearest name there is.
         nearest: Option<String>,
     },
+    /// A file holds the rows of one statement.
+    #[error("a Parquet file holds the rows of one statement, and there are several")]
+    OneStatement,
     /// A file cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Read {
@@ -233,6 +236,7 @@ impl CliError {
             | Self::Level(_)
             | Self::Version(_)
             | Self::FunctionName(_)
+            | Self::OneStatement
             | Self::World(_) => exit::USAGE,
             // Whoever read the answer has seen enough (`millstream tail … | head`).
             Self::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::DONE,
@@ -253,6 +257,7 @@ impl CliError {
             Self::Server { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
             Self::Bench { source, .. } => measurement_hint(source).map(str::to_owned),
             Self::Language(_) => Some("say it with `--format json|avro|protobuf`".to_owned()),
+            Self::OneStatement => Some("write a file for each".to_owned()),
             Self::Level(_) => Some("use NONE, BACKWARD, FORWARD, FULL, or one of the last three with _TRANSITIVE".to_owned()),
             Self::Version(_) => Some("write SUBJECT, SUBJECT:3 or SUBJECT:latest".to_owned()),
             Self::NotFound { nearest, .. } => nearest.as_ref().map(|name| format!("did you mean `{name}`?")),

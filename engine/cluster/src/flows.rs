@@ -73,11 +73,9 @@ impl FlowEntry {
 
     /// Whether it names this station.
     pub(crate) fn uses_station(&self, name: &str) -> bool {
-        let letters = name.len();
-        let from = self.spec.from.as_str();
-        from == name
-            || (from.starts_with(name) && &from[letters..] == "-dead-letters")
-            || self.spec.to.as_deref() == Some(name)
+        let is_it =
+            |station: &str| station == name || station.strip_suffix("-dead-letters") == Some(name);
+        self.spec.stations().any(is_it)
     }
 }
 

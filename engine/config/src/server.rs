@@ -86,7 +86,7 @@ pub struct UserEntry {
     pub password: Secret,
 }
 
-/// Where HTTP is served.
+/// Where HTTP is served, or another protocol beside the clients' own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// Host name or address.
@@ -155,6 +155,8 @@ pub struct Millstream {
     pub index_cache: Option<u64>,
     /// Where the schema registry's interface has a port of its own; none: only on the HTTP port.
     pub schema_registry: Option<Http>,
+    /// Where clients of PostgreSQL connect; none: nowhere.
+    pub postgres: Option<Http>,
 }
 
 /// How to run a server. `Debug` shows no secret.

@@ -80,6 +80,11 @@ impl Member {
     fn waits(&self) -> bool {
         matches!(self.ended, Some(Ended::Retry { .. }))
     }
+
+    /// Whether it has to go through the plan, for the first time or again.
+    fn is_open(&self) -> bool {
+        self.ended.is_none() || self.waits()
+    }
 }
 
 /// See the module.
@@ -90,32 +95,35 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(members: Vec<Member>) -> Self {
-        Self {
-            members,
-            time: Timestamp::now(),
-        }
+    /// Messages that came in at this time.
+    pub(crate) fn new(members: Vec<Member>, time: Timestamp) -> Self {
+        Self { members, time }
     }
 
     /// Takes through the plan what has to go through it: all that is new, and what is to be tried again.
     pub(crate) fn run(&mut self, plan: Option<&Plan>) {
-        let open = |member: &Member| member.ended.is_none() || member.waits();
-        let time = self.time;
         let Some(plan) = plan else {
             // The station has no stages any more.
-            for member in self.members.iter_mut().filter(|member| open(member)) {
+            let time = self.time;
+            for member in self.members.iter_mut().filter(|member| member.is_open()) {
                 member.ended = Some(unstaged(member.record(time)));
             }
             return;
         };
-        let inputs: Vec<Record> = self
-            .members
-            .iter()
-            .filter(|member| open(member))
-            .map(|member| member.record(time))
-            .collect();
-        let mut ended = plan.run_split(inputs, plan.running().workers).into_iter();
-        for member in self.members.iter_mut().filter(|member| open(member)) {
+        let ended = plan.run_split(self.records(), plan.running().workers);
+        self.end(plan, ended);
+    }
+
+    /// The records of what has to go through the plan.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let open = self.members.iter().filter(|member| member.is_open());
+        open.map(|member| member.record(self.time)).collect()
+    }
+
+    /// Notes what the plan made of the [records](Self::records).
+    pub(crate) fn end(&mut self, plan: &Plan, ended: Vec<Ended>) {
+        let mut ended = ended.into_iter();
+        for member in self.members.iter_mut().filter(|member| member.is_open()) {
             let Some(end) = ended.next() else { break };
             member.ended = Some(match end {
                 Ended::Retry { stage, after } if member.retries < plan.running().max_retries => {

@@ -168,7 +168,7 @@ pub(crate) struct Publishes {
 const MAX_HOPS: usize = 8;
 
 /// Runs a plan until every input has ended, waiting where a stage asks for it.
-fn run_to_end(plan: &Plan, inputs: Vec<Record>) -> Vec<Ended> {
+pub(crate) fn run_to_end(plan: &Plan, inputs: Vec<Record>) -> Vec<Ended> {
     let mut again: Vec<Record> = inputs.clone();
     let mut ended = plan.run_split(inputs, plan.running().workers);
     for retries in 0.. {

@@ -1,26 +1,23 @@
 //! The way in from the network: what connections publish on a stream's subjects, gathered per read batch, turned into
-//! one command, acknowledged after the commit.
+//! commands, acknowledged after the commit.
 //!
-//! A stream without stages goes straight to the log: records are laid out as they will lie on disk while they are still
-//! in the connection's read buffer, and not copied again. So do messages that a station without stages only checks against a
-//! schema, as long as they fit: the check walks over them where they lie. A station with stages hands batches to a worker; at
-//! most one worker runs per station, so the log has the order of arrival.
+//! What is as it is to be stored goes straight to the log. The rest goes through the station's plan on a worker; at most one
+//! works per station, so the log has the order of arrival.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::{Bytes, BytesMut};
-use millstream_broker::{Collector, Handler, Origin, Published};
+use bytes::Bytes;
+use millstream_broker::Origin;
 use millstream_cluster::{Command, Outcome, StreamCell};
-use millstream_pipeline::{KeyRule, Order, Plan, unforged};
-use millstream_streams::{
-    ApiError, Command as StreamCommand, Publish, RecordOutcome, RecordsBuilder,
-};
-use millstream_types::{Message, Timestamp};
+use millstream_pipeline::{KeyRule, Order, Plan};
+use millstream_streams::{ApiError, Command as StreamCommand, Publish, RecordOutcome};
+use millstream_types::Timestamp;
 
+use crate::batch::{Batch, Way, look};
 use crate::group::{Group, Member};
 use crate::ingest::{Answer, settle};
 use crate::replies::Replies;
@@ -31,12 +28,15 @@ use crate::traces;
 /// command becomes.
 const MAX_BATCH: usize = 4096;
 const MAX_BATCH_BYTES: usize = 8 << 20;
+/// The same for messages that stages look at where they lie: functions are called with no more at once, and what is made of so
+/// many stays in the processor's cache.
+const MAX_IN_PLACE: usize = 256;
 
 /// One stream's entrance.
 #[derive(Debug)]
 pub(crate) struct Ingress {
     pub(crate) cell: Arc<StreamCell>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// The station's compiled pipeline; `None` where there are no stages. Swapped whole: a batch sees one version.
     pub(crate) plan: ArcSwapOption<Plan>,
     /// Whether publishers are answered: not with `no_ack`.
@@ -76,26 +76,23 @@ struct Queue {
     running: bool,
 }
 
-/// What one connection published on one stream in one read.
-#[derive(Debug)]
-enum Batch {
-    Direct(Direct),
-    Staged(Staged),
-}
-
-#[derive(Debug)]
-struct Direct {
-    records: Bytes,
-    count: u32,
-    replies: Replies,
-    origin: Arc<Origin>,
-}
-
-#[derive(Debug)]
-struct Staged {
-    messages: Vec<Message>,
-    bytes: usize,
-    origin: Arc<Origin>,
+impl Queue {
+    /// What goes through the plan together with a batch.
+    fn together(&mut self, first: Batch, most: usize) -> Vec<Batch> {
+        let mut count = first.count as usize;
+        let mut bytes = first.bytes;
+        let mut together = vec![first];
+        let staged = |batch: &mut Batch| batch.way != Way::Straight;
+        while count < most && bytes < MAX_BATCH_BYTES {
+            let Some(next) = self.waiting.pop_front_if(staged) else {
+                break;
+            };
+            count += next.count as usize;
+            bytes += next.bytes;
+            together.push(next);
+        }
+        together
+    }
 }
 
 impl Ingress {
@@ -111,22 +108,19 @@ impl Ingress {
         }
     }
 
-    fn submit(self: &Arc<Self>, batch: Batch) {
+    pub(crate) fn submit(self: &Arc<Self>, batch: Batch) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        match batch {
-            Batch::Direct(direct) if !queue.running && self.held().by_key.is_empty() => {
-                drop(queue);
-                self.propose_direct(direct);
-            }
-            batch => {
-                queue.waiting.push_back(batch);
-                if !queue.running {
-                    queue.running = true;
-                    drop(queue);
-                    let ingress = Arc::clone(self);
-                    self.shared.runtime.spawn_blocking(move || ingress.work());
-                }
-            }
+        if batch.way == Way::Straight && !queue.running && self.held().by_key.is_empty() {
+            drop(queue);
+            self.propose(batch, Timestamp::now());
+            return;
+        }
+        queue.waiting.push_back(batch);
+        if !queue.running {
+            queue.running = true;
+            drop(queue);
+            let ingress = Arc::clone(self);
+            self.shared.runtime.spawn_blocking(move || ingress.work());
         }
     }
 
@@ -146,30 +140,17 @@ impl Ingress {
                     queue.running = false;
                     return;
                 }
-                Some(Batch::Direct(direct)) => {
+                Some(batch) if batch.way == Way::Straight => {
                     drop(queue);
-                    self.propose_direct(direct);
+                    self.propose(batch, Timestamp::now());
                 }
-                Some(Batch::Staged(first)) => {
-                    let mut together = vec![first];
-                    let mut count = together[0].messages.len();
-                    let mut bytes = together[0].bytes;
-                    while count < MAX_BATCH && bytes < MAX_BATCH_BYTES {
-                        match queue.waiting.pop_front() {
-                            Some(Batch::Staged(next)) => {
-                                count += next.messages.len();
-                                bytes += next.bytes;
-                                together.push(next);
-                            }
-                            Some(other) => {
-                                queue.waiting.push_front(other);
-                                break;
-                            }
-                            None => break,
-                        }
-                    }
+                Some(first) => {
+                    let plan = self.plan.load_full();
+                    let in_place = plan.as_ref().is_some_and(|plan| plan.is_in_place());
+                    let most = if in_place { MAX_IN_PLACE } else { MAX_BATCH };
+                    let together = queue.together(first, most);
                     drop(queue);
-                    if !self.run_plan(together) {
+                    if !self.run_plan(plan.as_deref(), together) {
                         // It goes on where it was left when the time has come.
                         return;
                     }
@@ -178,30 +159,28 @@ impl Ingress {
         }
     }
 
-    fn propose_direct(self: &Arc<Self>, direct: Direct) {
-        let Direct {
+    /// Stores a batch as it is.
+    fn propose(self: &Arc<Self>, batch: Batch, time: Timestamp) {
+        let Batch {
             records,
             count,
             replies,
             origin,
-        } = direct;
-        let bytes = records.len();
+            bytes,
+            way: _,
+        } = batch;
         let ingress = Arc::clone(self);
-        let command = self.publish_command(records, count);
+        let command = Command::Stream(StreamCommand::Publish(Publish {
+            stream: self.cell.id,
+            time,
+            count,
+            records,
+        }));
         self.shared
             .propose(&self.cell, count, &command, move |outcome| {
                 origin.done_inflight(bytes);
                 ingress.answer_records(&replies, count, &outcome);
             });
-    }
-
-    fn publish_command(&self, records: Bytes, count: u32) -> Command {
-        Command::Stream(StreamCommand::Publish(Publish {
-            stream: self.cell.id,
-            time: Timestamp::now(),
-            count,
-            records,
-        }))
     }
 
     fn answer_records(&self, replies: &Replies, count: u32, outcome: &Result<Outcome, ApiError>) {
@@ -225,28 +204,45 @@ impl Ingress {
     }
 
     /// Takes batches through the plan together. False when the station has to wait until one of the messages is tried again.
-    fn run_plan(self: &Arc<Self>, batches: Vec<Staged>) -> bool {
-        let mut members =
-            Vec::with_capacity(batches.iter().map(|batch| batch.messages.len()).sum());
-        for batch in batches {
-            let origin = &batch.origin;
-            let each = batch.messages.into_iter();
-            members.extend(each.map(|message| Member::new(message, Arc::clone(origin))));
-        }
-        let plan = self.plan.load_full();
-        let order = plan
-            .as_ref()
-            .map_or(Order::Station, |plan| plan.running().order);
-        if let (Some(plan), Order::Key) = (&plan, order) {
+    fn run_plan(self: &Arc<Self>, plan: Option<&Plan>, batches: Vec<Batch>) -> bool {
+        let time = Timestamp::now();
+        let plain = |batch: &Batch| batch.way == Way::Staged { plain: true };
+        let group = match plan {
+            Some(plan) if plan.is_in_place() && batches.iter().all(plain) => {
+                let Some(group) = look(plan, &batches, time) else {
+                    for batch in batches {
+                        self.propose(batch, time);
+                    }
+                    return true;
+                };
+                group
+            }
+            _ => self.run_members(plan, &batches, time),
+        };
+        self.settle(plan, group)
+    }
+
+    fn run_members(&self, plan: Option<&Plan>, batches: &[Batch], time: Timestamp) -> Group {
+        let mut members = batches.iter().flat_map(Batch::members).collect();
+        if let Some(plan) = plan
+            && plan.running().order == Order::Key
+        {
             members = self.hold(plan, members);
         }
-        let mut group = Group::new(members);
-        group.run(plan.as_deref());
+        let mut group = Group::new(members, time);
+        group.run(plan);
+        group
+    }
+
+    /// Stores what became of a group that went through the plan. False when the station has to wait until one of its messages
+    /// is tried again.
+    fn settle(self: &Arc<Self>, plan: Option<&Plan>, mut group: Group) -> bool {
+        let order = plan.map_or(Order::Station, |plan| plan.running().order);
         let Some(pause) = group.pause() else {
-            self.commit(plan.as_deref(), group);
+            self.commit(plan, group);
             return true;
         };
-        match (order, &plan) {
+        match (order, plan) {
             (Order::Station, _) | (_, None) => {
                 self.wait_for(group.retrying());
                 let ingress = Arc::clone(self);
@@ -268,7 +264,7 @@ impl Ingress {
                 }
             }
         }
-        self.commit(plan.as_deref(), group);
+        self.commit(plan, group);
         true
     }
 
@@ -338,10 +334,7 @@ impl Ingress {
     /// What waits at this station's door.
     pub(crate) fn pressure(&self) -> Pressure {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = |batch: &Batch| match batch {
-            Batch::Direct(direct) => direct.count as usize,
-            Batch::Staged(staged) => staged.messages.len(),
-        };
+        let count = |batch: &Batch| batch.count as usize;
         let held = self.held();
         Pressure {
             waiting: queue.waiting.iter().map(count).sum::<usize>()
@@ -392,7 +385,10 @@ impl Ingress {
             fits
         });
         let fits = fits.count();
-        Some(Group::new(waiting.drain(..fits).collect()))
+        Some(Group::new(
+            waiting.drain(..fits).collect(),
+            Timestamp::now(),
+        ))
     }
 
     /// Stores what became of a group and answers its publishers.
@@ -478,160 +474,4 @@ pub struct Pressure {
     pub waiting: usize,
     /// The stage that asked for a message again, while all others wait for that.
     pub retrying: Option<String>,
-}
-
-/// Makes one collector per connection that publishes here.
-#[derive(Debug)]
-pub(crate) struct Door(pub(crate) Arc<Ingress>);
-
-impl Handler for Door {
-    fn collector(&self, origin: &Arc<Origin>) -> Box<dyn Collector> {
-        if self.0.shared.is_live(origin.cid) {
-            return Box::new(Ignore);
-        }
-        Box::new(Gather {
-            ingress: Arc::clone(&self.0),
-            origin: Arc::clone(origin),
-            records: RecordsBuilder::default(),
-            replies: Replies::default(),
-            plan: None,
-            passed: Passed::default(),
-            arena: BytesMut::new(),
-            spans: Vec::new(),
-        })
-    }
-}
-
-/// For what came in by [`crate::Ingest`] and is only shown to live subscribers.
-struct Ignore;
-
-impl Collector for Ignore {
-    fn push(&mut self, _message: &Published<'_>) {}
-
-    fn flush(&mut self) {}
-}
-
-/// What a connection has published since its last flush.
-struct Gather {
-    ingress: Arc<Ingress>,
-    origin: Arc<Origin>,
-    records: RecordsBuilder,
-    replies: Replies,
-    /// The plan that the batch began with.
-    plan: Option<Arc<Plan>>,
-    passed: Passed,
-    arena: BytesMut,
-    spans: Vec<[u32; 4]>,
-}
-
-/// What the plan let through without a worker.
-#[derive(Debug, Default)]
-struct Passed {
-    bytes: usize,
-    /// How long the first check took: a look at the clock costs as much as a check.
-    first: Duration,
-}
-
-impl Gather {
-    /// Lays a message out for the log, unless it has to go through the plan.
-    fn direct(&mut self, message: &Published<'_>, reply: Option<&[u8]>) -> bool {
-        if self.records.is_empty() {
-            self.plan = self.ingress.plan.load_full();
-        }
-        let Some(plan) = &self.plan else {
-            let clean = unforged(message.headers);
-            let headers = clean.as_deref().unwrap_or(message.headers);
-            self.records.push(message.subject, headers, message.payload);
-            self.replies.push(reply);
-            return true;
-        };
-        let started = self.records.is_empty().then(Instant::now);
-        let Some(version) = plan.passes(message.subject, message.headers, message.payload) else {
-            return false;
-        };
-        let stamped;
-        let headers: &[u8] = if message.headers.is_empty() {
-            version.block()
-        } else {
-            stamped = version.stamped(message.headers);
-            &stamped
-        };
-        if let Some(started) = started {
-            self.passed.first = started.elapsed();
-        }
-        self.passed.bytes += message.subject.len() + message.headers.len() + message.payload.len();
-        self.records.push(message.subject, headers, message.payload);
-        self.replies.push(reply);
-        true
-    }
-
-    fn submit_direct(&mut self) {
-        let (records, count) = self.records.take();
-        if count == 0 {
-            return;
-        }
-        let passed = std::mem::take(&mut self.passed);
-        if let Some(plan) = self.plan.take() {
-            plan.count_passed(count as usize, passed.bytes, passed.first * count);
-        }
-        self.origin.add_inflight(records.len());
-        let replies = std::mem::take(&mut self.replies);
-        let origin = Arc::clone(&self.origin);
-        self.ingress.submit(Batch::Direct(Direct {
-            records,
-            count,
-            replies,
-            origin,
-        }));
-    }
-}
-
-impl Collector for Gather {
-    fn push(&mut self, message: &Published<'_>) {
-        // With `no_ack` the reply subject is somebody else's business.
-        let answers = self.ingress.answers.load(Ordering::Relaxed);
-        let reply = message.reply.filter(|_| answers);
-        // Behind a message that waits for the worker all others do, or they would overtake it.
-        if self.spans.is_empty() {
-            if self.direct(message, reply) {
-                return;
-            }
-            self.submit_direct();
-        }
-        let reply = reply.unwrap_or_default();
-        let parts = [message.subject, reply, message.headers, message.payload];
-        let mut span = [0; 4];
-        for (part, length) in parts.into_iter().zip(&mut span) {
-            self.arena.extend_from_slice(part);
-            *length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-        }
-        self.spans.push(span);
-    }
-
-    fn flush(&mut self) {
-        if self.spans.is_empty() {
-            self.submit_direct();
-            return;
-        }
-        let mut arena = self.arena.split().freeze();
-        let bytes = arena.len();
-        let mut part = |length: u32| arena.split_to(length as usize);
-        let messages = self
-            .spans
-            .drain(..)
-            .map(|[subject, reply, headers, payload]| Message {
-                subject: part(subject),
-                reply: Some(part(reply)).filter(|reply| !reply.is_empty()),
-                headers: part(headers),
-                payload: part(payload),
-            })
-            .collect();
-        self.origin.add_inflight(bytes);
-        let origin = Arc::clone(&self.origin);
-        self.ingress.submit(Batch::Staged(Staged {
-            messages,
-            bytes,
-            origin,
-        }));
-    }
 }

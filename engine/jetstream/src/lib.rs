@@ -8,9 +8,11 @@
 mod ack_queue;
 mod acks;
 mod api;
+mod batch;
 mod due;
 mod feed;
 mod flow;
+mod gather;
 mod group;
 mod ingest;
 mod ingress;
@@ -22,7 +24,10 @@ mod service;
 mod traces;
 
 pub use feed::{Feed, FeedError};
-pub use flow::{Flow, FlowEffects, FlowSetup, FlowState, FlowStatus, FlowTotals, Resent};
+pub use flow::{
+    Flow, FlowEffects, FlowSetup, FlowState, FlowStatus, FlowTotals, Query, QuerySetup,
+    QueryStatus, Resent, SourceStatus, state_stream, state_subjects,
+};
 pub use ingest::{Ingest, IngestError, IngestRecord, RecordEnd};
 pub use ingress::Pressure;
 pub use plans::{PlanSource, Plans};

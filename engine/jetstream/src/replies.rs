@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use millstream_broker::Publisher;
 use millstream_pipeline::Rejection;
 use millstream_streams::{ApiError, RecordOutcome};
@@ -26,6 +27,17 @@ impl Replies {
         self.bytes.extend_from_slice(reply.unwrap_or_default());
         self.ends
             .push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+    }
+
+    /// All of them, in one buffer of their own.
+    pub(crate) fn each(&self) -> impl Iterator<Item = Option<Bytes>> + use<> {
+        let bytes = Bytes::copy_from_slice(&self.bytes);
+        let mut start = 0;
+        self.ends.clone().into_iter().map(move |end| {
+            let reply = bytes.slice(start..end as usize);
+            start = end as usize;
+            (!reply.is_empty()).then_some(reply)
+        })
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<&[u8]> {

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use memchr::{memchr, memmem};
-use millstream_types::is_id_alias;
+use millstream_types::{HeadersBuilder, is_id_alias};
+
+use crate::Trace;
 
 const FIRST: &[u8] = b"NATS/1.0\r\n";
 
@@ -21,6 +23,33 @@ pub(crate) fn lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The name of a header line.
 pub(crate) fn name(line: &[u8]) -> &[u8] {
     &line[..memchr(b':', line).unwrap_or(line.len())]
+}
+
+/// Most bytes of headers: those of a stored record, with room for the server's own.
+const MAX_HEADERS: usize = 60 * 1024;
+
+/// The block of headers that a stage writes; empty for none.
+///
+/// # Errors
+/// What is wrong with them, such as `a header named ``, which is no header name`.
+pub fn block<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Bytes, String> {
+    let mut block = HeadersBuilder::new();
+    for (name, value) in headers {
+        // ADR-4 wants visible ASCII without a colon.
+        let graphic = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+        if name.is_empty() || !name.bytes().all(graphic) {
+            return Err(format!("a header named `{name}`, which is no header name"));
+        }
+        block.push(name, value);
+    }
+    let block = block.build();
+    if block.len() > MAX_HEADERS {
+        let bytes = block.len();
+        return Err(format!(
+            "{bytes} bytes of headers, {MAX_HEADERS} are allowed"
+        ));
+    }
+    Ok(block)
 }
 
 /// Writes a block from raw lines.
@@ -89,6 +118,12 @@ const OWN: &[u8] = b"Ms-Schema";
 /// Whether some header name may start with `Ms-Schema`; false positives only cost a copy.
 pub(crate) fn mentions_schema(raw: &[u8]) -> bool {
     !raw.is_empty() && memmem::find(raw, OWN).is_some()
+}
+
+/// Whether a publisher's headers are to be stored as they are, and ask for nothing on the way there.
+#[must_use]
+pub fn is_plain(raw: &[u8]) -> bool {
+    !mentions_schema(raw) && Trace::asked(raw).is_none()
 }
 
 /// A publisher's block without the headers that only the server may write; `None` when it has none of them.

@@ -23,12 +23,13 @@ pub use dataflow::{
 };
 pub use dead_letter::{DeadLetter, dead_letter, dead_letter_of_flow};
 pub use function::{
-    Difference, FunctionMetrics, FunctionSnapshot, FunctionStage, FunctionVersion, Shadows, Share,
-    Trial, TrialMode, TrialReport, TrialRules, TrialTable, VersionMetrics,
+    DeployedRows, Difference, FunctionMetrics, FunctionSnapshot, FunctionStage, FunctionVersion,
+    RowFunction, Shadows, Share, Trial, TrialMode, TrialReport, TrialRules, TrialTable,
+    VersionMetrics, seen,
 };
-pub use headers::{unforged, without_orders};
+pub use headers::{block, is_plain, unforged, without_orders};
 pub use metrics::{PipelineMetrics, StageMetrics, StageSnapshot};
-pub use millstream_schema_formats::{Column, ColumnKind};
+pub use millstream_schema_formats::{Column, ColumnKind, Item};
 pub use order::{KeyRule, Order, Running};
 pub use plan::Plan;
 pub use record::Record;
@@ -37,6 +38,6 @@ pub use schema::{
     SchemaOptions, SchemaRule, SchemaStage, Schemas, SubjectSchemas, SubjectVersion, VersionSchema,
     Wanted,
 };
-pub use stage::Stage;
+pub use stage::{InPlace, Look, MakeVerdicts, Stage};
 pub use trace::{Step, Trace};
 pub use verdict::{Ended, OnRejection, Rejection, Verdict};

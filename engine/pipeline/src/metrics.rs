@@ -178,6 +178,19 @@ pub(crate) struct Batch {
     pub(crate) bytes_out: usize,
 }
 
+impl Batch {
+    /// All of it passed as it was.
+    pub(crate) fn kept(records: usize, bytes: usize) -> Self {
+        Self {
+            records_in: records,
+            records_out: records,
+            bytes_in: bytes,
+            bytes_out: bytes,
+            ..Self::default()
+        }
+    }
+}
+
 impl StageMetrics {
     pub(crate) fn count(&self, batch: Batch, took: Duration) {
         self.records_in.inc_by(batch.records_in as u64);

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use millstream_function_api::FunctionMessage;
 
 use crate::metrics::{Batch, PipelineMetrics, StageMetrics, StageSnapshot};
-use crate::run::Run;
+use crate::run::{Run, caught};
 use crate::{
-    Ended, OnRejection, Record, Rejection, Running, SchemaStage, Stage, Verdict, VersionSchema,
+    Ended, Look, OnRejection, Order, Record, Rejection, Running, SchemaStage, Stage, Verdict,
+    VersionSchema,
 };
 
 /// What a station does to messages before they are stored, compiled once when it is applied. Immutable: a changed station
@@ -161,14 +163,7 @@ impl Plan {
     /// Counts messages that [`Plan::passes`] let through.
     pub fn count_passed(&self, records: usize, bytes: usize, took: Duration) {
         if let Some(metrics) = self.metrics.first() {
-            let batch = Batch {
-                records_in: records,
-                records_out: records,
-                bytes_in: bytes,
-                bytes_out: bytes,
-                ..Batch::default()
-            };
-            metrics.count(batch, took);
+            metrics.count(Batch::kept(records, bytes), took);
         }
     }
 
@@ -188,11 +183,57 @@ impl Plan {
         if let Some(schema) = &self.schema {
             run.schema(schema, &self.metrics[0]);
         }
-        let after = usize::from(self.schema.is_some());
-        for (stage, metrics) in self.stages.iter().zip(&self.metrics).skip(after) {
+        self.finish(run, usize::from(self.schema.is_some()))
+    }
+
+    /// The stages from this one on.
+    fn finish(&self, mut run: Run, from: usize) -> Vec<Ended> {
+        for (stage, metrics) in self.stages.iter().zip(&self.metrics).skip(from) {
             run.stage(stage.as_ref(), metrics);
         }
         run.end()
+    }
+
+    /// Whether [`Plan::run_in_place`] is for this plan: where all stages can look at messages where they lie, in one thread,
+    /// and nothing is asked of a message before them.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let Running {
+            order,
+            workers,
+            key,
+            max_retries: _,
+        } = &self.running;
+        self.schema.is_none()
+            && key.is_none()
+            && *order != Order::Key
+            && *workers <= 1
+            && self.stages.iter().all(|stage| stage.in_place().is_some())
+    }
+
+    /// As [`Plan::run`] for messages that are [plain](crate::is_plain), without making records of them as long as all
+    /// stages keep all of them: then it is `None`, and they are to be stored as they are. `bytes` is the size of their
+    /// records, `inputs` makes these when a stage decides otherwise.
+    pub fn run_in_place(
+        &self,
+        messages: &[FunctionMessage<'_>],
+        bytes: usize,
+        inputs: impl FnOnce() -> Vec<Record>,
+    ) -> Option<Vec<Ended>> {
+        for (at, (stage, metrics)) in self.stages.iter().zip(&self.metrics).enumerate() {
+            let started = Instant::now();
+            let look = stage
+                .in_place()
+                .and_then(|stage| caught(|| stage.look(messages)));
+            if let Some(Look::Kept) = look {
+                metrics.count(Batch::kept(messages.len(), bytes), started.elapsed());
+                continue;
+            }
+            let mut run = Run::new(inputs(), false);
+            run.looked(stage.as_ref(), look, metrics, started);
+            return Some(self.finish(run, at + 1));
+        }
+        None
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Record {
     pub parsed: Option<Value>,
     /// What it was checked against on its way in.
     pub schema: Option<Arc<VersionSchema>>,
+    /// A stage made it for another station: this one's layout in the log is not for it.
+    pub elsewhere: bool,
     /// The payload in its schema's format while `message` has it as JSON for the stages, as long as none changes it.
     pub encoded: Option<Bytes>,
 }
@@ -74,6 +76,7 @@ impl Record {
             trace: self.trace.clone(),
             parsed,
             schema: self.schema.clone(),
+            elsewhere: self.elsewhere,
             encoded: None,
         }
     }

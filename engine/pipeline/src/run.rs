@@ -7,7 +7,7 @@ use tracing::error;
 
 use crate::metrics::{Batch, StageMetrics};
 use crate::schema::violation_line;
-use crate::{Ended, OnRejection, Record, Rejection, SchemaStage, Stage, Verdict, headers};
+use crate::{Ended, Look, OnRejection, Record, Rejection, SchemaStage, Stage, Verdict, headers};
 
 /// The records that are still on their way, each with the input it was made from. Both lists are in input order.
 pub(crate) struct Run {
@@ -58,6 +58,26 @@ impl Run {
             }
         }
         self.decide(schema, verdicts, bytes_in, metrics, started);
+    }
+
+    /// A stage that has looked at the inputs where they lay, or failed to. They are as they came: it is the first that does
+    /// not keep them all.
+    pub(crate) fn looked(
+        &mut self,
+        stage: &dyn Stage,
+        look: Option<Look<'_>>,
+        metrics: &StageMetrics,
+        started: Instant,
+    ) {
+        let bytes_in = self.records.iter().map(Record::size).sum();
+        let verdicts = match look {
+            Some(Look::Decided(make)) => caught(|| make(&self.records)),
+            Some(Look::Kept) | None => None,
+        };
+        let verdicts = verdicts
+            .filter(|verdicts| verdicts.len() == self.records.len())
+            .unwrap_or_else(|| ask(stage, &mut self.records));
+        self.decide(stage, verdicts, bytes_in, metrics, started);
     }
 
     pub(crate) fn stage(&mut self, stage: &dyn Stage, metrics: &StageMetrics) {
@@ -225,7 +245,12 @@ pub(crate) fn ask(stage: &dyn Stage, records: &mut [Record]) -> Vec<Verdict> {
 }
 
 fn attempt(stage: &dyn Stage, records: &mut [Record]) -> Option<Vec<Verdict>> {
-    // A stage changes nothing in the batch but the remembered parse, which is whole or absent.
-    let verdicts = catch_unwind(AssertUnwindSafe(|| stage.process(records))).ok()?;
+    let verdicts = caught(|| stage.process(records))?;
     (verdicts.len() == records.len()).then_some(verdicts)
+}
+
+/// What a stage answers; `None` when it panics.
+pub(crate) fn caught<T>(ask: impl FnOnce() -> T) -> Option<T> {
+    // A stage changes nothing in the batch but the remembered parse, which is whole or absent.
+    catch_unwind(AssertUnwindSafe(ask)).ok()
 }

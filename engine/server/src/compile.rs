@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use millstream_cluster::{Catalog, FunctionEntry, Node, StationEntry};
 use millstream_jetstream::PlanSource;
 use millstream_pipeline::{
-    Column, ColumnKind, EncodeStage, Encoding, Framing, KeyRule, OnRejection, Order,
+    Column, ColumnKind, EncodeStage, Encoding, Framing, Item, KeyRule, OnRejection, Order,
     PipelineMetrics, Plan, RuleFor, Running, SchemaOptions, SchemaRule, SchemaStage, Stage,
     SubjectSchemas, Wanted,
 };
 use millstream_schema_formats::Format;
 use millstream_schema_registry::Version;
 use millstream_spec::{
-    OrderSpec, RunningSpec, SchemaFormat, SchemaUse, SchemaVersion, StageSpec, StationSpec,
-    ValueType,
+    AddedColumn, FunctionSpec, OrderSpec, RunningSpec, SchemaFormat, SchemaUse, SchemaVersion,
+    SqlCall, StageSpec, StationSpec, ValueType,
 };
 
 use crate::functions::{Functions, Place};
 use crate::shelf::Shelf;
-use crate::stages::{CompileProblem, Modules, sql};
+use crate::stages::{Called, CompileProblem, Modules, Statements, sql};
 
 /// What a plan was made from, and the plan.
 type KnownPlan = (String, Option<Arc<Plan>>);
@@ -32,6 +32,8 @@ pub(crate) struct Compiler {
     functions: Arc<Functions>,
     shelf: Arc<Shelf>,
     metrics: PipelineMetrics,
+    /// Streams that are no stations.
+    node: Arc<Node>,
     /// The last plan of each station with what it was compiled from.
     plans: Mutex<HashMap<String, KnownPlan>>,
 }
@@ -47,11 +49,13 @@ impl Compiler {
         functions: Arc<Functions>,
         shelf: Arc<Shelf>,
         metrics: PipelineMetrics,
+        node: Arc<Node>,
     ) -> Self {
         Self {
             functions,
             shelf,
             metrics,
+            node,
             plans: Mutex::default(),
         }
     }
@@ -59,6 +63,11 @@ impl Compiler {
     /// The functions.
     pub(crate) fn functions(&self) -> &Arc<Functions> {
         &self.functions
+    }
+
+    /// The streams.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
     }
 
     /// The compiled schemas.
@@ -88,10 +97,11 @@ impl Compiler {
             .any(|stage| matches!(stage, StageSpec::Sql(_)));
         let columns = match &schema {
             Some(schema) if typed => Some(columns_of(schema)?),
-            _ => None,
+            _ => declared(spec),
         };
         let place = |_: &FunctionEntry| Place::Station;
-        let (mut stages, _) = self.chain(catalog, &spec.stages, columns, (modules, &place))?;
+        let chain = (spec.name.as_str(), spec.stages.as_slice());
+        let (mut stages, _) = self.chain(catalog, chain, columns, (modules, &place))?;
         stages.extend(encode.map(|encode| Arc::new(EncodeStage::new(encode)) as Arc<dyn Stage>));
         let schema = schema.map(SchemaStage::new);
         let plan = Plan::new(
@@ -105,17 +115,28 @@ impl Compiler {
         Ok(Some(Arc::new(plan)))
     }
 
-    /// Functions and statements one after the other, and the columns behind them.
+    /// Functions and statements one after the other, and the columns behind them. `owner` is the station that they belong to,
+    /// or that a flow reads.
     pub(crate) fn chain(
         &self,
         catalog: &Catalog,
-        specs: &[StageSpec],
+        (owner, specs): (&str, &[StageSpec]),
         mut columns: Option<Vec<Column>>,
         (modules, place): (Modules<'_>, &dyn Fn(&FunctionEntry) -> Place),
     ) -> Result<Chain, CompileProblem> {
         let mut stages: Vec<Arc<dyn Stage>> = Vec::new();
         let mut statements = 0;
+        let mut several: Option<usize> = None;
         for (number, stage) in specs.iter().enumerate() {
+            if let Some(before) = several {
+                return Err(CompileProblem {
+                    hint: Some("make it the last stage".to_owned()),
+                    ..CompileProblem::new(
+                        format!("stages[{before}].sql"),
+                        "the stage has several outputs, and none can stand behind it",
+                    )
+                });
+            }
             match stage {
                 StageSpec::Function(name) => {
                     let path = format!("stages[{number}].function");
@@ -132,13 +153,42 @@ impl Compiler {
                 StageSpec::Sql(text) => {
                     statements += 1;
                     let path = format!("stages[{number}].sql");
-                    let (stage, output) = sql(statements, text, columns.as_deref(), &path)?;
+                    let wrong = |why| CompileProblem::new(&path, why);
+                    let (stage, output) = sql(Statements {
+                        number: statements,
+                        text,
+                        columns: columns.as_deref(),
+                        functions: self.called(catalog, text, modules).map_err(wrong)?,
+                        names: function_names(catalog),
+                        stations: others(catalog, owner),
+                        path: &path,
+                    })?;
                     stages.push(stage);
-                    columns = Some(output);
+                    several = output.is_none().then_some(number);
+                    columns = output;
                 }
             }
         }
         Ok((stages, columns))
+    }
+
+    /// The functions that a statement may call: those it has the names of.
+    pub(crate) fn called(
+        &self,
+        catalog: &Catalog,
+        text: &str,
+        modules: Modules<'_>,
+    ) -> Result<Vec<Called>, String> {
+        let named = sql_functions(catalog, text);
+        let called = named.map(|(entry, call)| {
+            Ok(Called {
+                name: sql_name(&entry.spec.name),
+                arguments: call.arguments.iter().map(column).collect(),
+                returns: kind_of(&call.returns),
+                version: self.functions.live(entry, modules)?,
+            })
+        });
+        called.collect()
     }
 
     /// The columns of what a station stores; `None` when it has no schema.
@@ -159,12 +209,13 @@ impl Compiler {
             let columns = target.schema.columns();
             return columns.map(Some).map_err(|error| wrong(error.to_string()));
         }
-        let Some(used) = &spec.schema else {
-            return Ok(None);
+        let columns = match &spec.schema {
+            Some(used) => Some(columns_of(&self.schema(catalog, spec, used, modules)?)?),
+            None => declared(spec),
         };
-        let columns = columns_of(&self.schema(catalog, spec, used, modules)?)?;
         let place = |_: &FunctionEntry| Place::Station;
-        let chain = self.chain(catalog, &spec.stages, Some(columns), (modules, &place));
+        let stages = (spec.name.as_str(), spec.stages.as_slice());
+        let chain = self.chain(catalog, stages, columns, (modules, &place));
         Ok(chain?.1)
     }
 
@@ -189,6 +240,31 @@ impl Compiler {
                 && let Some(entry) = catalog.functions.get(name)
             {
                 key.push_str(&format!(" {name} {} {}", entry.version, entry.updated));
+            }
+        }
+        key.push_str(&Self::sql_key(
+            catalog,
+            &station.spec.name,
+            &station.spec.stages,
+        ));
+        key
+    }
+
+    /// What statements depend on: functions that they call, in their live version, and stations that they write to.
+    pub(crate) fn sql_key(catalog: &Catalog, owner: &str, stages: &[StageSpec]) -> String {
+        let mut key = String::new();
+        let texts = stages.iter().filter_map(|stage| match stage {
+            StageSpec::Sql(text) => Some(text),
+            StageSpec::Function(_) => None,
+        });
+        for text in texts {
+            for (entry, _) in sql_functions(catalog, text) {
+                let name = &entry.spec.name;
+                key.push_str(&format!(" {name} {} {}", entry.version, entry.updated));
+            }
+            let named = others(catalog, owner).into_iter();
+            for (station, subjects) in named.filter(|(name, _)| text.contains(name.as_str())) {
+                key.push_str(&format!(" {station} {subjects:?}"));
             }
         }
         key
@@ -384,15 +460,79 @@ pub(crate) fn on_rejection(spec: millstream_spec::OnRejection) -> OnRejection {
 }
 
 fn added(entry: &FunctionEntry) -> impl Iterator<Item = Column> + '_ {
-    entry.spec.adds.iter().map(|column| {
-        let kind = match column.kind {
-            ValueType::Bool => ColumnKind::Bool,
-            ValueType::Int => ColumnKind::Int64,
-            ValueType::Float => ColumnKind::Float64,
-            ValueType::String => ColumnKind::String,
-            ValueType::Timestamp => ColumnKind::Timestamp,
-            ValueType::Json => ColumnKind::Json,
-        };
-        Column::new(&column.name, kind, true)
+    entry.spec.adds.iter().map(column)
+}
+
+/// The columns that a station without a schema declares.
+fn declared(spec: &StationSpec) -> Option<Vec<Column>> {
+    let columns: Vec<Column> = spec.columns.iter().map(column).collect();
+    (!columns.is_empty()).then_some(columns)
+}
+
+fn column(declared: &AddedColumn) -> Column {
+    Column::new(&declared.name, kind_of(&declared.kind), true)
+}
+
+fn kind_of(declared: &ValueType) -> ColumnKind {
+    let item = |kind: &ValueType| {
+        Box::new(Item {
+            kind: kind_of(kind),
+            nullable: true,
+        })
+    };
+    match declared {
+        ValueType::Bool => ColumnKind::Bool,
+        ValueType::Int => ColumnKind::Int64,
+        ValueType::Float => ColumnKind::Float64,
+        ValueType::String => ColumnKind::String,
+        ValueType::Timestamp => ColumnKind::Timestamp,
+        ValueType::Date => ColumnKind::Date,
+        ValueType::Decimal(precision, scale) => ColumnKind::Decimal {
+            precision: *precision,
+            scale: *scale,
+        },
+        ValueType::List(of) => ColumnKind::List(item(of)),
+        ValueType::Map(of) => ColumnKind::Map(item(of)),
+        ValueType::Struct(members) => ColumnKind::Struct(members.iter().map(column).collect()),
+        ValueType::Json => ColumnKind::Json,
+    }
+}
+
+/// What statements call a function: a `-` would be a minus.
+fn sql_name(function: &str) -> String {
+    function.replace('-', "_").to_lowercase()
+}
+
+/// What statements call the functions that they may call, and those that they may not.
+fn function_names(catalog: &Catalog) -> [Vec<String>; 2] {
+    let all = catalog.functions.values().map(|entry| &entry.spec);
+    let (may, not): (Vec<_>, Vec<_>) = all.partition(|spec| spec.sql.is_some());
+    let names = |specs: Vec<&FunctionSpec>| {
+        let names = specs.into_iter().map(|spec| sql_name(&spec.name));
+        names.collect()
+    };
+    [names(may), names(not)]
+}
+
+/// The functions for SQL whose names stand in a text.
+fn sql_functions<'a>(
+    catalog: &'a Catalog,
+    text: &str,
+) -> impl Iterator<Item = (&'a FunctionEntry, &'a SqlCall)> {
+    let text = text.to_lowercase();
+    catalog.functions.values().filter_map(move |entry| {
+        let call = entry.spec.sql.as_ref()?;
+        let name = sql_name(&entry.spec.name);
+        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.any(|word| word == name).then_some((entry, call))
     })
+}
+
+/// The stations that statements of `owner` may write to.
+fn others(catalog: &Catalog, owner: &str) -> Vec<(String, Vec<String>)> {
+    let stations = catalog.stations.values().map(|entry| &entry.spec);
+    let others = stations.filter(|spec| spec.name != owner);
+    others
+        .map(|spec| (spec.name.clone(), spec.subjects.clone()))
+        .collect()
 }

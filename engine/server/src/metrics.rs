@@ -66,7 +66,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-const FLOWS: [(&str, &str); 7] = [
+const FLOWS: [(&str, &str); 10] = [
     ("lag_messages", "Messages a flow has still to deal with"),
     (
         "lag_seconds",
@@ -82,6 +82,12 @@ const FLOWS: [(&str, &str); 7] = [
         "records_parked",
         "Messages that are put aside to be tried again",
     ),
+    (
+        "records_late",
+        "Rows that came behind the end of their window, of a query",
+    ),
+    ("state_bytes", "Bytes of state that a query holds in memory"),
+    ("state_rows", "Entries of state that a query holds"),
     ("running", "1 while a flow takes what comes"),
 ];
 
@@ -267,6 +273,9 @@ impl Read {
                     "records_out" => status.totals.outputs,
                     "records_rejected" => status.totals.rejected,
                     "records_parked" => status.parked,
+                    "records_late" => status.totals.late,
+                    "state_bytes" => status.query.as_ref().map_or(0, |query| query.state_bytes),
+                    "state_rows" => status.query.as_ref().map_or(0, |query| query.state_rows),
                     _ => u64::from(status.state == FlowState::Running),
                 };
                 family.get_or_create(&labels).set(whole(value));

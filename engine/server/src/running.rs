@@ -42,6 +42,8 @@ pub(crate) struct Running {
     manager: Arc<Manager>,
     admin: Option<Admin>,
     schema_registry: Option<Admin>,
+    #[cfg(feature = "sql")]
+    postgres: Option<millstream_postgres::Postgres>,
     nats_door: Option<Attachment>,
     /// The store of a server without JetStream lives here and goes with it.
     _scratch: Option<tempfile::TempDir>,
@@ -50,14 +52,18 @@ pub(crate) struct Running {
 /// How long nothing is published before dead space is looked for.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
 
+fn node(config: &Config) -> Node {
+    match config.millstream.index_cache {
+        Some(bytes) => Node::with_index_cache(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        None => Node::default(),
+    }
+}
+
 impl Running {
     /// Starts everything. What fails is said with what to do, and nothing is left running.
     pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
         let (storage, store, scratch) = open_store(config)?;
-        let node = Arc::new(match config.millstream.index_cache {
-            Some(bytes) => Node::with_index_cache(usize::try_from(bytes).unwrap_or(usize::MAX)),
-            None => Node::default(),
-        });
+        let node = Arc::new(node(config));
         let group = open_group(config, storage, Arc::clone(&node)).await?;
         let broker = Broker::bind(broker_options(config).await?).await?;
         let pipelines = PipelineMetrics::default();
@@ -65,12 +71,12 @@ impl Running {
         let allow = config.millstream.allow_private_addresses;
         let functions = Arc::new(functions(&node, &blobs, allow)?);
         let shelf = Arc::new(Shelf::new(Arc::clone(&node), Arc::clone(&functions)));
-        let compiler = Compiler::new(
+        let compiler = Arc::new(Compiler::new(
             Arc::clone(&functions),
             Arc::clone(&shelf),
             pipelines.clone(),
-        );
-        let compiler = Arc::new(compiler);
+            Arc::clone(&node),
+        ));
         let streams = match &config.jetstream {
             Some(_) => {
                 let log = (broker.clone(), group.clone(), Arc::clone(&node));
@@ -112,6 +118,8 @@ impl Running {
             manager,
             admin: None,
             schema_registry: None,
+            #[cfg(feature = "sql")]
+            postgres: None,
             nats_door: None,
             _scratch: scratch,
         };
@@ -139,9 +147,38 @@ impl Running {
             let admin = Admin::start_registry(options, self.management()).await?;
             self.schema_registry = Some(admin);
         }
+        if let Some(own) = &config.millstream.postgres {
+            self.open_postgres(config, resolve(&own.host, own.port).await?)
+                .await?;
+        }
         let door = NatsDoor::start(Arc::clone(&self.manager));
         self.nats_door = Some(self.broker.attach("$MS.API.>", Arc::new(door))?);
         Ok(())
+    }
+
+    #[cfg(feature = "sql")]
+    async fn open_postgres(&mut self, config: &Config, listen: SocketAddr) -> anyhow::Result<()> {
+        let options = crate::manage::postgres(&self.manager, listen, authenticator(config));
+        self.postgres = Some(millstream_postgres::Postgres::start(options).await?);
+        Ok(())
+    }
+
+    #[cfg(not(feature = "sql"))]
+    async fn open_postgres(&mut self, _: &Config, _: SocketAddr) -> anyhow::Result<()> {
+        bail!(
+            "`postgres` is configured and this build has no SQL; use one built with the feature `sql`"
+        )
+    }
+
+    /// Where clients of PostgreSQL connect.
+    pub(crate) fn postgres_address(&self) -> Option<SocketAddr> {
+        #[cfg(feature = "sql")]
+        return self
+            .postgres
+            .as_ref()
+            .map(millstream_postgres::Postgres::address);
+        #[cfg(not(feature = "sql"))]
+        None
     }
 
     /// Where NATS clients connect.
@@ -190,6 +227,10 @@ impl Running {
         }
         for admin in [&self.admin, &self.schema_registry].into_iter().flatten() {
             admin.stop();
+        }
+        #[cfg(feature = "sql")]
+        if let Some(postgres) = &self.postgres {
+            postgres.stop();
         }
         self.nats_door = None;
         self.broker.shutdown().await;
@@ -369,6 +410,12 @@ pub(crate) fn ports(running: &Running) -> serde_json::Value {
         ports.insert(
             "schema_registry".to_owned(),
             serde_json::json!([format!("http://{address}")]),
+        );
+    }
+    if let Some(address) = running.postgres_address() {
+        ports.insert(
+            "postgres".to_owned(),
+            serde_json::json!([format!("postgres://{address}")]),
         );
     }
     ports.into()

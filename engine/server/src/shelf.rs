@@ -12,7 +12,7 @@ use millstream_schema_registry::{MigrationRule, Name, Version, VersionView};
 use millstream_spec::SchemaVersion;
 
 use crate::functions::Functions;
-use crate::stages::{Modules, sql};
+use crate::stages::{Modules, Statements, sql};
 
 /// Most versions kept; beyond that all are compiled anew when they are asked for.
 const MAX_KEPT: usize = 4096;
@@ -192,7 +192,16 @@ impl Shelf {
             MigrationRule::Sql(text) => {
                 let columns = from.schema.columns();
                 let columns = columns.map_err(|error| wrong(error.to_string()))?;
-                let compiled = sql(1, text, Some(&columns), "migrations");
+                // A migration is a function of its message: it calls nothing, and sends nothing elsewhere.
+                let compiled = sql(Statements {
+                    number: 1,
+                    text,
+                    columns: Some(&columns),
+                    functions: Vec::new(),
+                    names: [Vec::new(), Vec::new()],
+                    stations: Vec::new(),
+                    path: "migrations",
+                });
                 let (stage, _) = compiled.map_err(|problem| wrong(problem.to_string()))?;
                 stage
             }

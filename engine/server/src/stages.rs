@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use millstream_pipeline::{Column, Stage};
+use millstream_jetstream::Query;
+#[cfg(feature = "sql")]
+use millstream_pipeline::DeployedRows;
+use millstream_pipeline::{Column, ColumnKind, FlowTable, FunctionVersion, Stage};
+#[cfg(not(feature = "sql"))]
+use millstream_spec::QuerySpec;
 
 /// Why something cannot run as declared: which field, and where in its text.
 #[derive(Clone, Debug)]
@@ -40,47 +45,174 @@ impl CompileProblem {
 }
 
 /// Where modules' bytes come from: the store, or a request that is being checked.
-pub(crate) type Modules<'a> = &'a dyn Fn(&str) -> anyhow::Result<Vec<u8>>;
+pub(crate) type Modules<'a> = &'a (dyn Fn(&str) -> anyhow::Result<Vec<u8>> + Sync);
 
-pub(crate) type SqlCompiled = (Arc<dyn Stage>, Vec<Column>);
+/// Statements of one stage, and what they may name.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "a build without SQL has nobody who reads it")
+)]
+#[derive(Debug)]
+pub(crate) struct Statements<'a> {
+    /// Which of the stages with SQL it is, from 1.
+    pub(crate) number: usize,
+    pub(crate) text: &'a str,
+    /// The columns in front of it; without them the whole payload is one.
+    pub(crate) columns: Option<&'a [Column]>,
+    /// The deployed functions that it may call, loaded.
+    pub(crate) functions: Vec<Called>,
+    /// The names of all that SQL may call, and of those that it may not.
+    pub(crate) names: [Vec<String>; 2],
+    /// The other stations with their subjects.
+    pub(crate) stations: Vec<(String, Vec<String>)>,
+    /// The field of the declaration.
+    pub(crate) path: &'a str,
+}
+
+/// A function as statements call it.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "a build without SQL has nobody who reads it")
+)]
+#[derive(Debug)]
+pub(crate) struct Called {
+    pub(crate) name: String,
+    pub(crate) arguments: Vec<Column>,
+    pub(crate) returns: ColumnKind,
+    pub(crate) version: FunctionVersion,
+}
+
+/// The stage, and the columns behind it; `None` when there are several outputs.
+pub(crate) type SqlCompiled = (Arc<dyn Stage>, Option<Vec<Column>>);
 
 #[cfg(feature = "sql")]
-pub(crate) fn sql(
-    number: usize,
-    text: &str,
-    columns: Option<&[Column]>,
-    path: &str,
-) -> Result<SqlCompiled, CompileProblem> {
-    let Some(columns) = columns else {
-        return Err(CompileProblem {
-            hint: Some("name one under the station's `schema:`".to_owned()),
-            ..CompileProblem::new(
-                path,
-                "SQL needs to know the columns, and the station has no schema",
-            )
-        });
+pub(crate) fn sql(statements: Statements<'_>) -> Result<SqlCompiled, CompileProblem> {
+    use millstream_sql::{SqlFunction, SqlStage, Station, Surroundings};
+
+    let functions = statements.functions.into_iter().map(|called| SqlFunction {
+        name: called.name,
+        arguments: called.arguments,
+        returns: called.returns,
+        run: Arc::new(DeployedRows::new(called.version)),
+    });
+    let functions: Vec<SqlFunction> = functions.collect();
+    let stations = statements.stations.into_iter();
+    let stations: Vec<Station> = stations
+        .map(|(name, subjects)| Station { name, subjects })
+        .collect();
+    let around = Surroundings {
+        columns: statements.columns,
+        functions: &functions,
+        more_functions: &statements.names[0],
+        no_sql_functions: &statements.names[1],
+        stations: &stations,
     };
-    let stage = millstream_sql::SqlStage::compile(format!("sql:{number}"), text, columns).map_err(
-        |error| CompileProblem {
-            path: path.to_owned(),
+    let label = format!("sql:{}", statements.number);
+    let stage =
+        SqlStage::among(label, statements.text, &around).map_err(|error| CompileProblem {
+            path: statements.path.to_owned(),
             message: error.message,
             hint: error.hint,
             place: Some((error.line, error.column)),
-        },
-    )?;
-    let output = stage.output().to_vec();
+        })?;
+    let output = stage.output().map(<[Column]>::to_vec);
     Ok((Arc::new(stage), output))
 }
 
 #[cfg(not(feature = "sql"))]
-pub(crate) fn sql(
-    _number: usize,
-    _text: &str,
-    _columns: Option<&[Column]>,
-    path: &str,
-) -> Result<SqlCompiled, CompileProblem> {
+pub(crate) fn sql(statements: Statements<'_>) -> Result<SqlCompiled, CompileProblem> {
     Err(CompileProblem::new(
-        path,
+        statements.path,
+        "this build has no SQL; use one built with the feature `sql`",
+    ))
+}
+
+/// A query that never ends, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct QueryCompiled {
+    pub(crate) query: Arc<dyn Query>,
+    pub(crate) sources: Vec<FlowTable>,
+    /// Names and types of the result's columns, for people.
+    pub(crate) columns: Vec<Column>,
+    /// How it is computed.
+    pub(crate) explain: String,
+    /// Whether results change that were told.
+    pub(crate) is_updating: bool,
+    pub(crate) layout: u64,
+}
+
+/// What a query may read, and how what is there looks.
+pub(crate) trait Readable: Sync {
+    /// Columns of what a station or stream stores, none where they are not known; `None`: there is none.
+    fn columns(&self, name: &str) -> Result<Option<Vec<Column>>, String>;
+    fn names(&self) -> Vec<String>;
+    fn subjects(&self, name: &str) -> Vec<String>;
+}
+
+#[cfg(feature = "sql")]
+mod continuous {
+    use std::sync::Arc;
+
+    use millstream_jetstream::Query;
+    use millstream_pipeline::{Column, Dataflow};
+    use millstream_spec::QuerySpec;
+    use millstream_sql::continuous::{Compiled, Stations, compile};
+
+    use super::{CompileProblem, QueryCompiled, Readable};
+
+    #[derive(Debug)]
+    struct Own(Compiled);
+
+    impl Query for Own {
+        fn start(&self) -> Box<dyn Dataflow> {
+            self.0.start()
+        }
+    }
+
+    struct Known<'a>(&'a dyn Readable);
+
+    impl Stations for Known<'_> {
+        fn columns(&self, name: &str) -> Result<Option<Vec<Column>>, String> {
+            self.0.columns(name)
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.0.names()
+        }
+
+        fn subjects(&self, name: &str) -> Vec<String> {
+            self.0.subjects(name)
+        }
+    }
+
+    pub(crate) fn query(
+        spec: &QuerySpec,
+        stations: &dyn Readable,
+    ) -> Result<QueryCompiled, CompileProblem> {
+        let compiled = compile(spec, &Known(stations)).map_err(|error| CompileProblem {
+            path: "sql".to_owned(),
+            message: error.message,
+            hint: error.hint,
+            place: Some((error.line, error.column)),
+        })?;
+        Ok(QueryCompiled {
+            sources: compiled.sources().to_vec(),
+            columns: compiled.columns().to_vec(),
+            explain: compiled.explain().to_owned(),
+            is_updating: compiled.is_updating(),
+            layout: compiled.layout(),
+            query: Arc::new(Own(compiled)),
+        })
+    }
+}
+
+#[cfg(feature = "sql")]
+pub(crate) use continuous::query;
+
+#[cfg(not(feature = "sql"))]
+pub(crate) fn query(_: &QuerySpec, _: &dyn Readable) -> Result<QueryCompiled, CompileProblem> {
+    Err(CompileProblem::new(
+        "sql",
         "this build has no SQL; use one built with the feature `sql`",
     ))
 }

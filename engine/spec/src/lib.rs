@@ -30,7 +30,7 @@ pub use shapes::{
     Discard, Emit, EncodeUse, FlowSpec, FlowStart, Framing, FunctionLimits, FunctionSpec, Late,
     MigrationsSpec, OnRejection, OrderSpec, PersistMode, Policy, QuerySource, QuerySpec, Results,
     RetentionSpec, RunningSpec, SchemaFormat, SchemaReference, SchemaRule, SchemaSpec, SchemaText,
-    SchemaUse, SchemaVersion, SinkSpec, SourceSpec, StageSpec, StateSpec, StationSpec, Storage,
-    TrialModeSpec, TrialSpec, ValueType,
+    SchemaUse, SchemaVersion, SinkSpec, SourceSpec, SqlCall, StageSpec, StateSpec, StationSpec,
+    Storage, TrialModeSpec, TrialSpec, ValueType,
 };
 pub use variables::variable_names;

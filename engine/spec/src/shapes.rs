@@ -7,15 +7,17 @@ mod query;
 mod read;
 mod read_flow;
 mod read_function;
+mod read_query;
 mod read_schema;
 mod schema;
 mod station;
 mod text;
 mod trial;
+mod value_type;
 
 pub use connector::{ConnectorConfig, SinkSpec, SourceSpec};
 pub use flow::{FlowSpec, FlowStart};
-pub use function::{AddedColumn, FunctionLimits, FunctionSpec, StateSpec, ValueType};
+pub use function::{AddedColumn, FunctionLimits, FunctionSpec, SqlCall, StateSpec};
 pub use query::{Emit, Late, QuerySource, QuerySpec, Results};
 pub(crate) use read::read_spec;
 pub use schema::{
@@ -27,3 +29,4 @@ pub use station::{
     SchemaVersion, StageSpec, StationSpec, Storage,
 };
 pub use trial::{TrialModeSpec, TrialSpec};
+pub use value_type::ValueType;

@@ -406,3 +406,41 @@ proptest! {
         assert!(!parsed.documents.is_empty() || !parsed.problems.is_empty());
     }
 }
+
+#[test]
+fn what_sql_is_told_of_functions_and_columns() {
+    check(
+        r#"kind: function
+name: risk
+component: risk.wasm
+sql: { arguments: { amount: float, parts: "list<struct<a: int>>" }, returns: "decimal(12, 2)" }
+---
+kind: station
+name: loose
+subjects: ["loose.>"]
+columns: { carrier: string, stops: "list<string>" }
+"#,
+        expect![""],
+    );
+    check(
+        r#"kind: function
+name: risk
+component: risk.wasm
+sql: { arguments: { amount: flaot } }
+state: {}
+---
+kind: station
+name: loose
+subjects: ["loose.>"]
+schema: { subject: flight }
+columns: { stops: "list<string" }
+"#,
+        expect![[r#"
+            dir/f.yaml:4:6: `returns` of `sql` is missing
+            dir/f.yaml:4:6: a function with `state` cannot have `sql`: only a stage of its own in a flow commits what it keeps
+            dir/f.yaml:4:29: `amount`: `flaot` is no type: did you mean `float`?
+            dir/f.yaml:11:10: `columns` are for a station without a schema: this one's schema says them
+            dir/f.yaml:11:19: `stops`: `>` is expected at the end
+        "#]],
+    );
+}

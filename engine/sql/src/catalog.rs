@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::array::MapFieldNames;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, TableReference, plan_datafusion_err};
 use datafusion::execution::SessionStateDefaults;
@@ -13,7 +14,13 @@ use datafusion::logical_expr::{
     AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, TableType, WindowUDF,
 };
 use datafusion::sql::planner::{ContextProvider, NullOrdering, ParserOptions};
-use millstream_pipeline::{Column, ColumnKind};
+use millstream_pipeline::{Column, ColumnKind, Item};
+use millstream_types::nearest;
+
+use crate::compile::Surroundings;
+
+use crate::functions::json::Arrows;
+use crate::functions::{POSITIONS, positions, scalar_functions};
 
 /// The only table.
 pub(crate) const TABLE: &str = "message";
@@ -25,33 +32,33 @@ pub(crate) const TIME: &str = "_time";
 pub(crate) const SEQUENCE: &str = "_sequence";
 /// The headers as a map of texts; values of a repeated name are joined by `, `.
 pub(crate) const HEADERS: &str = "_headers";
+/// The key, where one is declared.
+pub(crate) const KEY: &str = "_key";
 /// The columns that every message has, whatever its payload. A payload column of the same name is hidden.
-pub(crate) const METADATA: [&str; 3] = [SUBJECT, TIME, HEADERS];
+pub(crate) const METADATA: [&str; 5] = [SUBJECT, TIME, HEADERS, SEQUENCE, KEY];
+/// The whole payload, where nothing is known of its members.
+pub(crate) const PAYLOAD: &str = "payload";
+/// What stands before the name of a column that is a nested column's own JSON, byte for byte.
+const RAW: &str = "_raw:";
 
 /// Says of a column that its text is JSON.
 const JSON: &str = "millstream.json";
 
 const UTC: &str = "UTC";
-/// Functions that read the file being scanned, for there is none, and those that make as many values of nothing as a number
-/// says: one row would take all memory there is.
-const NO_FUNCTIONS: [&str; 6] = [
-    "input_file_name",
-    "file_row_index",
-    "range",
-    "generate_series",
-    "array_repeat",
-    "array_resize",
-];
-
 /// Where the values of a table column come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A member of the payload.
     Member(ColumnKind),
+    /// A nested member as its JSON stands in the payload: what is passed on untouched keeps members that no schema knows.
+    Raw(String, ColumnKind),
+    /// All of the payload, which is JSON.
+    Payload,
     Subject,
     Time,
     Headers,
     Sequence,
+    Key,
 }
 
 /// One column of the table `message`.
@@ -64,30 +71,80 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn is_json(&self) -> bool {
-        self.origin == Origin::Member(ColumnKind::Json)
+        matches!(
+            self.origin,
+            Origin::Member(ColumnKind::Json) | Origin::Raw(..) | Origin::Payload
+        )
+    }
+
+    /// The member of the payload that it is read from, and as what.
+    pub(crate) fn member(&self) -> Option<(&str, &ColumnKind)> {
+        match &self.origin {
+            Origin::Member(kind) => Some((&self.name, kind)),
+            Origin::Raw(member, _) => Some((member, &ColumnKind::Json)),
+            _ => None,
+        }
     }
 
     pub(crate) fn field(&self) -> Field {
         let field = Field::new(&self.name, self.data_type(), self.nullable);
-        if self.is_json() {
-            return field.with_metadata([(JSON.to_owned(), String::new())].into());
-        }
-        field
+        if self.is_json() { json(field) } else { field }
     }
 
     pub(crate) fn data_type(&self) -> DataType {
         match &self.origin {
-            Origin::Member(ColumnKind::Bool) => DataType::Boolean,
-            Origin::Member(ColumnKind::Int64) => DataType::Int64,
-            Origin::Member(ColumnKind::Float64) => DataType::Float64,
-            Origin::Member(ColumnKind::String | ColumnKind::Json) | Origin::Subject => {
-                DataType::Utf8
-            }
-            Origin::Member(ColumnKind::Timestamp) | Origin::Time => timestamp(),
+            Origin::Member(kind) => data_type(kind),
+            Origin::Raw(..) | Origin::Payload | Origin::Subject | Origin::Key => DataType::Utf8,
+            Origin::Time => timestamp(),
             Origin::Headers => headers(),
             Origin::Sequence => DataType::Int64,
         }
     }
+}
+
+/// The type of a column's values.
+pub(crate) fn data_type(kind: &ColumnKind) -> DataType {
+    match kind {
+        ColumnKind::Bool => DataType::Boolean,
+        ColumnKind::Int64 => DataType::Int64,
+        ColumnKind::Float64 => DataType::Float64,
+        ColumnKind::String | ColumnKind::Json => DataType::Utf8,
+        ColumnKind::Timestamp => timestamp(),
+        ColumnKind::Date => DataType::Date32,
+        ColumnKind::Decimal { precision, scale } => {
+            DataType::Decimal128(*precision, i8::try_from(*scale).unwrap_or(i8::MAX))
+        }
+        ColumnKind::List(item) => DataType::List(Arc::new(inner("item", &item.kind))),
+        ColumnKind::Map(item) => {
+            let entry = vec![
+                Field::new("key", DataType::Utf8, false),
+                inner("value", &item.kind),
+            ];
+            let entries = Field::new("entries", DataType::Struct(entry.into()), false);
+            DataType::Map(Arc::new(entries), false)
+        }
+        ColumnKind::Struct(members) => {
+            let fields = members
+                .iter()
+                .map(|member| inner(&member.name, &member.kind));
+            DataType::Struct(fields.collect())
+        }
+    }
+}
+
+/// A part of a nested type. Whether it may be null is checked when it is read; expressions make such parts null.
+fn inner(name: &str, kind: &ColumnKind) -> Field {
+    let field = Field::new(name, data_type(kind), true);
+    if *kind == ColumnKind::Json {
+        json(field)
+    } else {
+        field
+    }
+}
+
+/// The field marked as one whose text is JSON.
+pub(crate) fn json(field: Field) -> Field {
+    field.with_metadata([(JSON.to_owned(), String::new())].into())
 }
 
 /// Whether a column is one whose text is JSON, handed on as it is.
@@ -100,16 +157,21 @@ pub(crate) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some(UTC.into()))
 }
 
-/// The names that Arrow's map builder gives to its parts.
-fn headers() -> DataType {
-    let entry = Fields::from(vec![
-        Field::new("keys", DataType::Utf8, false),
-        Field::new("values", DataType::Utf8, true),
-    ]);
-    DataType::Map(
-        Arc::new(Field::new("entries", DataType::Struct(entry), false)),
-        false,
-    )
+/// What a map calls its parts, as DataFusion's own maps do.
+pub(crate) fn entry_names() -> MapFieldNames {
+    MapFieldNames {
+        entry: "entries".to_owned(),
+        key: "key".to_owned(),
+        value: "value".to_owned(),
+    }
+}
+
+/// As for any map of texts.
+pub(crate) fn headers() -> DataType {
+    data_type(&ColumnKind::Map(Box::new(Item {
+        kind: ColumnKind::String,
+        nullable: true,
+    })))
 }
 
 /// What the planner asks for names.
@@ -117,21 +179,36 @@ pub(crate) struct Catalog {
     sources: Vec<Source>,
     table: Arc<dyn TableSource>,
     functions: HashMap<String, Arc<ScalarUDF>>,
+    /// Names of deployed functions besides these, and of those that SQL cannot call.
+    more: Vec<String>,
+    no_sql: Vec<String>,
+    /// A deployed function whose name SQL has already.
+    taken: Option<String>,
     aggregates: HashMap<String, Arc<AggregateUDF>>,
     planners: Vec<Arc<dyn ExprPlanner>>,
     options: Arc<ConfigOptions>,
 }
 
 impl Catalog {
-    pub(crate) fn new(columns: &[Column]) -> Self {
-        let sources = sources(columns);
+    pub(crate) fn new(around: &Surroundings<'_>) -> Self {
+        let deployed = around.functions;
+        let sources = stage_sources(around.columns);
         let fields: Vec<_> = sources.iter().map(Source::field).collect();
         let mut functions = HashMap::new();
-        for function in scalar_functions() {
+        let mut taken = None;
+        for function in scalar_functions().into_iter().chain([positions()]) {
             for alias in function.aliases() {
                 functions.insert(alias.clone(), Arc::clone(&function));
             }
             functions.insert(function.name().to_owned(), function);
+        }
+        for function in deployed {
+            if functions
+                .insert(function.name.clone(), function.udf())
+                .is_some()
+            {
+                taken = Some(function.name.clone());
+            }
         }
         let mut aggregates = HashMap::new();
         for function in all_default_aggregate_functions() {
@@ -140,12 +217,19 @@ impl Catalog {
             }
             aggregates.insert(function.name().to_owned(), function);
         }
+        let taken = taken.or_else(|| {
+            let mut names = deployed.iter().map(|function| &function.name);
+            names.find(|name| aggregates.contains_key(*name)).cloned()
+        });
         Self {
             sources,
             table: Arc::new(MessageTable(Arc::new(Schema::new(fields)))),
             functions,
+            more: around.more_functions.to_vec(),
+            no_sql: around.no_sql_functions.to_vec(),
+            taken,
             aggregates,
-            planners: SessionStateDefaults::default_expr_planners(),
+            planners: expr_planners(),
             options: Arc::new(ConfigOptions::default()),
         }
     }
@@ -153,6 +237,30 @@ impl Catalog {
     /// The table's columns, in the order of its schema.
     pub(crate) fn sources(&self) -> &[Source] {
         &self.sources
+    }
+
+    /// The columns that statements name.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &Source> {
+        let raw = |source: &&Source| matches!(source.origin, Origin::Raw(..));
+        self.sources.iter().filter(move |source| !raw(source))
+    }
+
+    /// What to do about a function that is not there.
+    pub(crate) fn instead_of(&self, name: &str) -> String {
+        if self.no_sql.iter().any(|own| own == name) {
+            return "it is deployed, but its document has no `sql:`; write there what it takes and returns: sql: { arguments: { x: float }, returns: float }".to_owned();
+        }
+        let names = self.udf_names();
+        let names = names.iter().chain(&self.more).map(String::as_str);
+        match nearest(name, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "the functions are those of Apache DataFusion, `json_…`, and deployed ones with `sql:` in their document".to_owned(),
+        }
+    }
+
+    /// A deployed function whose name SQL has already.
+    pub(crate) fn taken(&self) -> Option<&str> {
+        self.taken.as_deref()
     }
 
     pub(crate) fn config(&self) -> &Arc<ConfigOptions> {
@@ -177,11 +285,11 @@ impl Catalog {
     }
 }
 
-/// The functions of one row that a statement may call.
-pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let mut functions = SessionStateDefaults::default_scalar_functions();
-    functions.retain(|function| !NO_FUNCTIONS.contains(&function.name()));
-    functions
+/// How operators become functions.
+pub(crate) fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(Arrows)];
+    planners.extend(SessionStateDefaults::default_expr_planners());
+    planners
 }
 
 /// The columns of a message: those of its payload, and the metadata.
@@ -192,22 +300,55 @@ pub(crate) fn sources(columns: &[Column]) -> Vec<Source> {
         if !taken && !METADATA.contains(&column.name.as_str()) {
             sources.push(Source {
                 name: column.name.clone(),
-                origin: Origin::Member(column.kind),
+                origin: Origin::Member(column.kind.clone()),
                 nullable: column.nullable,
             });
         }
     }
-    for (name, origin) in METADATA
-        .into_iter()
-        .zip([Origin::Subject, Origin::Time, Origin::Headers])
-    {
-        sources.push(Source {
-            name: name.to_owned(),
-            origin,
-            nullable: false,
-        });
-    }
+    let origins = [
+        (SUBJECT, Origin::Subject, false),
+        (TIME, Origin::Time, false),
+        (HEADERS, Origin::Headers, false),
+        (SEQUENCE, Origin::Sequence, true),
+        (KEY, Origin::Key, true),
+    ];
+    sources.extend(origins.map(|(name, origin, nullable)| Source {
+        name: name.to_owned(),
+        origin,
+        nullable,
+    }));
     sources
+}
+
+/// What a stage sees: the same, and nested columns once more as they are written. Without columns the payload is one.
+fn stage_sources(columns: Option<&[Column]>) -> Vec<Source> {
+    let mut sources = sources(columns.unwrap_or_default());
+    if columns.is_none() {
+        sources.insert(
+            0,
+            Source {
+                name: PAYLOAD.to_owned(),
+                origin: Origin::Payload,
+                nullable: false,
+            },
+        );
+    }
+    let raw = sources.iter().filter_map(|source| match &source.origin {
+        Origin::Member(kind) if kind.is_nested() => Some(Source {
+            name: raw_name(&source.name),
+            origin: Origin::Raw(source.name.clone(), kind.clone()),
+            nullable: source.nullable,
+        }),
+        _ => None,
+    });
+    let raw: Vec<Source> = raw.collect();
+    sources.extend(raw);
+    sources
+}
+
+/// The column that is a nested column's own JSON.
+pub(crate) fn raw_name(column: &str) -> String {
+    format!("{RAW}{column}")
 }
 
 /// A table without rows: the plan's scan is replaced by the messages of a batch.
@@ -261,7 +402,11 @@ impl ContextProvider for Catalog {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        self.functions.keys().cloned().collect()
+        let names = self.functions.keys().filter(|name| *name != POSITIONS);
+        // In order, so that of equally near names the same one is always proposed.
+        let mut names: Vec<String> = names.cloned().collect();
+        names.sort();
+        names
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {

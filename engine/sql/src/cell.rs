@@ -1,5 +1,8 @@
 //! One JSON value on its way into a typed column.
 
+mod exact;
+pub(crate) mod nested;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -19,6 +22,39 @@ pub(crate) enum Cell<'a> {
     Text(Cow<'a, str>),
     /// Nanoseconds since 1970 UTC.
     Time(i64),
+    /// Days since 1970.
+    Date(i32),
+    /// Without its point.
+    Decimal(i128),
+    List(Vec<Self>),
+    /// One for each member of the type.
+    Struct(Vec<Self>),
+    Map(Vec<(Cow<'a, str>, Self)>),
+}
+
+impl Cell<'_> {
+    /// The same, holding on to nothing.
+    pub(crate) fn into_owned(self) -> Cell<'static> {
+        let all = |cells: Vec<Self>| cells.into_iter().map(Cell::into_owned).collect();
+        match self {
+            Self::Null => Cell::Null,
+            Self::Bool(value) => Cell::Bool(value),
+            Self::Int(value) => Cell::Int(value),
+            Self::Float(value) => Cell::Float(value),
+            Self::Text(value) => Cell::Text(Cow::Owned(value.into_owned())),
+            Self::Time(value) => Cell::Time(value),
+            Self::Date(value) => Cell::Date(value),
+            Self::Decimal(value) => Cell::Decimal(value),
+            Self::List(cells) => Cell::List(all(cells)),
+            Self::Struct(cells) => Cell::Struct(all(cells)),
+            Self::Map(entries) => {
+                let own = |(name, cell): (Cow<'_, str>, Self)| {
+                    (Cow::Owned(name.into_owned()), cell.into_owned())
+                };
+                Cell::Map(entries.into_iter().map(own).collect())
+            }
+        }
+    }
 }
 
 /// A value as the JSON has it; objects and arrays only by their kind.
@@ -39,11 +75,11 @@ pub(crate) enum Loose<'a> {
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl<'a> Loose<'a> {
-    /// The value in a column of this kind, which is not JSON.
+    /// The value in a column of this kind, which holds one value and is not JSON.
     ///
     /// # Errors
     /// The value itself when it does not fit.
-    pub(crate) fn fit(self, kind: ColumnKind) -> Result<Cell<'a>, Self> {
+    pub(crate) fn fit(self, kind: &ColumnKind) -> Result<Cell<'a>, Self> {
         match (kind, self) {
             (_, Self::Null) => Ok(Cell::Null),
             (ColumnKind::Bool, Self::Bool(value)) => Ok(Cell::Bool(value)),
@@ -62,21 +98,41 @@ impl<'a> Loose<'a> {
                 Some(time) => Ok(Cell::Time(time.0)),
                 None => Err(Self::Text(value)),
             },
+            (ColumnKind::Date, Self::Text(value)) => match exact::date(&value) {
+                Some(days) => Ok(Cell::Date(days)),
+                None => Err(Self::Text(value)),
+            },
+            (ColumnKind::Decimal { precision, scale }, value) => {
+                match exact::decimal(&value, *precision, *scale) {
+                    Some(number) => Ok(Cell::Decimal(number)),
+                    None => Err(value),
+                }
+            }
             (_, other) => Err(other),
         }
     }
 }
 
 /// What a column takes, for an error text.
-pub(crate) fn expected(kind: ColumnKind) -> &'static str {
-    match kind {
+pub(crate) fn expected(kind: &ColumnKind) -> Cow<'static, str> {
+    let text = match kind {
         ColumnKind::Bool => "true or false",
         ColumnKind::Int64 => "a whole number of 64 bits",
         ColumnKind::Float64 => "a number",
         ColumnKind::String => "text",
         ColumnKind::Timestamp => "a time as RFC 3339 text between the years 1678 and 2261",
+        ColumnKind::Date => "a date as text such as 2026-11-23",
+        ColumnKind::Decimal { precision, scale } => {
+            return format!(
+                "a decimal of at most {precision} digits, {scale} of them behind the point"
+            )
+            .into();
+        }
+        ColumnKind::List(_) => "an array",
+        ColumnKind::Map(_) | ColumnKind::Struct(_) => "an object",
         ColumnKind::Json => "any value",
-    }
+    };
+    text.into()
 }
 
 impl fmt::Display for Loose<'_> {

@@ -2,16 +2,17 @@
 
 use std::ops::ControlFlow;
 
+use arrow::datatypes::DataType;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Select, SelectItem, Spanned, Visit, Visitor, visit_expressions,
 };
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Origin};
 use crate::compile::{build, root_text};
 use crate::error::{Place, SqlError};
 use crate::parse::lower_first;
-use crate::shape::Shaped;
+use crate::shape::{Shaped, unnest_of_object};
 use millstream_types::nearest;
 
 /// Expressions that are tried alone before the search for the guilty one ends.
@@ -41,18 +42,55 @@ pub(crate) fn explain(
                 })
         })
         .unwrap_or_else(|| fallback(catalog, shaped));
-    worded(at, &message)
+    let error = worded(at, &message);
+    match message
+        .split_once("Field ")
+        .and_then(|(_, rest)| rest.split_once(" not found in struct"))
+    {
+        Some((name, _)) if error.hint.is_none() => {
+            let mut members = Vec::new();
+            for source in catalog.named() {
+                members_of(&source.data_type(), &mut members);
+            }
+            match nearest(name, members.iter().map(String::as_str)) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            }
+        }
+        _ => error,
+    }
+}
+
+/// The names of all members of a nested type.
+fn members_of(data_type: &DataType, into: &mut Vec<String>) {
+    match data_type {
+        DataType::Struct(fields) => {
+            for field in fields {
+                into.push(field.name().clone());
+                members_of(field.data_type(), into);
+            }
+        }
+        DataType::List(of) => members_of(of.data_type(), into),
+        DataType::Map(entries, _) => {
+            if let DataType::Struct(pair) = entries.data_type() {
+                pair.iter()
+                    .for_each(|part| members_of(part.data_type(), into));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The planner's words: the first sentence is the message, and what it adds is the hint.
 pub(crate) fn worded(at: Place, message: &str) -> SqlError {
     if message.starts_with("Cannot access field") {
         return SqlError::new(at, "value has no members to name")
-            .hint("objects and arrays in the payload are kept as JSON text");
+            .hint("write a[1] for an element of a list, a->'b' for a member of JSON text");
     }
-    if let Some(regex) = message.strip_prefix("regex parse error:") {
-        let why = regex.lines().last().unwrap_or_default().trim();
-        let why = why.strip_prefix("error: ").unwrap_or(why);
+    if let Some((_, regex)) = message.split_once("regex parse error:") {
+        let mut lines = regex.lines().map(str::trim);
+        let why = lines.find_map(|line| line.strip_prefix("error: "));
+        let why = why.unwrap_or("it cannot be read");
         return SqlError::new(at, format!("regular expression is wrong: {why}"));
     }
     let text = in_plain_words(message);
@@ -84,9 +122,20 @@ pub(crate) fn worded(at: Place, message: &str) -> SqlError {
 
 /// Without the planner's prefixes, its syntax trees and its own names of types.
 fn in_plain_words(message: &str) -> String {
+    // What a function says of its arguments is all there is to say.
+    let own = message.split_once("user-defined coercion failed with: ");
+    let message = own.map_or(message, |(_, own)| own);
+    let message = match own {
+        Some(_) => message
+            .split(" No function matches")
+            .next()
+            .unwrap_or(message),
+        None => message,
+    };
     let mut text = message.to_owned();
     for (theirs, ours) in [
         ("Internal error: ", ""),
+        ("Execution error: ", ""),
         ("Error during planning: ", ""),
         ("Arrow error: ", ""),
         ("Overflow happened on: ", ""),
@@ -110,30 +159,44 @@ fn in_plain_words(message: &str) -> String {
 
 fn unknown_column(text: &str, catalog: &Catalog, shaped: &Shaped, field: &Column) -> SqlError {
     let at = name_place(&shaped.select, field).unwrap_or(Place::START);
-    let names = || catalog.sources().iter().map(|source| source.name.as_str());
+    if unnest_of_object(&field.name) {
+        return SqlError::new(at, "`unnest` takes a list, and this is an object")
+            .hint("name its members: a.b");
+    }
+    let names = || {
+        let sources = catalog.named().map(|source| source.name.as_str());
+        sources.chain(shaped.elements.iter().map(String::as_str))
+    };
     if let Some(table) = &field.relation
         && table.table() != shaped.table
     {
         let error = SqlError::new(at, format!("no table or alias `{table}`"));
         if names().any(|name| name == table.table()) {
             return error.hint(format!(
-                "`{table}` is a column kept as JSON text; its members cannot be named here"
+                "`{table}` is JSON text: write {table}->'{0}', or {table}->>'{0}' for text",
+                field.name
             ));
         }
-        return error.hint(format!("the table is called `{}` here", shaped.table));
+        return error.hint(match nearest(table.table(), names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the table is called `{}` here", shaped.table),
+        });
     }
     let error = SqlError::new(at, format!("no column `{}`", field.name));
-    let hint = match field.name.as_str() {
-        "_sequence" => "the log gives a message its number after all stages".to_owned(),
-        "_key" => "take the key from the payload or from `_subject`".to_owned(),
-        name => match nearest(name, names()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if quoted(text, at) => format!("text stands in single quotes: '{name}'"),
-            None => {
-                "not in the schema; if a function adds it, declare it under the function's `adds:`"
-                    .to_owned()
-            }
-        },
+    let name = field.name.as_str();
+    let hint = match nearest(name, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if catalog
+            .named()
+            .any(|source| source.origin == Origin::Payload) =>
+        {
+            format!(
+                "nothing is known of the payload: write payload->>'{name}', or declare the station's `columns:`"
+            )
+        }
+        None if quoted(text, at) => format!("text stands in single quotes: '{name}'"),
+        None => "not in the schema; if a function adds it, declare it under the function's `adds:`"
+            .to_owned(),
     };
     error.hint(hint)
 }

@@ -1,8 +1,11 @@
-//! Text to the one `SELECT` it holds.
+//! Text to the `SELECT`s it holds.
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Query, Spanned, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion::sql::sqlparser::ast::{
+    Ident, Insert, ObjectName, Query, SetExpr, Spanned, Statement, TableObject, Visit, Visitor,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -17,19 +20,161 @@ const MAX_DEPTH: usize = 200;
 
 /// Most words and signs: the parser's tree of a chain like `a + a + …` is as deep as the chain is long, and planning recurses.
 pub(crate) const MAX_TOKENS: usize = 4096;
+/// Most statements of a stage: each looks at every message.
+const MAX_STATEMENTS: usize = 32;
 
-/// The query of `text`, which holds nothing else.
-pub(crate) fn parse(text: &str) -> Result<Box<Query>, SqlError> {
-    match one(text, "make each statement a stage of its own")? {
-        None => Err(empty()),
-        Some(Statement::Query(query)) => {
-            check_depth(&*query)?;
-            Ok(query)
+/// A station's name, and where it stands.
+pub(crate) type Destination = (String, Place);
+
+/// One `SELECT` of a text, and where its rows go.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) query: Box<Query>,
+    /// The station behind `INSERT INTO`.
+    pub(crate) into: Option<Destination>,
+    /// The text of the statements with all before this one blank, so that places in it stay what they are.
+    pub(crate) text: String,
+}
+
+/// The statements of `text`, at least one.
+pub(crate) fn parse(text: &str) -> Result<Vec<Parsed>, SqlError> {
+    let statements = several(text)?;
+    if statements.is_empty() {
+        return Err(empty());
+    }
+    if statements.len() > MAX_STATEMENTS {
+        let message = format!(
+            "{} statements, at most {MAX_STATEMENTS} are allowed",
+            statements.len()
+        );
+        return Err(SqlError::new(Place::START, message));
+    }
+    let starts = starts(text);
+    let each = statements
+        .into_iter()
+        .enumerate()
+        .map(|(index, statement)| {
+            let start = starts.get(index).copied().unwrap_or_default();
+            one_of(blank_before(text, start), statement)
+        });
+    each.collect()
+}
+
+fn one_of(text: String, statement: Statement) -> Result<Parsed, SqlError> {
+    let (query, into) = match statement {
+        Statement::Query(query) => (query, None),
+        Statement::Insert(insert) => inserted(&text, insert)?,
+        _ => {
+            return Err(
+                other(&text, "is no transform").hint("a stage is one `SELECT … FROM message`")
+            );
         }
-        Some(_) => {
-            Err(other(text, "is no transform").hint("a stage is one `SELECT … FROM message`"))
+    };
+    check_depth(&*query)?;
+    Ok(Parsed { query, into, text })
+}
+
+/// `INSERT INTO station SELECT …`, and nothing more of what an `INSERT` may say.
+fn inserted(text: &str, insert: Insert) -> Result<(Box<Query>, Option<Destination>), SqlError> {
+    const FORM: &str = "write `INSERT INTO station SELECT … FROM message`";
+    let at = keyword(text, "INSERT");
+    let plain = Insert {
+        into: true,
+        source: None,
+        table: insert.table.clone(),
+        insert_token: insert.insert_token.clone(),
+        has_table_keyword: false,
+        ..bare()
+    };
+    let is_plain = Insert {
+        source: None,
+        ..insert.clone()
+    } == plain;
+    let (TableObject::TableName(name), Some(query), true) =
+        (&insert.table, insert.source, is_plain)
+    else {
+        return Err(
+            SqlError::new(at, "`INSERT` has more than a station and a `SELECT`").hint(FORM),
+        );
+    };
+    if matches!(*query.body, SetExpr::Values(_)) {
+        return Err(SqlError::new(at, "`INSERT` without a `SELECT`").hint(FORM));
+    }
+    let at = Place::of(name.span()).unwrap_or(at);
+    let parts = name.0.iter().filter_map(|part| part.as_ident());
+    let parts: Vec<&str> = parts.map(|ident| ident.value.as_str()).collect();
+    Ok((query, Some((parts.join("."), at))))
+}
+
+/// An `INSERT` that says nothing.
+fn bare() -> Insert {
+    Insert {
+        insert_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        or: None,
+        ignore: false,
+        into: true,
+        table: TableObject::TableName(ObjectName::from(Vec::<Ident>::new())),
+        table_alias: None,
+        columns: Vec::new(),
+        overwrite: false,
+        source: None,
+        assignments: Vec::new(),
+        partitioned: None,
+        after_columns: Vec::new(),
+        has_table_keyword: false,
+        on: None,
+        returning: None,
+        output: None,
+        replace_into: false,
+        priority: None,
+        insert_alias: None,
+        settings: None,
+        format_clause: None,
+        multi_table_insert_type: None,
+        multi_table_into_clauses: Vec::new(),
+        multi_table_when_clauses: Vec::new(),
+        multi_table_else_clause: None,
+    }
+}
+
+/// The byte at which each statement starts.
+fn starts(text: &str) -> Vec<usize> {
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else {
+        return Vec::new();
+    };
+    let mut starts = Vec::new();
+    let mut between = true;
+    for token in tokens {
+        match token.token {
+            Token::SemiColon => between = true,
+            Token::Whitespace(_) | Token::EOF => {}
+            _ if between => {
+                between = false;
+                starts.push(byte_of(text, Place::from(token.span.start)));
+            }
+            _ => {}
         }
     }
+    starts
+}
+
+fn byte_of(text: &str, place: Place) -> usize {
+    let mut lines = text.split_inclusive('\n');
+    let before: usize = lines
+        .by_ref()
+        .take(place.line as usize - 1)
+        .map(str::len)
+        .sum();
+    let line = lines.next().unwrap_or_default();
+    let column = line.char_indices().nth(place.column as usize - 1);
+    before + column.map_or(line.len(), |(at, _)| at)
+}
+
+fn blank_before(text: &str, start: usize) -> String {
+    let (before, own) = text.split_at(start);
+    let blank = |c: char| if c == '\n' { '\n' } else { ' ' };
+    before.chars().map(blank).chain(own.chars()).collect()
 }
 
 /// The question that `text` holds and nothing else: a query, or `EXPLAIN` of one.
@@ -67,7 +212,18 @@ fn other(text: &str, what: &str) -> SqlError {
 }
 
 /// The statement of a text that is not too long, if there is one.
-fn one(text: &str, several: &'static str) -> Result<Option<Statement>, SqlError> {
+fn one(text: &str, hint: &'static str) -> Result<Option<Statement>, SqlError> {
+    let mut statements = several(text)?;
+    if let Some(second) = statements.get(1) {
+        let at = Place::of(second.span()).unwrap_or(Place::START);
+        let message = format!("{} statements where one is expected", statements.len());
+        return Err(SqlError::new(at, message).hint(hint));
+    }
+    Ok(statements.pop())
+}
+
+/// The statements of a text that is not too long.
+fn several(text: &str) -> Result<Vec<Statement>, SqlError> {
     if text.len() > MAX_TEXT {
         let message = format!(
             "statement has {} bytes, at most {MAX_TEXT} are allowed",
@@ -87,16 +243,10 @@ fn one(text: &str, several: &'static str) -> Result<Option<Statement>, SqlError>
             format!("statement has {tokens} words and signs, at most {MAX_TOKENS} are allowed");
         return Err(SqlError::new(Place::START, message).hint("use a function for rules this long"));
     }
-    let mut statements = Parser::new(&GenericDialect {})
+    Parser::new(&GenericDialect {})
         .with_tokens_with_locations(all)
         .parse_statements()
-        .map_err(|error| syntax(text, &error))?;
-    if let Some(second) = statements.get(1) {
-        let at = Place::of(second.span()).unwrap_or(Place::START);
-        let message = format!("{} statements where one is expected", statements.len());
-        return Err(SqlError::new(at, message).hint(several));
-    }
-    Ok(statements.pop())
+        .map_err(|error| syntax(text, &error))
 }
 
 /// Where the keyword `word` stands outside all parentheses; the start of the text when it does not.

@@ -7,36 +7,44 @@ use arrow::array::types::{
     UInt32Type, UInt64Type,
 };
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millstream_pipeline::ColumnKind;
+use bytes::Bytes;
+use millstream_pipeline::{Column, ColumnKind, Item};
 use serde::Serialize;
 
-use crate::lower::Output;
-use crate::program::{End, Found, Refusal};
+use crate::catalog::is_json;
+use crate::lower::{Output, Role};
+use crate::program::{Found, Head, Made, Refusal};
 
+mod head;
 mod nested;
 mod time;
 
 /// Writes one value of an array, or says why JSON cannot hold it.
-type Writer<'a> = Box<dyn Fn(usize, &mut Vec<u8>) -> Result<(), String> + 'a>;
+pub(crate) type Writer<'a> = Box<dyn Fn(usize, &mut Vec<u8>) -> Result<(), String> + 'a>;
 
 /// Prints rows as objects with these members.
 #[derive(Debug)]
 pub(crate) struct Printer {
     members: Vec<Member>,
+    /// Outputs that are no members: where they stand in a batch, and what they are.
+    heads: Vec<(usize, Role)>,
 }
 
 #[derive(Debug)]
 struct Member {
     name: Arc<str>,
+    /// Where it stands in a batch.
+    column: usize,
     /// What stands before the value: `{"first":` or `,"second":`.
     prefix: Vec<u8>,
     json: bool,
 }
 
 impl Printer {
+    /// All outputs are members.
     pub(crate) fn new(outputs: &[Output]) -> Self {
         let member = |(index, output): (usize, &Output)| {
             let mut prefix = vec![if index == 0 { b'{' } else { b',' }];
@@ -44,16 +52,37 @@ impl Printer {
             prefix.push(b':');
             Member {
                 name: output.name.as_str().into(),
+                column: index,
                 prefix,
                 json: output.json,
             }
         };
         Self {
             members: outputs.iter().enumerate().map(member).collect(),
+            heads: Vec::new(),
         }
     }
 
-    /// Prints each row of `batch`; `rows` says which message it is. A value that JSON cannot hold refuses its row.
+    /// Outputs that are a message's subject, headers or key are not members of its payload.
+    pub(crate) fn of_messages(outputs: &[Output]) -> Self {
+        let (members, others): (Vec<_>, Vec<_>) = outputs
+            .iter()
+            .enumerate()
+            .partition(|(_, output)| output.role == Role::Member);
+        let own: Vec<Output> = members
+            .iter()
+            .map(|(_, output)| (*output).clone())
+            .collect();
+        let mut printer = Self::new(&own);
+        for (member, (column, _)) in printer.members.iter_mut().zip(&members) {
+            member.column = *column;
+        }
+        let heads = others.iter().map(|(column, output)| (*column, output.role));
+        printer.heads = heads.filter(|(_, role)| *role != Role::Same).collect();
+        printer
+    }
+
+    /// Prints each row of `batch`; `rows` says which message it is. A value that JSON cannot hold refuses its message.
     pub(crate) fn print(&self, batch: &RecordBatch, rows: &[usize], found: &mut Found) {
         if rows.is_empty() {
             return;
@@ -61,18 +90,39 @@ impl Printer {
         let printed = self.rows(batch);
         for (row, message) in rows.iter().enumerate() {
             let start = found.text.len();
-            found.ends[*message] = match printed.put(row, &mut found.text) {
-                Ok(()) => End::Row(start..found.text.len()),
+            let made = printed.put(row, &mut found.text).and_then(|()| {
+                let head = self.head(batch, row)?;
+                Ok(Made {
+                    text: start..found.text.len(),
+                    head,
+                })
+            });
+            match made {
+                Ok(made) => found.add(*message, made),
                 Err(reason) => {
                     found.text.truncate(start);
-                    End::Refused(Refusal {
-                        code: "sql_error",
-                        reason,
-                        path: None,
-                    })
+                    found.refuse(*message, Refusal::new("sql_error", reason, None));
                 }
-            };
+            }
         }
+    }
+
+    /// What a row says of its message.
+    fn head(&self, batch: &RecordBatch, row: usize) -> Result<Option<Box<Head>>, String> {
+        if self.heads.is_empty() {
+            return Ok(None);
+        }
+        let mut head = Head::default();
+        for (column, role) in &self.heads {
+            let array = batch.column(*column).as_ref();
+            match role {
+                Role::Subject => head.subject = Some(head::subject(array, row)?),
+                Role::Headers => head.headers = Some(head::headers(array, row)?),
+                Role::Key => head.key = Some(head::text(array, row).map(Bytes::from)),
+                Role::Member | Role::Same => {}
+            }
+        }
+        Ok(Some(Box::new(head)))
     }
 }
 
@@ -84,8 +134,10 @@ pub(crate) struct Rows<'a> {
 impl Printer {
     /// The rows of a batch with this printer's columns.
     pub(crate) fn rows<'a>(&'a self, batch: &'a RecordBatch) -> Rows<'a> {
-        let pairs = self.members.iter().zip(batch.columns());
-        let columns = pairs.map(|(member, array)| (member, writer(array.as_ref(), member.json)));
+        let columns = self.members.iter().map(|member| {
+            let array = batch.column(member.column).as_ref();
+            (member, writer(array, member.json))
+        });
         Rows {
             columns: columns.collect(),
         }
@@ -107,6 +159,9 @@ fn object(columns: &[(&Member, Writer<'_>)], row: usize, out: &mut Vec<u8>) -> R
         out.extend_from_slice(&member.prefix);
         write(row, out).map_err(|why| format!("column `{}` is {why}", member.name))?;
     }
+    if columns.is_empty() {
+        out.push(b'{');
+    }
     out.push(b'}');
     Ok(())
 }
@@ -118,13 +173,41 @@ fn put<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 
 /// The kind of a column for the stage behind.
 pub(crate) fn kind_of(data_type: &DataType, json: bool) -> ColumnKind {
+    let inner = |field: &Field| {
+        Box::new(Item {
+            kind: kind_of(field.data_type(), is_json(field)),
+            nullable: true,
+        })
+    };
     match data_type {
         _ if json => ColumnKind::Json,
         DataType::Boolean => ColumnKind::Bool,
         of if of.is_integer() => ColumnKind::Int64,
+        DataType::Decimal128(precision, scale) if (0..=38).contains(scale) => ColumnKind::Decimal {
+            precision: *precision,
+            scale: scale.unsigned_abs(),
+        },
         of if of.is_numeric() => ColumnKind::Float64,
         DataType::Timestamp(..) => ColumnKind::Timestamp,
+        DataType::Date32 => ColumnKind::Date,
         DataType::Dictionary(_, value) => kind_of(value, false),
+        DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) => {
+            ColumnKind::List(inner(of))
+        }
+        DataType::Struct(fields) => {
+            let member = |field: &Arc<Field>| {
+                Column::new(
+                    field.name(),
+                    kind_of(field.data_type(), is_json(field)),
+                    true,
+                )
+            };
+            ColumnKind::Struct(fields.iter().map(member).collect())
+        }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(pair) if pair.len() == 2 => ColumnKind::Map(inner(&pair[1])),
+            _ => ColumnKind::Json,
+        },
         of if of.is_nested() || of.is_null() => ColumnKind::Json,
         _ => ColumnKind::String,
     }
@@ -149,10 +232,7 @@ pub(crate) fn check_printable(data_type: &DataType) -> Result<(), String> {
             .try_for_each(|field| check_printable(field.data_type())),
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(pair)
-                if matches!(
-                    pair.first().map(|key| key.data_type()),
-                    Some(DataType::Utf8)
-                ) =>
+                if pair.first().is_some_and(|key| key.data_type().is_string()) =>
             {
                 pair.iter()
                     .try_for_each(|field| check_printable(field.data_type()))
@@ -167,7 +247,7 @@ pub(crate) fn check_printable(data_type: &DataType) -> Result<(), String> {
 }
 
 /// A writer for values of `array`; with `json` its text is JSON already.
-fn writer<'a>(array: &'a dyn Array, json: bool) -> Writer<'a> {
+pub(crate) fn writer<'a>(array: &'a dyn Array, json: bool) -> Writer<'a> {
     let write = value_writer(array, json);
     if array.logical_null_count() == 0 {
         return write;
@@ -224,6 +304,7 @@ fn value_writer<'a>(array: &'a dyn Array, json: bool) -> Writer<'a> {
             text(move |row| array.value(row), json)
         }
         DataType::Timestamp(unit, zone) => time::writer(array, *unit, zone.as_deref()),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => decimal(array),
         of if of.is_nested() => nested::writer(array),
         DataType::Dictionary(..) => nested::dictionary(array),
         of => formatted(array, of.is_numeric()),
@@ -267,7 +348,28 @@ fn text<'a>(value: impl Fn(usize) -> &'a str + 'a, json: bool) -> Writer<'a> {
     })
 }
 
-/// Types that are rare in messages, in Arrow's own form: decimals as numbers, dates, times of day and intervals as text.
+/// Digits that every reader of JSON keeps.
+const SAFE_DIGITS: usize = 15;
+
+/// A number; text where it has so many digits that readers would round it.
+fn decimal(array: &dyn Array) -> Writer<'_> {
+    static OPTIONS: FormatOptions<'static> = FormatOptions::new();
+    let formatter = ArrayFormatter::try_new(array, &OPTIONS)
+        .expect("invariant: only types that can be printed pass the compiler");
+    Box::new(move |row, out| {
+        let value = formatter.value(row).try_to_string();
+        let value = value.map_err(|error| error.to_string())?;
+        let digits = value.trim_start_matches(['-', '0', '.']);
+        if digits.bytes().filter(u8::is_ascii_digit).count() > SAFE_DIGITS {
+            put(&value, out);
+        } else {
+            out.extend_from_slice(value.as_bytes());
+        }
+        Ok(())
+    })
+}
+
+/// Types that are rare in messages, in Arrow's own form: dates, times of day and intervals as text.
 fn formatted<'a>(array: &'a dyn Array, number: bool) -> Writer<'a> {
     static OPTIONS: FormatOptions<'static> = FormatOptions::new();
     let formatter = ArrayFormatter::try_new(array, &OPTIONS)

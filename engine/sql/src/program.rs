@@ -1,5 +1,6 @@
 //! A compiled statement over batches: filter, project, print. No planning here.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,57 +10,78 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use bytes::Bytes;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::{DataFusionError, exec_datafusion_err};
-use millstream_pipeline::{Column, Record};
+use millstream_pipeline::Column;
 
-use crate::SqlError;
-use crate::compile::{compile, root_text};
-use crate::lower::{Output, Step};
+use crate::compile::root_text;
+use crate::functions::{Remembered, refusal_of};
+use crate::lower::{Lowered, Output, Role, Step};
 use crate::parse::lower_first;
-use crate::print::{Printer, kind_of};
-use crate::scan::Scan;
+use crate::print::Printer;
+use crate::scan::Scanned;
 
 /// Why one message does not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    pub(crate) code: &'static str,
+    pub(crate) code: Cow<'static, str>,
     pub(crate) reason: String,
     /// JSON pointer into the payload.
     pub(crate) path: Option<String>,
 }
 
-/// What becomes of one message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// Its new payload.
-    Row(Bytes),
-    /// The filter is not true for it.
-    Filtered,
-    Refused(Refusal),
+impl Refusal {
+    pub(crate) fn new(
+        code: impl Into<Cow<'static, str>>,
+        reason: String,
+        path: Option<String>,
+    ) -> Self {
+        Self {
+            code: code.into(),
+            reason,
+            path,
+        }
+    }
+}
+
+/// What a row says of its message besides the payload; absent is what stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) subject: Option<Bytes>,
+    /// All headers as a block.
+    pub(crate) headers: Option<Bytes>,
+    pub(crate) key: Option<Option<Bytes>>,
+}
+
+/// A message in the making: its payload is part of the batch's text.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) text: Range<usize>,
+    pub(crate) head: Option<Box<Head>>,
 }
 
 /// A statement, ready to run. Shared by threads; each batch is independent.
 #[derive(Debug)]
 pub(crate) struct Program {
-    scan: Scan,
+    /// Which of the scanned columns it reads; all of them, in their order, when it says nothing.
+    reads: Option<Vec<usize>>,
     steps: Vec<Step>,
     printer: Printer,
     columns: Vec<Column>,
 }
 
 impl Program {
-    pub(crate) fn compile(text: &str, columns: &[Column]) -> Result<Self, SqlError> {
-        let lowered = compile(text, columns)?;
-        let column = |output: &Output| Column {
-            name: output.name.clone(),
-            kind: kind_of(&output.data_type, output.json),
-            nullable: output.nullable,
-        };
-        Ok(Self {
-            scan: Scan::new(lowered.scan),
+    /// `scanned` are the numbers of the columns that are read for it and others.
+    pub(crate) fn new(lowered: Lowered, scanned: &[usize]) -> Self {
+        let members = lowered.outputs.iter();
+        let members = members.filter(|output| output.role == Role::Member);
+        let column =
+            |output: &Output| Column::new(&output.name, output.kind.clone(), output.nullable);
+        let at = |column: &usize| scanned.iter().position(|own| own == column);
+        Self {
+            reads: (lowered.scan != scanned).then(|| lowered.scan.iter().filter_map(at).collect()),
+            columns: members.map(column).collect(),
+            printer: Printer::of_messages(&lowered.outputs),
             steps: lowered.steps,
-            columns: lowered.outputs.iter().map(column).collect(),
-            printer: Printer::new(&lowered.outputs),
-        })
+        }
     }
 
     /// The columns of the new payload.
@@ -67,27 +89,30 @@ impl Program {
         &self.columns
     }
 
-    /// One answer for each record, in the same order.
-    pub(crate) fn run(&self, records: &[Record]) -> Vec<Answer> {
+    /// How each of `count` messages ends; those that were refused before are filtered.
+    pub(crate) fn run(&self, scanned: &Scanned, count: usize) -> Found {
         let mut found = Found {
-            ends: vec![End::Filtered; records.len()],
+            ends: (0..count).map(|_| End::Filtered).collect(),
             text: Vec::new(),
         };
-        match self.scan.read(records) {
-            Ok(scanned) => {
-                for (row, refusal) in scanned.refused {
-                    found.ends[row] = End::Refused(refusal);
-                }
-                if !scanned.rows.is_empty() {
-                    self.solve(&scanned.batch, &scanned.rows, &mut found);
-                }
-            }
+        if scanned.rows.is_empty() {
+            return found;
+        }
+        let _remembered = Remembered::for_batch();
+        let batch = match &self.reads {
+            None => Ok(scanned.batch.clone()),
+            Some(columns) => scanned.batch.project(columns),
+        };
+        match batch {
+            Ok(batch) => self.solve(&batch, &scanned.rows, &mut found),
             Err(error) => {
                 let refusal = sql_error(&DataFusionError::from(error));
-                found.ends.fill(End::Refused(refusal));
+                for row in &scanned.rows {
+                    found.refuse(*row, refusal.clone());
+                }
             }
         }
-        found.answers()
+        found
     }
 
     /// Runs the batch; when that fails, runs its halves, until the rows that fail stand alone. A row's answer does not
@@ -98,7 +123,7 @@ impl Program {
             Err(error) => error,
         };
         if let [row] = rows {
-            found.ends[*row] = End::Refused(sql_error(&error));
+            found.refuse(*row, sql_error(&error));
             return;
         }
         let half = rows.len() / 2;
@@ -125,6 +150,11 @@ impl Program {
                 Step::Filter(predicate) => {
                     let mask = predicate.evaluate(&kept.batch)?.into_array(count)?;
                     kept = kept.filter(as_boolean_array(&mask)?)?;
+                }
+                Step::Spread(spread) => {
+                    let (batch, from) = spread.run(&kept.batch)?;
+                    let rows = from.into_iter().map(|row| kept.rows[row]).collect();
+                    kept = Kept { batch, rows };
                 }
                 Step::Project(exprs, schema) => {
                     let arrays = exprs
@@ -165,15 +195,19 @@ impl Kept {
     }
 }
 
-/// How a message ended, while the batch's text still grows.
+/// How a message ended.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
     Filtered,
-    Row(Range<usize>),
+    One(Made),
+    Many(Vec<Made>),
     Refused(Refusal),
 }
 
-/// The answers of a batch in the making.
+/// Most bytes of payload that a batch becomes; what would be more is refused.
+const MAX_TEXT: usize = 256 << 20;
+
+/// The ends of a batch in the making.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) ends: Vec<End>,
@@ -182,27 +216,39 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    fn answers(self) -> Vec<Answer> {
-        let text = Bytes::from(self.text);
-        let answer = |end| match end {
-            End::Filtered => Answer::Filtered,
-            End::Row(range) => Answer::Row(text.slice(range)),
-            End::Refused(refusal) => Answer::Refused(refusal),
+    /// One more message made of `message`, unless it was refused for another.
+    pub(crate) fn add(&mut self, message: usize, made: Made) {
+        if made.text.end > MAX_TEXT {
+            let reason = format!("messages of its batch have more than {MAX_TEXT} bytes");
+            return self.refuse(message, Refusal::new("output_limit", reason, None));
+        }
+        let end = &mut self.ends[message];
+        *end = match std::mem::replace(end, End::Filtered) {
+            End::Filtered => End::One(made),
+            End::One(first) => End::Many(vec![first, made]),
+            End::Many(mut all) => {
+                all.push(made);
+                End::Many(all)
+            }
+            End::Refused(why) => End::Refused(why),
         };
-        self.ends.into_iter().map(answer).collect()
+    }
+
+    pub(crate) fn refuse(&mut self, message: usize, why: Refusal) {
+        self.ends[message] = End::Refused(why);
     }
 }
 
 /// The refusal of a row that cannot be evaluated.
 pub(crate) fn sql_error(error: &DataFusionError) -> Refusal {
+    if let Some(rejected) = refusal_of(error) {
+        return rejected;
+    }
     let text = root_text(error);
     let first = text.lines().next().unwrap_or_default();
     // Arrow puts the kind of the error in front of its text.
     let first = first.split_once(" error: ").map_or(first, |(_, rest)| rest);
     let first = first.replace("Overflow happened on: ", "");
-    Refusal {
-        code: "sql_error",
-        reason: lower_first(first.trim_end_matches(".").trim_end_matches(" error")),
-        path: None,
-    }
+    let reason = lower_first(first.trim_end_matches(".").trim_end_matches(" error"));
+    Refusal::new("sql_error", reason, None)
 }

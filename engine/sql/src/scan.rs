@@ -14,11 +14,14 @@ use millstream_pipeline::{ColumnKind, Record};
 use millstream_types::HeaderBlock;
 use serde_json::Value;
 
-use crate::catalog::{Origin, Source, timestamp};
+use crate::catalog::{Origin, Source, entry_names, timestamp};
+use crate::cell::nested::{self, Misfit, pointer};
 use crate::cell::{Cell, Loose, expected};
 use crate::program::Refusal;
 
 mod row;
+
+pub(crate) use row::one_line;
 
 /// The columns of a batch.
 #[derive(Debug)]
@@ -53,19 +56,21 @@ impl Scan {
         let mut by_length: Vec<Vec<usize>> = Vec::new();
         let mut reads_payload = false;
         for (index, source) in sources.iter().enumerate() {
-            if matches!(source.origin, Origin::Member(_)) {
+            reads_payload |= source.origin == Origin::Payload;
+            if let Some((member, _)) = source.member() {
                 reads_payload = true;
-                let length = source.name.len();
+                let length = member.len();
                 by_length.resize(by_length.len().max(length + 1), Vec::new());
                 by_length[length].push(index);
             }
         }
+        let any = |source: &Source| source.origin == Origin::Payload;
         Self {
             schema: Arc::new(Schema::new(fields)),
+            objects_only: !sources.iter().any(any),
             sources,
             by_length,
             reads_payload,
-            objects_only: true,
         }
     }
 
@@ -110,14 +115,15 @@ impl Scan {
                     rows.push(index);
                     let sequence = sequences.get(index).copied();
                     for ((column, cell), source) in
-                        columns.iter_mut().zip(&cells).zip(&self.sources)
+                        columns.iter_mut().zip(&mut cells).zip(&self.sources)
                     {
-                        column.push(cell, source, (record, sequence))?;
+                        column.push(cell.take(), source, (record, sequence))?;
                     }
                 }
             }
         }
-        let arrays = columns.into_iter().map(ColumnBuilder::finish).collect();
+        let arrays = columns.into_iter().map(ColumnBuilder::finish);
+        let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
         Ok(Scanned {
@@ -146,8 +152,13 @@ impl Scan {
         if !self.reads_payload {
             return Ok(());
         }
-        for (source, cell) in self.sources.iter().zip(cells.iter()) {
-            let Origin::Member(kind) = source.origin else {
+        for (source, cell) in self.sources.iter().zip(cells.iter_mut()) {
+            if source.origin == Origin::Payload {
+                let text = String::from_utf8_lossy(&record.message.payload);
+                *cell = Some(Cell::Text(row::one_line(text)));
+                continue;
+            }
+            let Some((_, kind)) = source.member() else {
                 continue;
             };
             match cell {
@@ -163,19 +174,25 @@ impl Scan {
 
     fn members<'a>(&self, value: &'a Value, cells: &mut [Option<Cell<'a>>]) -> Result<(), Refusal> {
         let Value::Object(members) = value else {
-            return Err(no_object(&Loose::from(value)));
+            return match self.objects() {
+                true => Err(no_object(&Loose::from(value))),
+                false => Ok(()),
+            };
         };
         for (source, cell) in self.sources.iter().zip(cells) {
-            let Origin::Member(kind) = source.origin else {
+            let Some((member, kind)) = source.member() else {
                 continue;
             };
-            let Some(value) = members.get(&source.name) else {
+            let Some(value) = members.get(member) else {
                 continue;
             };
             *cell = Some(match kind {
-                ColumnKind::Json if value.is_null() => Cell::Null,
+                _ if value.is_null() => Cell::Null,
                 ColumnKind::Json => Cell::Text(Cow::Owned(value.to_string())),
-                _ => Loose::from(value)
+                kind if kind.is_nested() => {
+                    nested::fit(value, kind).map_err(|why| misfit(source, why))?
+                }
+                kind => Loose::from(value)
                     .fit(kind)
                     .map_err(|found| mismatch(source, kind, &found))?,
             });
@@ -183,78 +200,84 @@ impl Scan {
         Ok(())
     }
 
-    /// The column that a member of the payload goes to.
-    fn column(&self, name: &str) -> Option<usize> {
-        let candidates = self.by_length.get(name.len())?;
-        candidates
-            .iter()
-            .copied()
-            .find(|index| self.sources[*index].name == name)
+    /// Whether a payload that is no object is wrong: where nothing is known of its members, any JSON will do.
+    fn objects(&self) -> bool {
+        self.objects_only
+    }
+
+    /// The columns that a member of the payload goes to: one, and perhaps its raw twin.
+    fn columns(&self, name: &str) -> [Option<usize>; 2] {
+        let candidates = self.by_length.get(name.len()).into_iter().flatten();
+        let mut own = candidates.copied().filter(|index| {
+            let member = self.sources[*index].member();
+            member.is_some_and(|(member, _)| member == name)
+        });
+        [own.next(), own.next()]
     }
 }
 
 fn no_object(found: &Loose<'_>) -> Refusal {
-    Refusal {
-        code: "wrong_type",
-        reason: format!("payload is {found} where a JSON object is expected"),
-        path: Some(String::new()),
-    }
+    Refusal::new(
+        "wrong_type",
+        format!("payload is {found} where a JSON object is expected"),
+        Some(String::new()),
+    )
 }
 
-fn mismatch(source: &Source, kind: ColumnKind, found: &Loose<'_>) -> Refusal {
-    Refusal {
-        code: "wrong_type",
-        reason: format!(
-            "column `{}`: expected {}, found {found}",
-            source.name,
-            expected(kind)
-        ),
-        path: Some(pointer(&source.name)),
-    }
+fn mismatch(source: &Source, kind: &ColumnKind, found: &Loose<'_>) -> Refusal {
+    unlike(source, "", &expected(kind), &found.to_string())
 }
 
-fn missing(source: &Source, kind: ColumnKind) -> Refusal {
-    Refusal {
-        code: "wrong_type",
-        reason: format!(
-            "column `{}`: expected {}, found nothing",
-            source.name,
-            expected(kind)
-        ),
-        path: Some(pointer(&source.name)),
-    }
+fn misfit(source: &Source, why: Misfit) -> Refusal {
+    unlike(source, &why.path, &why.expected, &why.found)
 }
 
-/// JSON pointer (RFC 6901) to a member of the payload.
-fn pointer(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+fn missing(source: &Source, kind: &ColumnKind) -> Refusal {
+    unlike(source, "", &expected(kind), "nothing")
 }
 
-enum ColumnBuilder {
+fn unlike(source: &Source, below: &str, expected: &str, found: &str) -> Refusal {
+    let name = source
+        .member()
+        .map_or(source.name.as_str(), |(name, _)| name);
+    Refusal::new(
+        "wrong_type",
+        format!("column `{name}`: expected {expected}, found {found}"),
+        Some(format!("{}{below}", pointer(name))),
+    )
+}
+
+enum ColumnBuilder<'a> {
     Bool(BooleanBuilder),
     Int(Int64Builder),
     Float(Float64Builder),
     Text(StringBuilder),
     Time(TimestampNanosecondBuilder),
     Headers(Box<MapBuilder<StringBuilder, StringBuilder>>),
+    /// All other types, built when all cells are there.
+    Cells(ColumnKind, Vec<Cell<'a>>),
 }
 
-impl ColumnBuilder {
+impl<'a> ColumnBuilder<'a> {
     fn new(source: &Source, rows: usize) -> Self {
-        match source.origin {
+        let text = || Self::Text(StringBuilder::with_capacity(rows, rows * 16));
+        match &source.origin {
             Origin::Member(ColumnKind::Bool) => Self::Bool(BooleanBuilder::with_capacity(rows)),
             Origin::Member(ColumnKind::Int64) | Origin::Sequence => {
                 Self::Int(Int64Builder::with_capacity(rows))
             }
             Origin::Member(ColumnKind::Float64) => Self::Float(Float64Builder::with_capacity(rows)),
-            Origin::Member(ColumnKind::String | ColumnKind::Json) | Origin::Subject => {
-                Self::Text(StringBuilder::with_capacity(rows, rows * 16))
-            }
+            Origin::Member(ColumnKind::String | ColumnKind::Json)
+            | Origin::Raw(..)
+            | Origin::Payload
+            | Origin::Subject
+            | Origin::Key => text(),
             Origin::Member(ColumnKind::Timestamp) | Origin::Time => Self::Time(
                 TimestampNanosecondBuilder::with_capacity(rows).with_data_type(timestamp()),
             ),
+            Origin::Member(kind) => Self::Cells(kind.clone(), Vec::with_capacity(rows)),
             Origin::Headers => Self::Headers(Box::new(MapBuilder::new(
-                None,
+                Some(entry_names()),
                 StringBuilder::new(),
                 StringBuilder::new(),
             ))),
@@ -263,7 +286,7 @@ impl ColumnBuilder {
 
     fn push(
         &mut self,
-        cell: &Option<Cell<'_>>,
+        cell: Option<Cell<'a>>,
         source: &Source,
         (record, sequence): (&Record, Option<u64>),
     ) -> Result<(), ArrowError> {
@@ -272,17 +295,23 @@ impl ColumnBuilder {
             (Self::Text(builder), _) if source.origin == Origin::Subject => {
                 builder.append_value(record.message.subject_str());
             }
+            (Self::Text(builder), _) if source.origin == Origin::Key => {
+                let key = record.key.as_ref().map(|key| String::from_utf8_lossy(key));
+                builder.append_option(key);
+            }
             (Self::Time(builder), _) if source.origin == Origin::Time => {
                 builder.append_value(record.time.0);
             }
             (Self::Int(builder), _) if source.origin == Origin::Sequence => {
+                let sequence = sequence.or(record.sequence);
                 builder.append_option(sequence.and_then(|sequence| i64::try_from(sequence).ok()));
             }
-            (Self::Bool(builder), Some(Cell::Bool(value))) => builder.append_value(*value),
-            (Self::Int(builder), Some(Cell::Int(value))) => builder.append_value(*value),
-            (Self::Float(builder), Some(Cell::Float(value))) => builder.append_value(*value),
+            (Self::Bool(builder), Some(Cell::Bool(value))) => builder.append_value(value),
+            (Self::Int(builder), Some(Cell::Int(value))) => builder.append_value(value),
+            (Self::Float(builder), Some(Cell::Float(value))) => builder.append_value(value),
             (Self::Text(builder), Some(Cell::Text(value))) => builder.append_value(value),
-            (Self::Time(builder), Some(Cell::Time(value))) => builder.append_value(*value),
+            (Self::Time(builder), Some(Cell::Time(value))) => builder.append_value(value),
+            (Self::Cells(_, cells), cell) => cells.push(cell.unwrap_or(Cell::Null)),
             (Self::Bool(builder), _) => builder.append_null(),
             (Self::Int(builder), _) => builder.append_null(),
             (Self::Float(builder), _) => builder.append_null(),
@@ -292,15 +321,16 @@ impl ColumnBuilder {
         Ok(())
     }
 
-    fn finish(self) -> ArrayRef {
-        match self {
+    fn finish(self) -> Result<ArrayRef, ArrowError> {
+        Ok(match self {
             Self::Bool(mut builder) => Arc::new(builder.finish()),
             Self::Int(mut builder) => Arc::new(builder.finish()),
             Self::Float(mut builder) => Arc::new(builder.finish()),
             Self::Text(mut builder) => Arc::new(builder.finish()),
             Self::Time(mut builder) => Arc::new(builder.finish()),
             Self::Headers(mut builder) => Arc::new(builder.finish()),
-        }
+            Self::Cells(kind, cells) => nested::array(&kind, &cells.iter().collect::<Vec<_>>())?,
+        })
     }
 }
 

@@ -9,10 +9,14 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::SqlError;
-use crate::catalog::{Catalog, METADATA, TABLE};
+use crate::catalog::{Catalog, METADATA, SEQUENCE, TABLE, TIME};
 use crate::error::Place;
+use crate::functions::POSITIONS;
 use crate::parse::keyword;
 use millstream_types::nearest;
+
+mod arrows;
+mod unnest;
 
 const ONE_AT_A_TIME: &str = "a stage sees one message at a time: `SELECT … FROM message WHERE …`";
 
@@ -23,24 +27,53 @@ pub(crate) struct Shaped {
     pub(crate) select: Select,
     /// What the statement calls the table: its alias, or `message`.
     pub(crate) table: String,
+    /// The columns that `UNNEST` adds to the table.
+    pub(crate) elements: Vec<String>,
 }
 
 /// Checks the form of `query`, which was read from `text`.
 pub(crate) fn check(text: &str, query: Query, catalog: &Catalog) -> Result<Shaped, SqlError> {
     let mut select = only_select(text, query)?;
     clauses(text, &select)?;
-    let table = relation(text, &mut select)?;
+    arrows::read_anew(&mut select);
+    let start = Place::of(select.select_token.0.span).unwrap_or(Place::START);
+    let mut laterals = unnest::behind_table(&mut select, start, refuse)?;
+    let table = relation(&mut select)?;
+    let elements: Vec<String> = laterals
+        .iter()
+        .flat_map(unnest::Lateral::columns)
+        .map(str::to_owned)
+        .collect();
     let mut names = Names {
         catalog,
+        elements: &elements,
         taken: Vec::new(),
     };
     for item in &mut select.projection {
         names.output(item)?;
     }
-    match select.visit(&mut Expressions { catalog }) {
-        ControlFlow::Continue(()) => Ok(Shaped { select, table }),
-        ControlFlow::Break(error) => Err(*error),
+    laterals.extend(unnest::in_list(&mut select)?);
+    let mut expressions = Expressions { catalog };
+    let mut checked = select.visit(&mut expressions);
+    for (list, _) in laterals.iter().flat_map(|lateral| &lateral.lists) {
+        if checked.is_continue() {
+            checked = list.visit(&mut expressions);
+        }
     }
+    if let ControlFlow::Break(error) = checked {
+        return Err(*error);
+    }
+    unnest::wrap(&mut select, &table, laterals)?;
+    Ok(Shaped {
+        select,
+        table,
+        elements,
+    })
+}
+
+/// Whether a column that is missing stands for the elements of what is no list: an object has no such column.
+pub(crate) fn unnest_of_object(column: &str) -> bool {
+    column.starts_with(unnest::HIDDEN)
 }
 
 fn refuse(at: Place, what: &str) -> SqlError {
@@ -133,20 +166,12 @@ fn clauses(text: &str, select: &Select) -> Result<(), SqlError> {
 }
 
 /// Checks that the statement reads `message` alone, and says under which name.
-fn relation(text: &str, select: &mut Select) -> Result<String, SqlError> {
+fn relation(select: &mut Select) -> Result<String, SqlError> {
     let start = Place::of(select.select_token.0.span).unwrap_or(Place::START);
-    let [from] = select.from.as_mut_slice() else {
-        let Some(second) = select.from.get(1) else {
-            return Err(SqlError::new(start, "statement reads no table")
-                .hint("add `FROM message`: the message at hand is the only row"));
-        };
-        let at = Place::of(second.span()).unwrap_or(start);
-        return Err(refuse(at, "a second table"));
+    let Some(from) = select.from.first_mut() else {
+        return Err(SqlError::new(start, "statement reads no table")
+            .hint("add `FROM message`: the message at hand is the only row"));
     };
-    if let Some(join) = from.joins.first() {
-        let at = Place::of(join.span()).unwrap_or_else(|| keyword(text, "JOIN"));
-        return Err(refuse(at, "`JOIN`"));
-    }
     let at = Place::of(from.relation.span()).unwrap_or(start);
     let TableFactor::Table {
         name,
@@ -163,7 +188,10 @@ fn relation(text: &str, select: &mut Select) -> Result<String, SqlError> {
     else {
         let what = match &from.relation {
             TableFactor::Derived { .. } => "a subquery",
-            TableFactor::UNNEST { .. } => "`UNNEST`",
+            TableFactor::UNNEST { .. } => {
+                return Err(SqlError::new(at, "`UNNEST` stands without the message")
+                    .hint("write `FROM message, UNNEST(…) AS item`"));
+            }
             _ => "a table function",
         };
         return Err(refuse(at, what));
@@ -207,6 +235,8 @@ fn known_table(name: &ObjectName, at: Place) -> Result<(), SqlError> {
 /// The names of the outputs so far.
 struct Names<'a> {
     catalog: &'a Catalog,
+    /// The columns that `UNNEST` adds.
+    elements: &'a [String],
     taken: Vec<String>,
 }
 
@@ -217,11 +247,14 @@ impl Names<'_> {
         match item {
             SelectItem::UnnamedExpr(Expr::Identifier(name)) => self.take(&name.value, at),
             SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
-                let name = parts
-                    .last()
-                    .map(|last| last.value.clone())
-                    .unwrap_or_default();
-                self.take(&name, at)
+                let Some(alias) = parts.last().cloned() else {
+                    return Ok(());
+                };
+                self.take(&alias.value, at)?;
+                // A member of a struct has a longer name by itself.
+                let expr = Expr::CompoundIdentifier(std::mem::take(parts));
+                *item = SelectItem::ExprWithAlias { expr, alias };
+                Ok(())
             }
             SelectItem::ExprWithAlias { alias, .. } => {
                 let at = Place::of(alias.span).unwrap_or(at);
@@ -242,6 +275,14 @@ impl Names<'_> {
     }
 
     fn take(&mut self, name: &str, at: Place) -> Result<(), SqlError> {
+        if [TIME, SEQUENCE].contains(&name) {
+            let plain = name.trim_start_matches('_');
+            return Err(
+                SqlError::new(at, format!("`{name}` is the server's to write")).hint(format!(
+                    "write `{name} AS {plain}`: it becomes a member of the payload"
+                )),
+            );
+        }
         if self.taken.iter().any(|taken| taken == name) {
             return Err(SqlError::new(at, format!("two outputs are called `{name}`")).hint(format!(
                 "give one another name with `AS`, or leave it out of the wildcard: `* EXCLUDE ({name})`"
@@ -269,33 +310,35 @@ impl Names<'_> {
             let idents = std::iter::once(except.first_element).chain(except.additional_elements);
             excluded.extend(idents.map(|ident| ObjectName::from(vec![ident])));
         }
-        let sources = self.catalog.sources();
-        let known = |name: &ObjectName| sources.iter().any(|source| plain(name) == source.name);
+        let sources = self.catalog.named().map(|source| source.name.as_str());
+        let sources: Vec<&str> = sources
+            .chain(self.elements.iter().map(String::as_str))
+            .collect();
+        let known = |name: &ObjectName| sources.contains(&plain(name).as_str());
         if let Some(name) = excluded.iter().find(|name| !known(name)) {
             let at = Place::of(name.span()).unwrap_or(at);
             let error = SqlError::new(at, format!("no column `{}` to leave out", plain(name)));
-            let near = nearest(
-                &plain(name),
-                sources.iter().map(|source| source.name.as_str()),
-            );
+            let near = nearest(&plain(name), sources.iter().copied());
             return Err(match near {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error,
             });
         }
-        for name in METADATA {
+        let all = self
+            .catalog
+            .sources()
+            .iter()
+            .map(|source| source.name.as_str());
+        for name in all.filter(|name| METADATA.contains(name) || !sources.contains(name)) {
             if !excluded.iter().any(|excluded| plain(excluded) == name) {
-                excluded.push(ObjectName::from(vec![Ident::new(name)]));
+                excluded.push(ObjectName::from(vec![Ident::with_quote('"', name)]));
             }
         }
         // With RENAME the planner finds out.
         if options.opt_rename.is_none() {
             for source in sources {
-                if !excluded
-                    .iter()
-                    .any(|excluded| plain(excluded) == source.name)
-                {
-                    self.take(&source.name, at)?;
+                if !excluded.iter().any(|excluded| plain(excluded) == source) {
+                    self.take(source, at)?;
                 }
             }
         }
@@ -329,16 +372,17 @@ impl Expressions<'_> {
             return Err(refuse(at, &format!("the aggregate `{name}`")));
         }
         if name == "unnest" {
-            return Err(refuse(at, "`unnest`")
-                .hint("make several messages of one in a function, which may emit many"));
+            return Err(
+                SqlError::new(at, "`unnest` stands where it cannot make messages")
+                    .hint("write `FROM message, UNNEST(…) AS item` and use `item` here"),
+            );
+        }
+        if name == POSITIONS {
+            return Ok(());
         }
         if self.catalog.get_function_meta(&name).is_none() {
             let error = SqlError::new(at, format!("no function `{name}`"));
-            let names = self.catalog.udf_names();
-            return Err(match nearest(&name, names.iter().map(String::as_str)) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint("the functions are those of Apache DataFusion"),
-            });
+            return Err(error.hint(self.catalog.instead_of(&name)));
         }
         Ok(())
     }

@@ -1,14 +1,16 @@
 //! Shared by the tests of this room: flights as columns, and runs as text.
 
+mod cases;
 mod depth;
 mod errors;
+mod functions;
 mod oracle;
 mod rows;
 mod statements;
 
 use bytes::Bytes;
 use millstream_pipeline::{Column, ColumnKind, Record, Stage, Verdict};
-use millstream_types::{HeadersBuilder, Message, Timestamp};
+use millstream_types::{HeaderBlock, HeadersBuilder, Message, Timestamp};
 
 use crate::SqlStage;
 
@@ -79,9 +81,46 @@ fn run(text: &str, payloads: &[&str]) -> String {
     raw
 }
 
+/// A message: its payload, and what of it is not as it came.
+fn made(record: &Record) -> String {
+    let came = self::record("");
+    let mut text = String::from_utf8_lossy(&record.message.payload).into_owned();
+    if record.message.subject != came.message.subject {
+        text = format!("{} {text}", record.message.subject_str());
+    }
+    if record.elsewhere {
+        text = format!("-> {text}");
+    }
+    if record.message.headers != came.message.headers {
+        let headers = HeaderBlock::new(&record.message.headers);
+        let headers = headers.iter().map(|(name, value)| {
+            format!(
+                "{}: {}",
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(value)
+            )
+        });
+        text = format!("{text} ({})", headers.collect::<Vec<_>>().join(", "));
+    }
+    if record.key != came.key {
+        let key = record.key.as_ref().map(|key| String::from_utf8_lossy(key));
+        text = format!("{text} key {key:?}");
+    }
+    text
+}
+
 fn show(verdicts: &[Verdict]) -> String {
     let line = |verdict: &Verdict| match verdict {
-        Verdict::Replace(record) => String::from_utf8_lossy(&record.message.payload).into_owned(),
+        Verdict::Replace(record) => made(record),
+        Verdict::Emit(records) => {
+            let each: Vec<_> = records.iter().map(made).collect();
+            format!(
+                "[{}\n]",
+                each.iter()
+                    .map(|one| format!("\n  {one}"))
+                    .collect::<String>()
+            )
+        }
         Verdict::Drop => "-".to_owned(),
         Verdict::Reject(why) => {
             let path = why

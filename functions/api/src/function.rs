@@ -31,7 +31,7 @@ pub trait Function: Send + Sync + Debug {
     ///
     /// Blocks the calling thread, for a small multiple of [`Limits::timeout`] at most: one time-out for the batch,
     /// then one for each message that brings about another, up to the bound that the host states.
-    fn process(&self, batch: &[FunctionMessage]) -> Vec<Result<FunctionOutcome, Fault>>;
+    fn process(&self, batch: &[FunctionMessage<'_>]) -> Vec<Result<FunctionOutcome, Fault>>;
 
     /// Linear memory of its largest instance so far, in bytes.
     fn memory(&self) -> u64;

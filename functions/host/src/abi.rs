@@ -18,13 +18,13 @@ const MAX_SUBJECT_BYTES: usize = 4096;
 const UNNAMED: &str = "rejected";
 
 /// A message on its way in: borrowed, so that the only copy is the one into the guest's memory.
-#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[derive(Clone, Debug, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct Message<'a> {
     subject: &'a str,
     sequence: Option<u64>,
     timestamp: i64,
-    headers: &'a [(String, String)],
+    headers: Vec<(&'a str, &'a str)>,
     key: Option<&'a [u8]>,
     payload: &'a [u8],
     #[component(name = "schema-id")]
@@ -32,14 +32,17 @@ pub(crate) struct Message<'a> {
     deliveries: u32,
 }
 
-impl<'a> From<&'a FunctionMessage> for Message<'a> {
-    fn from(message: &'a FunctionMessage) -> Self {
+impl<'a> From<&'a FunctionMessage<'_>> for Message<'a> {
+    fn from(message: &'a FunctionMessage<'_>) -> Self {
+        let headers = message.headers.iter();
         Self {
             // Subjects are checked to be UTF-8 where they come in.
             subject: std::str::from_utf8(&message.subject).unwrap_or("\u{fffd}"),
             sequence: message.sequence,
             timestamp: message.timestamp.0,
-            headers: &message.headers,
+            headers: headers
+                .map(|(name, value)| (name.as_ref(), value.as_ref()))
+                .collect(),
             key: message.key.as_deref(),
             payload: &message.payload,
             schema_id: message.schema_id,
@@ -49,7 +52,7 @@ impl<'a> From<&'a FunctionMessage> for Message<'a> {
 }
 
 /// Bytes of guest memory that a message takes, roughly: for cutting batches.
-pub(crate) fn guest_bytes(message: &FunctionMessage) -> usize {
+pub(crate) fn guest_bytes(message: &FunctionMessage<'_>) -> usize {
     let headers: usize = message
         .headers
         .iter()
@@ -58,7 +61,7 @@ pub(crate) fn guest_bytes(message: &FunctionMessage) -> usize {
     128 + message.subject.len()
         + headers
         + message.payload.len()
-        + message.key.as_ref().map_or(0, Bytes::len)
+        + message.key.as_ref().map_or(0, |key| key.len())
 }
 
 #[derive(Debug, ComponentType, Lift)]

@@ -94,7 +94,7 @@ impl WasmFunction {
     }
 
     /// How many messages the next call carries: at least one, however large it is.
-    fn chunk_len(&self, rest: &[FunctionMessage]) -> usize {
+    fn chunk_len(&self, rest: &[FunctionMessage<'_>]) -> usize {
         let most = usize::try_from(self.limits().memory / CHUNK_MEMORY_SHARE).unwrap_or(usize::MAX);
         let mut bytes = 0usize;
         let fits = rest
@@ -114,7 +114,7 @@ impl Function for WasmFunction {
         &self.recipe.manifest.name
     }
 
-    fn process(&self, batch: &[FunctionMessage]) -> Vec<Answer> {
+    fn process(&self, batch: &[FunctionMessage<'_>]) -> Vec<Answer> {
         if self.slow.load(Ordering::Relaxed) == 0 {
             return self.run(batch);
         }
@@ -137,7 +137,7 @@ impl Function for WasmFunction {
 }
 
 impl WasmFunction {
-    fn run(&self, batch: &[FunctionMessage]) -> Vec<Answer> {
+    fn run(&self, batch: &[FunctionMessage<'_>]) -> Vec<Answer> {
         let mut run = Run {
             function: self,
             instance: self.idle_instance(),
@@ -172,7 +172,7 @@ impl WasmFunction {
         run.answers
     }
 
-    fn lost(&self, batch: &[FunctionMessage]) -> Vec<Answer> {
+    fn lost(&self, batch: &[FunctionMessage<'_>]) -> Vec<Answer> {
         let fault = || Fault {
             code: FaultCode::Trap,
             reason: "the thread that ran it failed; this is a bug of the server".to_owned(),
@@ -195,7 +195,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn chunk(&mut self, chunk: &[FunctionMessage]) {
+    fn chunk(&mut self, chunk: &[FunctionMessage<'_>]) {
         let messages: Vec<Message<'_>> = chunk.iter().map(Message::from).collect();
         let fault = match self.call(&messages) {
             Ok(outcomes) => {
@@ -279,16 +279,18 @@ impl Run<'_> {
 
     fn answer(&mut self, outcomes: Vec<Outcome>) {
         let limits = self.function.limits();
-        for outcome in outcomes {
+        let output = &mut self.output;
+        self.answers.extend(outcomes.into_iter().map(|outcome| {
+            if let Outcome::Keep = outcome {
+                return Ok(FunctionOutcome::Keep);
+            }
             let bytes = outcome.bytes();
-            self.answers
-                .push(if self.output + bytes > MAX_BATCH_OUTPUT {
-                    Err(fault::batch_output(MAX_BATCH_OUTPUT))
-                } else {
-                    self.output += bytes;
-                    outcome.checked(limits)
-                });
-        }
+            if *output + bytes > MAX_BATCH_OUTPUT {
+                return Err(fault::batch_output(MAX_BATCH_OUTPUT));
+            }
+            *output += bytes;
+            outcome.checked(limits)
+        }));
     }
 
     /// Back towards full chunks, slowly: a chunk that was too large has cost a time-out.

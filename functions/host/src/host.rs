@@ -113,7 +113,10 @@ impl WasmtimeHost {
         config
             .epoch_interruption(true)
             .concurrency_support(false)
-            .max_wasm_stack(options.max_stack_bytes);
+            .max_wasm_stack(options.max_stack_bytes)
+            // Nobody reads it, and it is a good part of what has to be read at a start.
+            .generate_address_map(false)
+            .native_unwind_info(false);
         let engine = Engine::new(&config).map_err(HostError::Engine)?;
         let ticker = Ticker::start(&engine, options.tick).map_err(HostError::Thread)?;
         let compiler = Compiler::start(options.compile_budget).map_err(HostError::Compiler)?;

@@ -67,7 +67,7 @@ fn guest(timeout: Duration) -> Arc<dyn Function> {
     load(&host(), &wasm, &manifest(timeout)).expect("it loads")
 }
 
-fn command(byte: u8) -> FunctionMessage {
+fn command(byte: u8) -> FunctionMessage<'static> {
     message(vec![byte, b'-', b'1'])
 }
 

@@ -6,6 +6,7 @@
 //! What a toolchain needs comes from the registries and is kept in `millstream-toolchains` of the user's cache folder:
 //! the first run takes minutes, later ones seconds. Where it cannot be had the test says SKIPPED and passes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
@@ -204,10 +205,10 @@ impl Outside for World {
     }
 }
 
-fn message(payload: &'static str) -> FunctionMessage {
+fn message(payload: &'static str) -> FunctionMessage<'static> {
     FunctionMessage {
-        subject: Bytes::from_static(b"flights.all"),
-        payload: Bytes::from_static(payload.as_bytes()),
+        subject: Cow::Borrowed(b"flights.all"),
+        payload: Cow::Borrowed(payload.as_bytes()),
         ..FunctionMessage::default()
     }
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The type of a column. Serialised as the word of [`ColumnKind::as_str`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The type of a column. Serialised as the word of [`ColumnKind::as_str`] where it has one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ColumnKind {
     /// `true` or `false`.
@@ -20,29 +20,77 @@ pub enum ColumnKind {
     String,
     /// A point in time, written as RFC 3339 text in JSON.
     Timestamp,
+    /// A day, written as text such as `2026-11-23` in JSON.
+    Date,
+    /// An exact number, a number or text in JSON.
+    Decimal {
+        /// Most digits, at most [`ColumnKind::MAX_PRECISION`].
+        precision: u8,
+        /// How many of them stand behind the point.
+        scale: u8,
+    },
+    /// Values of one type; whether one may be null is the column's.
+    List(Box<Item>),
+    /// Named values of one type.
+    Map(Box<Item>),
+    /// Named values of their own types.
+    Struct(Vec<Column>),
     /// Anything else, kept as JSON text.
     Json,
 }
 
+/// What a list or a map holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Item {
+    /// The type of each value.
+    pub kind: ColumnKind,
+    /// Whether one may be null.
+    pub nullable: bool,
+}
+
 impl ColumnKind {
-    const ALL: [Self; 6] = [
-        Self::Bool,
-        Self::Int64,
-        Self::Float64,
-        Self::String,
-        Self::Timestamp,
-        Self::Json,
+    /// Most digits of a decimal.
+    pub const MAX_PRECISION: u8 = 38;
+
+    const WORDS: [(Self, &'static str); 7] = [
+        (Self::Bool, "bool"),
+        (Self::Int64, "int64"),
+        (Self::Float64, "float64"),
+        (Self::String, "string"),
+        (Self::Timestamp, "timestamp"),
+        (Self::Date, "date"),
+        (Self::Json, "json"),
     ];
 
-    /// The word users write, as in `adds: { band: string }`.
+    /// A list of such values, none of which is null.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn list(self) -> Self {
+        Self::List(Box::new(Item {
+            kind: self,
+            nullable: false,
+        }))
+    }
+
+    /// Whether it is a list, a map or a struct.
+    #[must_use]
+    pub fn is_nested(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Map(_) | Self::Struct(_))
+    }
+
+    /// The word for its kind; the whole type is what it displays as.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
         match self {
+            Self::Decimal { .. } => "decimal",
+            Self::List(_) => "list",
+            Self::Map(_) => "map",
+            Self::Struct(_) => "struct",
             Self::Bool => "bool",
             Self::Int64 => "int64",
             Self::Float64 => "float64",
             Self::String => "string",
             Self::Timestamp => "timestamp",
+            Self::Date => "date",
             Self::Json => "json",
         }
     }
@@ -50,36 +98,50 @@ impl ColumnKind {
 
 impl fmt::Display for ColumnKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        match self {
+            Self::Decimal { precision, scale } => write!(f, "decimal({precision}, {scale})"),
+            Self::List(item) => write!(f, "list<{}>", item.kind),
+            Self::Map(item) => write!(f, "map<{}>", item.kind),
+            Self::Struct(members) => {
+                f.write_str("struct<")?;
+                for (index, member) in members.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(f, "{comma}{}: {}", member.name, member.kind)?;
+                }
+                f.write_str(">")
+            }
+            plain => f.write_str(plain.as_str()),
+        }
     }
 }
 
 /// A word that names no column type.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is not a column type; use one of `bool`, `int64`, `float64`, `string`, `timestamp`, `json`"
+    "`{0}` is not a column type; use one of `bool`, `int64`, `float64`, `string`, `timestamp`, `date`, `json`"
 )]
 pub struct UnknownKind(pub String);
 
 impl FromStr for ColumnKind {
     type Err = UnknownKind;
 
-    /// Reads the words of [`ColumnKind::as_str`], and JSON Schema's `boolean`, `integer` and `number`.
+    /// Reads the words of types that hold one value, and JSON Schema's `boolean`, `integer` and `number`.
     fn from_str(word: &str) -> Result<Self, UnknownKind> {
         match word {
             "boolean" => Ok(Self::Bool),
             "integer" => Ok(Self::Int64),
             "number" => Ok(Self::Float64),
-            _ => Self::ALL
+            _ => Self::WORDS
                 .into_iter()
-                .find(|kind| kind.as_str() == word)
+                .find(|(_, known)| *known == word)
+                .map(|(kind, _)| kind)
                 .ok_or_else(|| UnknownKind(word.to_owned())),
         }
     }
 }
 
 /// One column of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Column {
     /// The property's name in the JSON object.
     pub name: String,
@@ -119,8 +181,9 @@ mod tests {
 
     #[test]
     fn every_word_reads_back() {
-        for kind in ColumnKind::ALL {
-            assert_eq!(kind.as_str().parse(), Ok(kind));
+        for (kind, word) in ColumnKind::WORDS {
+            assert_eq!(kind.as_str(), word);
+            assert_eq!(word.parse(), Ok(kind));
         }
         assert_eq!("integer".parse(), Ok(ColumnKind::Int64));
         let error = "varchar"
@@ -130,6 +193,22 @@ mod tests {
         assert!(
             error.contains("`varchar`") && error.contains("`string`"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn types_are_shown_as_they_are_written() {
+        let price = ColumnKind::Decimal {
+            precision: 12,
+            scale: 2,
+        };
+        let members = vec![
+            Column::new("sku", ColumnKind::String, false),
+            Column::new("price", price, true),
+        ];
+        assert_eq!(
+            ColumnKind::Struct(members).list().to_string(),
+            "list<struct<sku: string, price: decimal(12, 2)>>"
         );
     }
 

@@ -10,6 +10,7 @@ mod column;
 #[cfg(test)]
 mod convert_tests;
 mod describe;
+mod detail;
 mod diff;
 mod error;
 mod fault;
@@ -28,7 +29,7 @@ mod value;
 mod violation;
 
 pub use avro::AvroSchema;
-pub use column::{Column, ColumnKind, UnknownKind};
+pub use column::{Column, ColumnKind, Item, UnknownKind};
 pub use diff::{Difference, DifferenceKind, diff};
 pub use error::SchemaError;
 pub use format::{Format, UnknownFormat};

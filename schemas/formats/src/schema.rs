@@ -1,6 +1,7 @@
 //! A compiled schema of any format.
 
 use crate::avro::AvroSchema;
+use crate::detail::detailed;
 use crate::json::JsonSchema;
 use crate::protobuf::ProtobufSchema;
 use crate::{Column, Format, Incompatibility, Policy, SchemaError, Shape, Value, Violation};
@@ -160,11 +161,12 @@ impl Schema {
     /// # Errors
     /// When it does not describe an object.
     pub fn columns(&self) -> Result<Vec<Column>, SchemaError> {
-        match self {
+        let columns = match self {
             Self::Json(schema) => schema.columns(),
             Self::Avro(schema) => schema.columns(),
             Self::Protobuf(schema) => schema.columns(),
-        }
+        };
+        Ok(detailed(columns?, &self.shape()))
     }
 
     /// What it says in words that all formats share.

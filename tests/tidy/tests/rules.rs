@@ -40,6 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["types", "function-api", "schema-formats", "schema-registry"],
     ),
     ("sql", &["types", "spec", "pipeline"]),
+    ("postgres", &["types", "access", "pipeline", "sql"]),
     (
         "jetstream",
         &[
@@ -78,6 +79,8 @@ const ALONE: &[(&str, &str)] = &[
     ("wit-component", "function-host"),
     ("datafusion", "sql"),
     ("arrow", "sql"),
+    ("parquet", "sql"),
+    ("pgwire", "postgres"),
     ("openraft", "consensus"),
 ];
 

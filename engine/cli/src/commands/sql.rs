@@ -1,21 +1,28 @@
 //! `sql`: questions to what is stored.
 
-use serde_json::{Map, Value, json};
+mod file;
+mod helper;
+mod prompt;
+mod shown;
 
+use serde_json::{Value, json};
+
+use self::shown::Shown;
 use crate::args::{Format, SqlArgs};
 use crate::client::Client;
 use crate::console::Console;
 use crate::error::CliError;
-use crate::table::{Table, cell};
-use crate::yaml::to_yaml;
 
 use super::{Session, ended_with};
 
-/// Rows that are drawn at once: their widths have to be known.
-const BLOCK: usize = 1000;
-
-/// The columns of an `EXPLAIN`.
-const PLAN: [&str; 2] = ["plan_type", "plan"];
+/// How rows are shown.
+struct How {
+    csv: bool,
+    format: Format,
+    /// A line per value.
+    expanded: bool,
+    timeout: Option<u64>,
+}
 
 pub(super) async fn sql(args: &SqlArgs, session: Session<'_, '_>) -> Result<(), CliError> {
     let Session {
@@ -23,19 +30,32 @@ pub(super) async fn sql(args: &SqlArgs, session: Session<'_, '_>) -> Result<(), 
         format,
         console,
     } = session;
+    let how = How {
+        csv: args.csv,
+        format,
+        expanded: false,
+        timeout: args.timeout,
+    };
+    if let Some(path) = &args.parquet {
+        let statement = match args.command.as_slice() {
+            [one] => Some(one.clone()),
+            [] => next_statement(console)?,
+            _ => return Err(CliError::OneStatement),
+        };
+        let statement = statement.unwrap_or_default();
+        return file::write(path, &statement, &how, &client, console).await;
+    }
     if !args.command.is_empty() {
         for statement in &args.command {
-            ask(args, statement, &client, format, console).await?;
+            ask(&how, statement, &client, console).await?;
         }
         return Ok(());
     }
+    if console.typed {
+        return prompt::run(how, &client, console).await;
+    }
     while let Some(statement) = next_statement(console)? {
-        let asked = ask(args, &statement, &client, format, console).await;
-        match asked {
-            // Who types goes on.
-            Err(error) if console.typed => console.complain(format, &error),
-            asked => asked?,
-        }
+        ask(&how, &statement, &client, console).await?;
         console.out.flush()?;
     }
     Ok(())
@@ -45,22 +65,12 @@ pub(super) async fn sql(args: &SqlArgs, session: Session<'_, '_>) -> Result<(), 
 fn next_statement(console: &mut Console<'_>) -> Result<Option<String>, CliError> {
     let mut statement = String::new();
     loop {
-        if console.typed {
-            console.progress(if statement.is_empty() {
-                "sql> "
-            } else {
-                "  -> "
-            })?;
-        }
         let before = statement.len();
         let read = console.input.read_line(&mut statement)?;
         let blank = statement.trim().is_empty();
         match statement[before..].trim() {
             "exit" | "quit" | "\\q" if before == 0 => return Ok(None),
-            _ if read == 0 && blank => {
-                console.progress_done()?;
-                return Ok(None);
-            }
+            _ if read == 0 && blank => return Ok(None),
             line if read == 0 || line.ends_with(';') && !blank => return Ok(Some(statement)),
             _ if blank => statement.clear(),
             _ => {}
@@ -68,19 +78,62 @@ fn next_statement(console: &mut Console<'_>) -> Result<Option<String>, CliError>
     }
 }
 
-async fn ask(
-    args: &SqlArgs,
-    statement: &str,
-    client: &Client,
-    format: Format,
-    console: &mut Console<'_>,
-) -> Result<(), CliError> {
+/// What the server is asked.
+fn body(statement: &str, timeout: Option<u64>) -> Value {
     let mut body = json!({ "sql": statement });
-    if let Some(seconds) = args.timeout {
+    if let Some(seconds) = timeout {
         body["timeout"] = seconds.into();
     }
+    body
+}
+
+async fn ask(
+    how: &How,
+    statement: &str,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), CliError> {
+    let asked = lines(how, statement, client, console).await;
+    if let Err(error) = &asked
+        && how.format == Format::Table
+    {
+        point(statement, error, console)?;
+    }
+    asked
+}
+
+/// Shows the line of a statement where an error stands, with a caret below the place.
+fn point(statement: &str, error: &CliError, console: &mut Console<'_>) -> Result<(), CliError> {
+    let CliError::Server { body, .. } = error else {
+        return Ok(());
+    };
+    let number = |name: &str| usize::try_from(body[name].as_u64()?).ok()?.checked_sub(1);
+    let (Some(line), Some(column)) = (number("line"), number("column")) else {
+        return Ok(());
+    };
+    let Some(line) = statement.lines().nth(line) else {
+        return Ok(());
+    };
+    // Tabs are as wide below as above.
+    let blank = |sign: char| if sign == '\t' { '\t' } else { ' ' };
+    let mut below: String = line.chars().take(column).map(blank).collect();
+    below.extend(std::iter::repeat_n(
+        ' ',
+        column.saturating_sub(line.chars().count()),
+    ));
+    writeln!(console.err, "{line}\n{below}^")?;
+    Ok(())
+}
+
+async fn lines(
+    how: &How,
+    statement: &str,
+    client: &Client,
+    console: &mut Console<'_>,
+) -> Result<(), CliError> {
+    let body = body(statement, how.timeout);
     let mut lines = client.post_lines(&["query"], &body).await?;
-    let mut shown = Shown::new(args.csv, format);
+    let mut shown = Shown::new(how);
     while let Some(mut line) = lines.next().await? {
         if let Some(columns) = line["columns"].as_array() {
             let name = |column: &Value| column["name"].as_str().unwrap_or_default().to_owned();
@@ -123,130 +176,4 @@ fn summary(end: &Value, table: bool, console: &mut Console<'_>) -> Result<(), Cl
         )?;
     }
     Ok(())
-}
-
-/// Rows in the form asked for.
-enum Shown {
-    Table {
-        names: Vec<String>,
-        rows: Table,
-        waiting: usize,
-    },
-    Csv(Box<csv::Writer<Vec<u8>>>, Vec<String>),
-    Json,
-    Yaml,
-}
-
-impl Shown {
-    fn new(csv: bool, format: Format) -> Self {
-        match format {
-            _ if csv => Self::Csv(Box::new(csv::Writer::from_writer(Vec::new())), Vec::new()),
-            Format::Json => Self::Json,
-            Format::Yaml => Self::Yaml,
-            Format::Table => Self::Table {
-                names: Vec::new(),
-                rows: Table::default(),
-                waiting: 0,
-            },
-        }
-    }
-
-    fn is_table(&self) -> bool {
-        matches!(self, Self::Table { .. })
-    }
-
-    fn header(&mut self, columns: Vec<String>) -> Result<(), CliError> {
-        match self {
-            Self::Table { names, rows, .. } => {
-                rows.row(columns.clone());
-                *names = columns;
-            }
-            Self::Csv(writer, names) => {
-                writer
-                    .write_record(&columns)
-                    .map_err(std::io::Error::other)?;
-                *names = columns;
-            }
-            Self::Json | Self::Yaml => {}
-        }
-        Ok(())
-    }
-
-    fn row(
-        &mut self,
-        mut row: Map<String, Value>,
-        console: &mut Console<'_>,
-    ) -> Result<(), CliError> {
-        match self {
-            // Plans are trees of several lines.
-            Self::Table { names, .. } if *names == PLAN => {
-                let text = |name: &str| row[name].as_str().unwrap_or_default();
-                console.text(&format!(
-                    "{}:\n{}\n",
-                    text(PLAN[0]),
-                    text(PLAN[1]).trim_end()
-                ))?;
-            }
-            Self::Table {
-                names,
-                rows,
-                waiting,
-            } => {
-                rows.row(names.iter().map(|name| in_words(&row[name])).collect());
-                *waiting += 1;
-                if *waiting == BLOCK {
-                    console.progress_done()?;
-                    console.text(&rows.draw())?;
-                    *rows = Table::default();
-                    rows.row(names.clone());
-                    *waiting = 0;
-                }
-            }
-            Self::Csv(writer, names) => {
-                let cells = names.iter().map(|name| plain(&row[name]));
-                writer.write_record(cells).map_err(std::io::Error::other)?;
-                if writer.get_ref().len() > 1 << 16 {
-                    self.finish(console)?;
-                }
-            }
-            Self::Json => console.line(&Value::from(std::mem::take(&mut row)).to_string())?,
-            Self::Yaml => console.text(&format!("---\n{}", to_yaml(&row.into())))?,
-        }
-        Ok(())
-    }
-
-    /// Shows what waits.
-    fn finish(&mut self, console: &mut Console<'_>) -> Result<(), CliError> {
-        match self {
-            Self::Table { names, .. } if names.is_empty() || *names == PLAN => Ok(()),
-            Self::Table { rows, .. } => console.text(&rows.draw()),
-            Self::Csv(writer, _) => {
-                writer.flush()?;
-                let done =
-                    std::mem::replace(writer, Box::new(csv::Writer::from_writer(Vec::new())));
-                let bytes = done.into_inner().map_err(|error| error.into_error())?;
-                console.out.write_all(&bytes)?;
-                Ok(())
-            }
-            Self::Json | Self::Yaml => Ok(()),
-        }
-    }
-}
-
-/// A value on one line of a table; what is not known is told apart from an empty text.
-fn in_words(value: &Value) -> String {
-    match value {
-        Value::Null => "NULL".to_owned(),
-        Value::Object(_) | Value::Array(_) => value.to_string(),
-        other => cell(other).unwrap_or_default(),
-    }
-}
-
-/// A value between commas; what is not known is empty.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }

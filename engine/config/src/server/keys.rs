@@ -160,6 +160,8 @@ pub(super) const MILLSTREAM: &[Key] = &[
     does(&["journal_cache"]),
     does(&["index_cache"]),
     does(&["schema_registry"]),
+    does(&["postgres"]),
 ];
 
-pub(super) const SCHEMA_REGISTRY: &[Key] = &[does(&["listen"])];
+/// Of a door that only has an address.
+pub(super) const DOOR: &[Key] = &[does(&["listen"])];

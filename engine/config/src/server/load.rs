@@ -7,7 +7,7 @@ use crate::conf::{Data, Entry};
 use crate::flags::Flags;
 use crate::problem::ConfigError;
 
-use super::keys::{JETSTREAM, MILLSTREAM, SCHEMA_REGISTRY, TOP};
+use super::keys::{DOOR, JETSTREAM, MILLSTREAM, TOP};
 use super::table::{Notes, Table};
 use super::{
     Authorization, Config, Flavor, Http, JetStream, Limits, Logging, Millstream, auth, encryption,
@@ -17,6 +17,8 @@ const CLIENT_PORT: u16 = 4222;
 const HTTP_PORT: u16 = 8222;
 /// Where clients of a schema registry look first.
 const SCHEMA_REGISTRY_PORT: u16 = 8081;
+/// Where clients of PostgreSQL look first.
+const POSTGRES_PORT: u16 = 5432;
 const LOOPBACK: &str = "127.0.0.1";
 const ANY: &str = "0.0.0.0";
 /// nats-server warns above this, as large messages make everyone behind them wait.
@@ -270,18 +272,20 @@ fn millstream(top: &Table<'_>) -> Millstream {
         journal_file_size: block.size("journal_file_size"),
         journal_cache: block.size("journal_cache"),
         index_cache: block.size("index_cache"),
-        schema_registry: schema_registry(&block),
+        schema_registry: door(&block, "schema_registry", SCHEMA_REGISTRY_PORT),
+        postgres: door(&block, "postgres", POSTGRES_PORT),
     })
 }
 
-/// The schema registry's own port. A number alone listens on loopback, as the HTTP port does.
-fn schema_registry(millstream: &Table<'_>) -> Option<Http> {
-    let entry = millstream.entry("schema_registry")?;
-    let block = millstream.block(&entry.value, SCHEMA_REGISTRY, "`schema_registry`")?;
+/// A port of its own for the schema registry, or for clients of PostgreSQL. A number alone listens on loopback, as the HTTP port
+/// does.
+fn door(millstream: &Table<'_>, key: &str, default: u16) -> Option<Http> {
+    let entry = millstream.entry(key)?;
+    let block = millstream.block(&entry.value, DOOR, &format!("`{key}`"))?;
     let (host, number) = block.address("listen")?;
     Some(Http {
         host: host.unwrap_or_else(|| LOOPBACK.to_owned()),
-        port: port(number, SCHEMA_REGISTRY_PORT),
+        port: port(number, default),
     })
 }
 
@@ -317,5 +321,15 @@ fn remarks(top: &Table<'_>, config: &mut Config) {
         config
             .notes
             .push("the schema registry can be reached from other machines".to_owned());
+    }
+    let postgres = config.millstream.postgres.as_ref();
+    if postgres.is_some_and(|own| !own.is_loopback()) {
+        let open = config.authorization == Authorization::None;
+        let note = if open {
+            "anyone who reaches the port for PostgreSQL clients may read everything: no authentication is configured"
+        } else {
+            "PostgreSQL clients send their passwords in clear text, from other machines as well"
+        };
+        config.notes.push(note.to_owned());
     }
 }

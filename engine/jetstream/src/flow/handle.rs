@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use millstream_pipeline::DataflowStatus;
 use millstream_streams::Filters;
 use millstream_types::Timestamp;
 use tokio::sync::Notify;
@@ -11,9 +12,10 @@ use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
 use super::position::Position;
+use super::query::{Place, QueryLoop};
 use super::runner::Loop;
-use super::setup::FlowSetup;
-use super::status::{FlowState, FlowStatus};
+use super::setup::{FlowSetup, QuerySetup};
+use super::status::{FlowState, FlowStatus, QueryStatus, SourceStatus};
 use crate::service::{JetStream, Shared};
 
 /// A running flow. It ends when it is stopped; dropping it leaves it running.
@@ -48,12 +50,14 @@ pub(super) struct Seen {
     state: FlowState,
     reason: Option<String>,
     pub(super) position: Position,
+    /// Of a query: where it stands, and what it says.
+    query: (Place, DataflowStatus),
     errors: u64,
     last_error: Option<String>,
 }
 
 impl JetStream {
-    /// Starts a flow.
+    /// Starts a flow. Whether it is a query does not change as long as it runs.
     #[must_use]
     pub fn flow(&self, setup: FlowSetup) -> Flow {
         let inner = Arc::new(Inner {
@@ -68,7 +72,11 @@ impl JetStream {
         self.shared.flows_wake().push(Arc::downgrade(&inner.wake));
         let own = Arc::clone(&inner);
         let task = self.shared.runtime.spawn(async move {
-            Loop::new(own).run().await;
+            let is_query = own.setup.load().query.is_some();
+            match is_query {
+                true => QueryLoop::new(own).run().await,
+                false => Loop::new(own).run().await,
+            }
         });
         Flow {
             inner,
@@ -137,6 +145,9 @@ impl Inner {
 
     fn status(&self) -> FlowStatus {
         let setup = self.setup.load_full();
+        if let Some(query) = &setup.query {
+            return self.query_status(query);
+        }
         let (position, mut status) = {
             let seen = self.seen();
             let position = &seen.position;
@@ -175,6 +186,75 @@ impl Inner {
             status.lag_seconds = oldest.map_or(0, |time| Timestamp::now().since(time).as_secs());
         }
         status
+    }
+
+    fn query_status(&self, query: &QuerySetup) -> FlowStatus {
+        let ((place, own), mut status) = {
+            let seen = self.seen();
+            let status = FlowStatus {
+                state: seen.state,
+                reason: seen.reason.clone(),
+                totals: seen.query.0.totals,
+                errors: seen.errors,
+                last_error: seen.last_error.clone(),
+                ..FlowStatus::default()
+            };
+            (seen.query.clone(), status)
+        };
+        let mut sources = Vec::with_capacity(query.sources.len());
+        for (index, table) in query.sources.iter().enumerate() {
+            let place = place.sources.get(index);
+            let mut source = SourceStatus {
+                station: table.station.clone(),
+                position: place.map_or(0, |place| place.read),
+                watermark: own
+                    .sources
+                    .get(index)
+                    .copied()
+                    .flatten()
+                    .map(Timestamp::to_rfc3339),
+                ..SourceStatus::default()
+            };
+            let cell = self.shared.node.stream(&table.station);
+            if let (Some(cell), Some(place)) = (cell, place)
+                && cell.id == place.stream
+            {
+                let filter = table.filter.as_deref().unwrap_or(">");
+                let filters = Filters::one(filter.as_bytes());
+                let stream = cell.lock();
+                source.lag_messages = stream.count_matching(place.read + 1, &filters);
+                let open = stream.next_matching(place.read + 1, &filters);
+                let time = open.and_then(|seq| Some(stream.locate(seq)?.time));
+                source.lag_seconds = time.map_or(0, |time| Timestamp::now().since(time).as_secs());
+            }
+            sources.push(source);
+        }
+        status.position = sources.first().map_or(0, |source| source.position);
+        status.lag_messages = sources.iter().map(|source| source.lag_messages).sum();
+        let lags = sources.iter().map(|source| source.lag_seconds);
+        status.lag_seconds = lags.max().unwrap_or_default();
+        status.query = Some(QueryStatus {
+            watermark: own.watermark.map(Timestamp::to_rfc3339),
+            state_bytes: own.state_bytes,
+            state_rows: own.state_rows,
+            sources,
+        });
+        status
+    }
+
+    /// Where a query stands in the log, and what it says of itself.
+    pub(super) fn stands(&self, place: &Place, status: &DataflowStatus) {
+        self.seen().query = (place.clone(), status.clone());
+    }
+
+    /// A result that nothing is kept of.
+    pub(super) fn lost_result(&self, why: &str) {
+        let name = &self.setup.load().name;
+        let reason = format!("a result was refused and its dead letter cannot be stored: {why}");
+        error!(target: "nats", "flow `{name}` has lost one: {reason}");
+        let mut seen = self.seen();
+        seen.errors += 1;
+        seen.last_error = Some(reason);
     }
 
     pub(super) fn ready(&self, setup: &Arc<FlowSetup>) {

@@ -6,7 +6,8 @@
 //!
 //! What lives here: choosing inputs (`select`), running them and finding where outputs go (`work`, `doors`),
 //! how they end (`ends`), the batch that comes of it (`made`), the position
-//! (`position`), the loop around it (`runner`), single messages that are sent again (`once`).
+//! (`position`), the loop around it (`runner`), single messages that are sent again (`once`). Flows that are queries have rooms of
+//! their own (`query`) and share setup, status and handle.
 
 mod doors;
 mod ends;
@@ -14,6 +15,7 @@ mod handle;
 mod made;
 mod once;
 mod position;
+mod query;
 mod runner;
 mod select;
 mod setup;
@@ -25,5 +27,6 @@ mod tests;
 
 pub use handle::Flow;
 pub use once::Resent;
-pub use setup::{FlowEffects, FlowSetup};
-pub use status::{FlowState, FlowStatus, FlowTotals};
+pub use query::{state_stream, state_subjects};
+pub use setup::{FlowEffects, FlowSetup, Query, QuerySetup};
+pub use status::{FlowState, FlowStatus, FlowTotals, QueryStatus, SourceStatus};

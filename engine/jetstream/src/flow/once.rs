@@ -35,6 +35,14 @@ pub enum Resent {
 impl Flow {
     /// Takes the original of a letter through the flow's stages and removes the letter, at once or not at all.
     pub async fn resend(&self, letter: u64, sequence: Option<u64>, original: Message) -> Resent {
+        if self.setup().query.is_some() {
+            let reason = "a query does not take a message a second time: publish what was mended on a subject that it reads";
+            return Resent::Refused(reason.to_owned());
+        }
+        self.through(letter, sequence, original).await
+    }
+
+    async fn through(&self, letter: u64, sequence: Option<u64>, original: Message) -> Resent {
         let inner = self.inner();
         let _turn = inner.turn.lock().await;
         let (shared, setup) = (Arc::clone(&inner.shared), inner.setup.load_full());

@@ -31,7 +31,7 @@ pub(super) fn grown(limit: usize, bytes: usize) -> usize {
 }
 
 /// How stages see messages of all formats.
-static AS_JSON: LazyLock<Reading> = LazyLock::new(|| {
+pub(super) static AS_JSON: LazyLock<Reading> = LazyLock::new(|| {
     let reading = Reading::parse(Some("json"), None, None);
     reading.ok().flatten().unwrap_or_default()
 });

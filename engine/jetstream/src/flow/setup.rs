@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use millstream_cluster::FlowStart;
-use millstream_pipeline::{Plan, Running};
+use millstream_pipeline::{Dataflow, FlowTable, Plan, Running};
 use millstream_types::{Message, SubjectTemplate};
 
 /// A flow as it is declared, compiled. Swapped whole: a batch sees one of them.
@@ -38,6 +38,40 @@ pub struct FlowSetup {
     pub paused: bool,
     /// What its stages write besides their outputs.
     pub effects: Option<Arc<dyn FlowEffects>>,
+    /// The query that it is, instead of `from`, `filter`, `until`, `subject` and stages; `to` gets its results.
+    pub query: Option<Arc<QuerySetup>>,
+}
+
+impl FlowSetup {
+    /// Whether it reads this stream.
+    #[must_use]
+    pub fn reads(&self, stream: &str) -> bool {
+        match &self.query {
+            None => self.from == stream,
+            Some(query) => query.sources.iter().any(|source| source.station == stream),
+        }
+    }
+}
+
+/// A query that never ends, compiled.
+#[derive(Debug)]
+pub struct QuerySetup {
+    /// Makes it.
+    pub query: Arc<dyn Query>,
+    /// What it reads, as [`Dataflow::sources`] says.
+    pub sources: Vec<FlowTable>,
+    /// State of a query with another one is of no use to it.
+    pub layout: u64,
+    /// The stream that gets messages which come too late; `None`: none does.
+    pub late: Option<String>,
+    /// The stream that keeps its state, see [`crate::state_stream`].
+    pub state: String,
+}
+
+/// A compiled query.
+pub trait Query: Send + Sync + Debug {
+    /// Makes one without state.
+    fn start(&self) -> Box<dyn Dataflow>;
 }
 
 /// What the stages of a flow change besides making outputs: their state. It is committed with the outputs, in the same log

@@ -57,6 +57,45 @@ pub struct FlowTotals {
     /// Inputs that were gone when they were to be tried again, and those that were rejected and whose dead letter is never
     /// stored.
     pub lost: u64,
+    /// Of a query: rows that came behind the end of their window.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub late: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature serde asks for"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What a query says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct QueryStatus {
+    /// Event time: nothing earlier is expected.
+    pub watermark: Option<String>,
+    /// Bytes of state in memory.
+    pub state_bytes: u64,
+    /// Entries of state.
+    pub state_rows: u64,
+    /// What it reads.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// A source of a query.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// The station or stream.
+    pub station: String,
+    /// The last sequence it has looked at.
+    pub position: u64,
+    /// Messages it has still to deal with.
+    pub lag_messages: u64,
+    /// Age of the oldest of them in seconds.
+    pub lag_seconds: u64,
+    /// Event time of this source.
+    pub watermark: Option<String>,
 }
 
 /// A flow in numbers.
@@ -85,4 +124,7 @@ pub struct FlowStatus {
     pub errors: u64,
     /// The last of them.
     pub last_error: Option<String>,
+    /// Of a query: what it says of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<QueryStatus>,
 }

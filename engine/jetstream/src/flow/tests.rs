@@ -25,6 +25,7 @@ use crate::plans::PlanSource;
 use crate::{IngestRecord, JetStream, Options};
 
 mod never;
+mod queries;
 
 #[derive(Debug)]
 struct Nothing;
@@ -115,11 +116,12 @@ fn config(name: &str, subjects: &str) -> StreamConfig {
 }
 
 impl World {
-    async fn new() -> Self {
+    /// On what a storage holds.
+    async fn open(storage: Arc<MemoryStorage>) -> Self {
         let node = Arc::new(Node::default());
         let options = millstream_consensus::Options {
             journal: millstream_journal::Options::default(),
-            storage: Arc::new(MemoryStorage::new()),
+            storage,
             look_after: Duration::from_secs(60),
         };
         let own = Arc::clone(&node);
@@ -137,11 +139,15 @@ impl World {
             max_memory: 0,
         })
         .expect("started");
-        let world = Self {
+        Self {
             jetstream,
             node,
             group,
-        };
+        }
+    }
+
+    async fn new() -> Self {
+        let world = Self::open(Arc::new(MemoryStorage::new())).await;
         for (id, (name, subjects)) in (1..).zip([
             ("in", "in.>"),
             ("in-dead-letters", "$MS.DEAD.in.>"),
@@ -208,6 +214,7 @@ impl World {
             version: 1,
             paused: false,
             effects: None,
+            query: None,
         }
     }
 

@@ -1,14 +1,16 @@
 //! The stage that runs a function.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use millstream_function_api::{Fault, Function, FunctionMessage, FunctionOutcome, Output};
-use millstream_types::{HeaderBlock, HeadersBuilder, Message};
+use millstream_types::{HeaderBlock, Message, Timestamp};
 
 use super::{Trial, VersionMetrics};
-use crate::{Record, Rejection, Stage, Verdict};
+use crate::headers::block;
+use crate::{InPlace, Look, Record, Rejection, Stage, Verdict};
 
 /// One version of a function, with what it counts.
 #[derive(Clone, Debug)]
@@ -33,7 +35,7 @@ impl FunctionVersion {
         }
     }
 
-    pub(crate) fn process(&self, batch: &[FunctionMessage]) -> Vec<Answer> {
+    pub(crate) fn process(&self, batch: &[FunctionMessage<'_>]) -> Vec<Answer> {
         if batch.is_empty() {
             return Vec::new();
         }
@@ -46,10 +48,16 @@ impl FunctionVersion {
     }
 }
 
-/// Most bytes of headers: those of a stored record, with room for the server's own.
-const MAX_HEADERS: usize = 60 * 1024;
-
 type Answer = Result<FunctionOutcome, Fault>;
+
+/// What a function says of a batch.
+struct Answers {
+    answers: Vec<Answer>,
+    /// The version that said so.
+    live: u64,
+    /// The version of each, when one is tried with a part of the messages.
+    tried: Option<Vec<u64>>,
+}
 
 /// Runs each batch through a function and turns its outcomes into verdicts.
 #[derive(Debug)]
@@ -72,11 +80,14 @@ impl FunctionStage {
     }
 
     /// What becomes of each message, and the version that said so.
-    fn answers(&self, messages: &[FunctionMessage]) -> Vec<(Answer, u64)> {
-        let live = self.live.number;
+    fn answers(&self, messages: &[FunctionMessage<'_>]) -> Answers {
+        let live = |answers| Answers {
+            answers,
+            live: self.live.number,
+            tried: None,
+        };
         let Some(trial) = &self.trial else {
-            let answers = self.live.process(messages);
-            return answers.into_iter().map(|answer| (answer, live)).collect();
+            return live(self.live.process(messages));
         };
         let taken: Vec<bool> = messages
             .iter()
@@ -85,12 +96,22 @@ impl FunctionStage {
         if !taken.contains(&true) {
             let answers = self.live.process(messages);
             trial.look(messages, &answers);
-            return answers.into_iter().map(|answer| (answer, live)).collect();
+            return live(answers);
         }
-        let part = |tried: bool| -> Vec<FunctionMessage> {
+        self.with_canary(trial, messages, &taken)
+    }
+
+    /// The canary decides about the messages that are `taken`, the live version about the others.
+    fn with_canary(
+        &self,
+        trial: &Trial,
+        messages: &[FunctionMessage<'_>],
+        taken: &[bool],
+    ) -> Answers {
+        let part = |tried: bool| -> Vec<FunctionMessage<'_>> {
             let own = messages
                 .iter()
-                .zip(&taken)
+                .zip(taken)
                 .filter(|(_, taken)| **taken == tried);
             own.map(|(message, _)| message.clone()).collect()
         };
@@ -104,16 +125,38 @@ impl FunctionStage {
             }
             // It failed: the message is not to suffer from being one that was chosen.
             let again = self.live.process(std::slice::from_ref(message)).pop();
-            again.map_or((answer, trial.version.number), |again| (again, live))
+            again.map_or((answer, trial.version.number), |again| {
+                (again, self.live.number)
+            })
         });
         let each = taken.iter().filter_map(|taken| match taken {
             true => tried.next(),
-            false => others.next().map(|answer| (answer, live)),
+            false => others.next().map(|answer| (answer, self.live.number)),
         });
-        each.collect()
+        let (answers, versions) = each.unzip();
+        Answers {
+            answers,
+            live: self.live.number,
+            tried: Some(versions),
+        }
     }
 
-    fn verdict(&self, record: &Record, (answer, version): (Answer, u64)) -> Verdict {
+    fn verdicts(&self, answers: Answers, records: &[Record]) -> Vec<Verdict> {
+        let Answers {
+            answers,
+            live,
+            tried,
+        } = answers;
+        let version = |index: usize| {
+            let tried = tried.as_ref().and_then(|tried| tried.get(index));
+            tried.copied().unwrap_or(live)
+        };
+        let each = records.iter().zip(answers).enumerate();
+        each.map(|(index, (record, answer))| self.verdict(record, answer, version(index)))
+            .collect()
+    }
+
+    fn verdict(&self, record: &Record, answer: Answer, version: u64) -> Verdict {
         if let Some(trace) = &record.trace {
             trace.decided_by(version);
         }
@@ -180,52 +223,63 @@ impl FunctionStage {
             trace: record.trace.clone(),
             parsed: record.parsed.clone().filter(|_| unchanged),
             schema: record.schema.clone(),
+            elsewhere: record.elsewhere,
             encoded: record.encoded.clone().filter(|_| unchanged),
         })
     }
 
     fn block(&self, headers: &[(String, String)]) -> Result<Bytes, Rejection> {
-        let mut block = HeadersBuilder::new();
-        for (name, value) in headers {
-            // ADR-4 wants visible ASCII without a colon.
-            if name.is_empty()
-                || !name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_graphic() && byte != b':')
-            {
-                let reason =
-                    format!("function writes a header named `{name}`, which is no header name");
-                return Err(Rejection::new(&self.label, "bad_output", &reason));
-            }
-            block.push(name, value);
-        }
-        let block = block.build();
-        if block.len() > MAX_HEADERS {
-            let reason = format!(
-                "function writes {} bytes of headers, {MAX_HEADERS} are allowed",
-                block.len()
-            );
-            return Err(Rejection::new(&self.label, "bad_output", &reason));
-        }
-        Ok(block)
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        block(pairs).map_err(|why| {
+            Rejection::new(&self.label, "bad_output", &format!("function writes {why}"))
+        })
     }
 }
 
-fn message(record: &Record) -> FunctionMessage {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let headers = HeaderBlock::new(&record.message.headers);
-    FunctionMessage {
-        subject: record.message.subject.clone(),
-        sequence: record.sequence,
-        timestamp: record.time,
-        headers: headers
+/// What a function sees of a message that has just come in.
+#[must_use]
+pub fn seen<'a>(
+    subject: &'a [u8],
+    headers: &'a [u8],
+    payload: &'a [u8],
+    time: Timestamp,
+) -> FunctionMessage<'a> {
+    let pairs = match headers {
+        [] => Vec::new(),
+        raw => HeaderBlock::new(raw)
             .iter()
-            .map(|(name, value)| (text(name), text(value)))
+            .map(|(name, value)| {
+                (
+                    String::from_utf8_lossy(name),
+                    String::from_utf8_lossy(value),
+                )
+            })
             .collect(),
-        key: record.key.clone(),
-        payload: record.message.payload.clone(),
+    };
+    FunctionMessage {
+        subject: subject.into(),
+        timestamp: time,
+        headers: pairs,
+        payload: payload.into(),
+        ..FunctionMessage::default()
+    }
+}
+
+fn message(record: &Record) -> FunctionMessage<'_> {
+    let message = &record.message;
+    FunctionMessage {
+        sequence: record.sequence,
+        key: record.key.as_deref().map(Cow::Borrowed),
         schema_id: record.schema.as_ref().map(|schema| schema.id),
         deliveries: record.deliveries,
+        ..seen(
+            &message.subject,
+            &message.headers,
+            &message.payload,
+            record.time,
+        )
     }
 }
 
@@ -236,11 +290,22 @@ impl Stage for FunctionStage {
 
     fn process(&self, batch: &mut [Record]) -> Vec<Verdict> {
         let messages: Vec<_> = batch.iter().map(message).collect();
-        let results = self.answers(&messages);
-        batch
-            .iter()
-            .zip(results)
-            .map(|(record, result)| self.verdict(record, result))
-            .collect()
+        let answers = self.answers(&messages);
+        self.verdicts(answers, batch)
+    }
+
+    fn in_place(&self) -> Option<&dyn InPlace> {
+        Some(self)
+    }
+}
+
+impl InPlace for FunctionStage {
+    fn look<'a>(&'a self, batch: &[FunctionMessage<'_>]) -> Look<'a> {
+        let answers = self.answers(batch);
+        let keeps = |answer: &Answer| matches!(answer, Ok(FunctionOutcome::Keep));
+        if answers.answers.iter().all(keeps) {
+            return Look::Kept;
+        }
+        Look::Decided(Box::new(move |records| self.verdicts(answers, records)))
     }
 }

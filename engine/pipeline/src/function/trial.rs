@@ -180,7 +180,7 @@ impl Trial {
     }
 
     /// Whether a canary decides about this message.
-    pub(crate) fn takes(&self, message: &FunctionMessage) -> bool {
+    pub(crate) fn takes(&self, message: &FunctionMessage<'_>) -> bool {
         if self.stopped.load(Ordering::Relaxed) {
             return false;
         }
@@ -232,14 +232,14 @@ impl Trial {
     }
 
     /// Lets a shadow look at what the live version answered.
-    pub(crate) fn look(self: &Arc<Self>, messages: &[FunctionMessage], answers: &[Answer]) {
+    pub(crate) fn look(self: &Arc<Self>, messages: &[FunctionMessage<'_>], answers: &[Answer]) {
         if self.mode != TrialMode::Shadow || self.stopped.load(Ordering::Relaxed) {
             return;
         }
         let count = messages.len() as u64;
         let job = Job {
             trial: Arc::clone(self),
-            messages: messages.to_vec(),
+            messages: messages.iter().map(FunctionMessage::to_owned).collect(),
             answers: answers.to_vec(),
         };
         if !self.shadows.offer(job) {
@@ -269,7 +269,7 @@ impl Trial {
 impl Difference {
     /// The message with what both versions answered, as people read it.
     #[must_use]
-    pub fn new(message: &FunctionMessage, live: &Answer, tried: &Answer) -> Self {
+    pub fn new(message: &FunctionMessage<'_>, live: &Answer, tried: &Answer) -> Self {
         Self {
             subject: String::from_utf8_lossy(&message.subject).into_owned(),
             payload: excerpt(&message.payload),
@@ -305,7 +305,7 @@ pub(crate) fn excerpt(payload: &[u8]) -> String {
 }
 
 /// A number from 0 to 1 that is the same for the same message.
-fn chance(message: &FunctionMessage) -> f64 {
+fn chance(message: &FunctionMessage<'_>) -> f64 {
     let mut hasher = foldhash::quality::FixedState::default().build_hasher();
     hasher.write(&message.subject);
     hasher.write(&message.payload);
@@ -316,7 +316,7 @@ fn chance(message: &FunctionMessage) -> f64 {
 
 struct Job {
     trial: Arc<Trial>,
-    messages: Vec<FunctionMessage>,
+    messages: Vec<FunctionMessage<'static>>,
     answers: Vec<Answer>,
 }
 

@@ -1,5 +1,7 @@
 //! A batch ends as the sum of its inputs, and each outcome of a stage reaches the right place.
 
+mod in_place;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -321,7 +323,7 @@ fn the_schema_stage_names_the_place_or_where_json_ends() {
     assert_eq!(plan.on_rejection(&other), OnRejection::DeadLetter);
 }
 
-fn with_headers(payload: &'static str, headers: HeadersBuilder) -> Record {
+fn with_headers(payload: impl Into<Bytes>, headers: HeadersBuilder) -> Record {
     let mut record = record(payload);
     record.message.headers = headers.build();
     record
@@ -410,12 +412,12 @@ impl Function for Answers {
         "answers"
     }
 
-    fn process(&self, batch: &[FunctionMessage]) -> Vec<Result<FunctionOutcome, Fault>> {
+    fn process(&self, batch: &[FunctionMessage<'_>]) -> Vec<Result<FunctionOutcome, Fault>> {
         let output = |text: &'static str| Output {
             payload: Bytes::from_static(text.as_bytes()),
             ..Output::default()
         };
-        let answer = |message: &FunctionMessage| match &message.payload[..] {
+        let answer = |message: &FunctionMessage<'_>| match &message.payload[..] {
             b"replace" => Ok(FunctionOutcome::Replace(Output {
                 subject: Some(Bytes::from_static(b"flights.new")),
                 headers: Some(vec![("A".to_owned(), "1\r\nB: 2".to_owned())]),
@@ -442,7 +444,7 @@ impl Function for Answers {
                 }))
             }
             _ => {
-                assert_eq!(message.headers, [("Trace".to_owned(), "1".to_owned())]);
+                assert_eq!(message.headers, [("Trace".into(), "1".into())]);
                 assert_eq!(
                     (message.schema_id, message.timestamp),
                     (Some(4), Timestamp(7))

@@ -41,6 +41,9 @@ impl EncodeStage {
     }
 
     fn encode(&self, record: &mut Record) -> Result<(), Rejection> {
+        if record.elsewhere {
+            return Ok(());
+        }
         // The payload in its own format is only good for what can take it as it is.
         let encoded = record.encoded.take();
         let came = record.schema.clone();

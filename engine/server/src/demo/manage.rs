@@ -70,7 +70,9 @@ pub(super) async fn dead_letters(
 async fn call(management: &dyn Management, operation: Operation) -> anyhow::Result<Value> {
     match management.call(operation).await {
         Ok(Reply::Value(value)) => Ok(value),
-        Ok(Reply::Lines(_)) => bail!("management answered with a stream of lines"),
+        Ok(Reply::Lines(_) | Reply::File { .. }) => {
+            bail!("management answered with a stream of lines")
+        }
         Err(failure) => Err(error(&failure)),
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use millstream_cluster::{Catalog, FlowEntry, FunctionEntry};
-use millstream_pipeline::{OnRejection, Plan, Running};
-use millstream_spec::StageSpec;
+use millstream_pipeline::{Column, OnRejection, Plan, Running};
+use millstream_spec::{QuerySpec, StageSpec};
 
 use crate::compile::{Compiler, running};
 use crate::functions::{Place, State};
-use crate::stages::{CompileProblem, Modules};
+use crate::stages::{self, CompileProblem, Modules, QueryCompiled, Readable};
 
 /// A flow, compiled.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Compiled {
     pub(super) running: Running,
     /// The buckets of its functions.
     pub(super) states: Vec<Arc<State>>,
+    /// Of a flow that is a query.
+    pub(super) query: Option<QueryCompiled>,
 }
 
 impl Compiled {
@@ -26,6 +28,7 @@ impl Compiled {
             plan: Err(why),
             running: Running::default(),
             states: Vec::new(),
+            query: None,
         }
     }
 }
@@ -40,6 +43,21 @@ pub(super) fn mark(catalog: &Catalog, entry: &FlowEntry) -> String {
                 " {name} {} {}",
                 function.version, function.updated
             ));
+        }
+    }
+    mark.push_str(&Compiler::sql_key(
+        catalog,
+        &entry.spec.from,
+        &entry.spec.stages,
+    ));
+    if let Some(query) = &entry.spec.query {
+        // More than it reads may be named there, and does no harm.
+        let named = |name: &&String| query.sql.contains(name.as_str());
+        let stations = catalog.stations.keys().filter(named);
+        let stations = stations.map(String::as_str).chain(entry.spec.stations());
+        for station in stations.filter_map(|name| catalog.stations.get(name)) {
+            let key = Compiler::key(catalog, station);
+            mark.push_str(&format!(" {} {key}", station.spec.name));
         }
     }
     if let Some(station) = catalog.stations.get(&entry.spec.from) {
@@ -57,6 +75,15 @@ impl Compiler {
         modules: Modules<'_>,
     ) -> Result<Compiled, CompileProblem> {
         let spec = &entry.spec;
+        if let Some(query) = &spec.query {
+            let compiled = self.query(catalog, query, modules)?;
+            return Ok(Compiled {
+                plan: Ok(None),
+                running: Running::default(),
+                states: Vec::new(),
+                query: Some(compiled),
+            });
+        }
         let running = running(&spec.running)?;
         let states: Vec<(String, Arc<State>)> = spec
             .functions()
@@ -96,7 +123,8 @@ impl Compiler {
             let own = own.find(|(name, _)| *name == function.spec.name);
             Place::Flow(own.map(|(_, state)| Arc::clone(state)))
         };
-        let (stages, _) = self.chain(catalog, &spec.stages, columns, (modules, &place))?;
+        let chain = (spec.from.as_str(), spec.stages.as_slice());
+        let (stages, _) = self.chain(catalog, chain, columns, (modules, &place))?;
         let plan = (!stages.is_empty()).then(|| {
             let plan = Plan::new(entry.version, None, stages, OnRejection::DeadLetter)
                 .with_running(running.clone())
@@ -107,6 +135,63 @@ impl Compiler {
             plan: Ok(plan),
             running,
             states: states.into_iter().map(|(_, state)| state).collect(),
+            query: None,
         })
+    }
+
+    /// Compiles a query against a catalog.
+    pub(crate) fn query(
+        &self,
+        catalog: &Catalog,
+        query: &QuerySpec,
+        modules: Modules<'_>,
+    ) -> Result<QueryCompiled, CompileProblem> {
+        let known = Known {
+            compiler: self,
+            catalog,
+            modules,
+        };
+        stages::query(query, &known)
+    }
+}
+
+/// What queries may read: stations, and other streams.
+struct Known<'a> {
+    compiler: &'a Compiler,
+    catalog: &'a Catalog,
+    modules: Modules<'a>,
+}
+
+impl Readable for Known<'_> {
+    fn columns(&self, name: &str) -> Result<Option<Vec<Column>>, String> {
+        let Some(station) = self.catalog.stations.get(name) else {
+            let station = name.strip_suffix("-dead-letters");
+            let letters = station.is_some_and(|name| self.catalog.stations.contains_key(name));
+            let there = letters || self.compiler.node().stream(name).is_some();
+            return Ok(there.then(Vec::new));
+        };
+        let columns = self
+            .compiler
+            .stored_columns(self.catalog, station, self.modules)
+            .map_err(|problem| problem.to_string())?;
+        Ok(Some(columns.unwrap_or_default()))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let streams = self.compiler.node().streams();
+        let streams = streams.iter().map(|cell| cell.name.clone());
+        let mut names: Vec<String> = self.catalog.stations.keys().cloned().collect();
+        names.extend(streams);
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn subjects(&self, name: &str) -> Vec<String> {
+        if let Some(station) = self.catalog.stations.get(name) {
+            return station.spec.subjects.clone();
+        }
+        let stream = self.compiler.node().stream(name);
+        stream.map_or_else(Vec::new, |cell| cell.lock().config.subjects.clone())
     }
 }

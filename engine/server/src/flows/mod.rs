@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millstream_cluster::{Catalog, FlowEntry, Node, flow_key, rerun_key};
-use millstream_jetstream::{Flow, FlowEffects, FlowSetup, FlowStatus, JetStream};
+use millstream_jetstream::{
+    Flow, FlowEffects, FlowSetup, FlowStatus, JetStream, QuerySetup, state_stream,
+};
+use millstream_spec::Late;
 use tracing::{error, warn};
 
 use self::compile::Compiled;
@@ -166,7 +169,7 @@ impl Flows {
         if let Err(why) = &compiled.plan {
             warn!(target: "nats", "flow `{name}` stands still: {why}");
         }
-        let mut changed = vec![self.put(own_key, &mark, setup(entry, &compiled))];
+        let mut changed = vec![self.put(own_key, &mark, setup(entry, &compiled)).await];
         if let Some(rerun) = rerun {
             let setup = FlowSetup {
                 key: rerun_key.clone(),
@@ -177,7 +180,7 @@ impl Flows {
                 paused: false,
                 ..setup(entry, &compiled)
             };
-            changed.push(self.put(rerun_key, &mark, setup));
+            changed.push(self.put(rerun_key, &mark, setup).await);
         }
         changed
     }
@@ -196,13 +199,19 @@ impl Flows {
         }
     }
 
-    fn put(&self, key: String, mark: &str, setup: FlowSetup) -> Arc<Flow> {
+    async fn put(&self, key: String, mark: &str, setup: FlowSetup) -> Arc<Flow> {
         let known = self
             .table()
             .running
             .get(&key)
             .map(|known| Arc::clone(&known.flow));
+        let is_query = setup.query.is_some();
         let flow = match known {
+            Some(flow) if flow.setup().query.is_some() != is_query => {
+                // Deleted and made anew in the other form, or compiled only now.
+                flow.stop().await;
+                Arc::new(self.jetstream.flow(setup))
+            }
             Some(flow) => {
                 flow.change(setup);
                 flow
@@ -230,6 +239,19 @@ async fn all_ready(flows: &[Arc<Flow>]) -> bool {
 
 fn setup(entry: &FlowEntry, compiled: &Compiled) -> FlowSetup {
     let spec = &entry.spec;
+    let query = spec.query.as_ref().zip(compiled.query.as_ref());
+    let query = query.map(|(query, compiled)| {
+        Arc::new(QuerySetup {
+            query: Arc::clone(&compiled.query),
+            sources: compiled.sources.clone(),
+            layout: compiled.layout,
+            late: match &query.late {
+                Late::SideOutput(station) => Some(station.clone()),
+                Late::Drop | Late::UpdateWithin(_) => None,
+            },
+            state: state_stream(&spec.name),
+        })
+    });
     let effects = (!compiled.states.is_empty())
         .then(|| Arc::new(States(compiled.states.clone())) as Arc<dyn FlowEffects>);
     FlowSetup {
@@ -240,7 +262,10 @@ fn setup(entry: &FlowEntry, compiled: &Compiled) -> FlowSetup {
         filter: spec.filter().to_owned(),
         start: entry.start.unwrap_or(spec.start),
         until: None,
-        to: spec.to.clone(),
+        to: match &spec.query {
+            Some(query) => Some(query.into.clone()),
+            None => spec.to.clone(),
+        },
         // What was applied was checked.
         subject: spec.template().ok().flatten(),
         plan: compiled.plan.clone(),
@@ -248,5 +273,6 @@ fn setup(entry: &FlowEntry, compiled: &Compiled) -> FlowSetup {
         version: entry.version,
         paused: spec.paused,
         effects,
+        query,
     }
 }

@@ -7,7 +7,6 @@ mod table;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use millstream_function_api::{Fault, FunctionHost, FunctionMessage, FunctionOutcome, Output};
 use millstream_spec::FunctionSpec;
 use millstream_types::{Timestamp, format_duration};
@@ -103,9 +102,9 @@ pub(crate) fn run_tests(
     })
 }
 
-fn message(given: &Given) -> Result<FunctionMessage, String> {
+fn message(given: &Given) -> Result<FunctionMessage<'static>, String> {
     Ok(FunctionMessage {
-        subject: Bytes::from(given.subject.clone()),
+        subject: given.subject.clone().into_bytes().into(),
         sequence: given.sequence,
         timestamp: given
             .time
@@ -115,10 +114,10 @@ fn message(given: &Given) -> Result<FunctionMessage, String> {
         headers: given
             .headers
             .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
+            .map(|(name, value)| (name.clone().into(), value.clone().into()))
             .collect(),
-        key: given.key.clone().map(Bytes::from),
-        payload: given.body.bytes()?.unwrap_or_default(),
+        key: given.key.clone().map(|key| key.into_bytes().into()),
+        payload: Vec::from(given.body.bytes()?.unwrap_or_default()).into(),
         schema_id: given.schema_id,
         deliveries: given.deliveries,
     })
@@ -126,7 +125,7 @@ fn message(given: &Given) -> Result<FunctionMessage, String> {
 
 type Answer = Result<FunctionOutcome, Fault>;
 
-fn compare(case: &Case, messages: &[FunctionMessage], answers: &[Answer]) -> Vec<String> {
+fn compare(case: &Case, messages: &[FunctionMessage<'_>], answers: &[Answer]) -> Vec<String> {
     let expected = case.expect.all();
     if expected.len() != messages.len() {
         return vec![format!(
@@ -151,7 +150,7 @@ fn expected_count(case: &Case) -> usize {
 }
 
 /// How an answer differs from what is expected; `None` when it does not.
-fn differs(expected: &Expected, message: &FunctionMessage, answer: &Answer) -> Option<String> {
+fn differs(expected: &Expected, message: &FunctionMessage<'_>, answer: &Answer) -> Option<String> {
     let told = || format!("expected {expected}, got {}", shown(answer));
     let same = match (expected, answer) {
         (Expected::Keep, Ok(FunctionOutcome::Keep))
@@ -184,22 +183,29 @@ fn differs(expected: &Expected, message: &FunctionMessage, answer: &Answer) -> O
     (!same).then(told)
 }
 
+/// The first header of a name.
+fn value<'a, T: AsRef<str>>(headers: &'a [(T, T)], name: &str) -> Option<&'a str> {
+    let found = headers.iter().find(|(own, _)| own.as_ref() == name);
+    found.map(|(_, value)| value.as_ref())
+}
+
 fn output_differs(
     wanted: &ExpectedOutput,
-    message: &FunctionMessage,
+    message: &FunctionMessage<'_>,
     output: &Output,
 ) -> Option<String> {
-    let subject = output.subject.as_ref().unwrap_or(&message.subject);
+    let subject = output.subject.as_deref().unwrap_or(&message.subject);
     let own = String::from_utf8_lossy(subject);
     if let Some(wanted) = &wanted.subject
         && *wanted != own
     {
         return Some(format!("expected subject `{wanted}`, got `{own}`"));
     }
-    let headers = output.headers.as_ref().unwrap_or(&message.headers);
     for (name, wanted) in &wanted.headers {
-        let found = headers.iter().find(|(own, _)| own == name);
-        let found = found.map(|(_, value)| value.as_str());
+        let found = match &output.headers {
+            Some(headers) => value(headers, name),
+            None => value(&message.headers, name),
+        };
         if found != Some(wanted.as_str()) {
             let found = found.unwrap_or("none");
             return Some(format!("expected header `{name}: {wanted}`, got `{found}`"));

@@ -135,6 +135,22 @@ impl Functions {
         Ok(FunctionStage::new(live, trial))
     }
 
+    /// A function as SQL calls it: its live version.
+    pub(crate) fn live(
+        &self,
+        entry: &FunctionEntry,
+        modules: Modules<'_>,
+    ) -> Result<FunctionVersion, String> {
+        let spec = &entry.spec;
+        if spec.state.is_some() {
+            return Err(format!(
+                "function `{}` keeps state, which only a stage of its own in a flow can commit: SQL cannot call it",
+                spec.name
+            ));
+        }
+        self.version(spec, &entry.digest, entry.version, modules, &Place::Station)
+    }
+
     /// A function that is nothing but a function of its message: for migrations.
     pub(crate) fn pure(
         &self,

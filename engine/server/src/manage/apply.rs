@@ -21,6 +21,7 @@ use super::functions::{said, trial_of};
 use super::{Manager, refused, streams};
 use crate::blobs::digest;
 use crate::schemas::declared;
+use crate::stages::Modules;
 
 /// One line of the answer, and what it takes to make it true.
 struct Change {
@@ -61,6 +62,14 @@ impl Attached {
 
     pub(super) fn of(&self, document: &Document) -> Result<Option<&[u8]>, Problem> {
         self.find(document.attachment())
+    }
+
+    /// The modules of functions, by their digests.
+    pub(super) fn modules(&self, documents: &[&Document]) -> BTreeMap<String, &[u8]> {
+        let function = |document: &&&Document| matches!(document.spec, Spec::Function(_));
+        let functions = documents.iter().filter(function);
+        let bytes = functions.filter_map(|document| self.of(document).ok().flatten());
+        bytes.map(|bytes| (digest(bytes), bytes)).collect()
     }
 
     /// The tests that come with a function.
@@ -129,9 +138,7 @@ impl Manager {
                     "nothing was applied",
                 ));
             }
-            problems.extend(self.flow_problems(&new, &documents));
-            problems.extend(self.compile_all(&new, &documents, &attached).await);
-            match self.stream_commands(&new, &documents, time) {
+            match self.checked(&new, &documents, &attached, time).await {
                 Ok(found) => commands = found,
                 Err(found) => problems.extend(found),
             }
@@ -155,6 +162,33 @@ impl Manager {
             })
             .collect();
         Ok(json!({ "changes": changes, "problems": [], "dry_run": request.dry_run }))
+    }
+
+    /// The streams that the catalog as it would be needs; or all that is wrong with it.
+    async fn checked(
+        &self,
+        new: &Catalog,
+        documents: &[&Document],
+        attached: &Attached,
+        time: Timestamp,
+    ) -> Result<Vec<Command>, Vec<Problem>> {
+        // First: it has loaded what queries are compiled with then.
+        let mut problems = self.compile_all(new, documents, attached).await;
+        let modules = attached.modules(documents);
+        let bytes = |name: &str| {
+            let sent = modules.get(name);
+            sent.map_or_else(|| self.blobs.get(name), |bytes| Ok(bytes.to_vec()))
+        };
+        problems.extend(self.flow_problems(new, documents, &bytes));
+        let commands = self.stream_commands(new, (documents, &bytes), time);
+        match commands {
+            Ok(commands) if problems.is_empty() => Ok(commands),
+            Ok(_) => Err(problems),
+            Err(found) => {
+                problems.extend(found);
+                Err(problems)
+            }
+        }
     }
 
     /// What all documents change, and what is wrong with those that cannot.
@@ -316,7 +350,7 @@ impl Manager {
     fn stream_commands(
         &self,
         new: &Catalog,
-        documents: &[&Document],
+        (documents, modules): (&[&Document], Modules<'_>),
         time: Timestamp,
     ) -> Result<Vec<Command>, Vec<Problem>> {
         let mut commands = Vec::new();
@@ -347,7 +381,7 @@ impl Manager {
                 }
             }
         }
-        match self.flow_streams(new, documents, id, time) {
+        match self.flow_streams(new, (documents, modules), id, time) {
             Ok(streams) => commands.extend(streams),
             Err(found) => problems.extend(found),
         }

@@ -6,13 +6,16 @@ use millstream_admin::{Failure, FailureCode, FlowRequest};
 use millstream_cluster::{
     Catalog, CatalogChange, CatalogCommand, Command, FlowEntry, FlowStart, Kind, Outcome,
 };
-use millstream_jetstream::{FlowState, FlowStatus};
+use millstream_jetstream::{FlowState, FlowStatus, state_stream};
 use millstream_spec::{Document, FlowSpec, Policy, Problem, Spec, Storage};
 use millstream_streams::{RetentionPolicy, StorageType, StreamConfig};
 use millstream_types::{Timestamp, filters_overlap, nearest};
 use serde_json::{Value, json};
 
 use super::{Manager, not_found, refused, streams};
+use crate::stages::Modules;
+
+mod queries;
 
 /// What a flow reads or writes.
 struct End {
@@ -62,12 +65,25 @@ impl Manager {
     }
 
     /// What is wrong with the declared flows among the stations, streams and functions there will be.
-    pub(super) fn flow_problems(&self, new: &Catalog, documents: &[&Document]) -> Vec<Problem> {
+    pub(super) fn flow_problems(
+        &self,
+        new: &Catalog,
+        documents: &[&Document],
+        attached: Modules<'_>,
+    ) -> Vec<Problem> {
         let mut problems = Vec::new();
         for document in documents {
             let Spec::Flow(spec) = &document.spec else {
                 continue;
             };
+            if let Some(problem) = self.form_problem(document, spec) {
+                problems.push(problem);
+                continue;
+            }
+            if let Some(query) = &spec.query {
+                problems.extend(self.query_problems(new, document, (spec, query), attached));
+                continue;
+            }
             match self.end(new, &spec.from) {
                 None => problems.push(self.unknown_end(new, document, "from", &spec.from)),
                 Some(from) if from.by_consumers => {
@@ -85,6 +101,7 @@ impl Manager {
             problems.extend(self.destination_problem(new, document, spec));
             problems.extend(bucket_problem(new, document, spec));
         }
+        problems.extend(self.moved(new, documents, attached));
         problems
     }
 
@@ -146,7 +163,7 @@ impl Manager {
     pub(super) fn flow_streams(
         &self,
         new: &Catalog,
-        documents: &[&Document],
+        (documents, attached): (&[&Document], Modules<'_>),
         id: u32,
         time: Timestamp,
     ) -> Result<Vec<Command>, Vec<Problem>> {
@@ -155,9 +172,19 @@ impl Manager {
             let Spec::Flow(spec) = &document.spec else {
                 continue;
             };
-            if !new.stations.contains_key(&spec.from) {
-                let letters = streams::dead_letters(&spec.from, &Default::default());
-                configs.insert(streams::letters_name(&spec.from), (document, letters));
+            let mut ends = vec![spec.from.clone()];
+            if let Some(query) = &spec.query {
+                let state = streams::state(&spec.name);
+                configs.insert(state_stream(&spec.name), (document, state));
+                ends = self.sources_of(new, query, attached);
+                ends.extend(spec.stations().map(str::to_owned));
+            }
+            for end in ends {
+                let station = end.strip_suffix("-dead-letters").unwrap_or(&end);
+                if !new.stations.contains_key(station) {
+                    let letters = streams::dead_letters(&end, &Default::default());
+                    configs.insert(streams::letters_name(&end), (document, letters));
+                }
             }
         }
         // What is there stays as it is: it may be somebody else's as well.
@@ -184,11 +211,31 @@ impl Manager {
             .flows
             .as_ref()
             .and_then(|flows| flows.status(&spec.name));
-        let mut line = json!({ "name": spec.name, "from": spec.from, "to": spec.to, "state": "starting", "reason": null });
+        let (from, to) = match &spec.query {
+            None => (spec.from.clone(), spec.to.clone()),
+            Some(query) => {
+                let setup = self.flows.as_ref().and_then(|flows| flows.get(&spec.name));
+                let setup = setup.map(|flow| flow.setup());
+                let sources = setup.iter().filter_map(|setup| setup.query.as_ref());
+                let sources = sources.flat_map(|query| &query.sources);
+                let sources: Vec<&str> = sources.map(|source| source.station.as_str()).collect();
+                (sources.join(", "), Some(query.into.clone()))
+            }
+        };
+        let mut line = json!({ "name": spec.name, "from": from, "to": to, "state": "starting", "reason": null });
         if let (Some(status), Some(fields)) = (status, line.as_object_mut())
             && let Value::Object(status) = json!(status)
         {
             fields.extend(status);
+            // Where a table has its columns.
+            if let Some(Value::Object(query)) = fields.remove("query") {
+                let all = ["watermark", "state_bytes", "state_rows"];
+                let shown = query
+                    .into_iter()
+                    .filter(|(name, _)| all.contains(&name.as_str()));
+                fields.extend(shown);
+                fields.entry("late").or_insert_with(|| 0.into());
+            }
         }
         line["version"] = entry.version.into();
         line
@@ -214,7 +261,8 @@ impl Manager {
         });
         json!({ "name": name, "version": entry.version, "created": Timestamp(entry.created).to_rfc3339(),
             "updated": Timestamp(entry.updated).to_rfc3339(), "spec": entry.spec, "status": status,
-            "next_try": next_try.map(Timestamp::to_rfc3339), "stages": stages, "rerun": rerun })
+            "next_try": next_try.map(Timestamp::to_rfc3339), "stages": stages, "rerun": rerun,
+            "query": self.described_query(entry) })
     }
 
     /// Carries out `pause`, `resume`, `restart` or `rerun`.
@@ -264,6 +312,18 @@ impl Manager {
         Ok(self.describe_flow(entry))
     }
 
+    /// Why a flow cannot look at something a second time.
+    fn no_rerun(&self, spec: &FlowSpec) -> Option<String> {
+        let name = &spec.name;
+        if spec.query.is_some() {
+            let why = "is a query, and a second look would change its state";
+            return Some(format!("flow `{name}` {why}"));
+        }
+        let keeps = buckets(&self.node.catalog(), spec).next().is_some();
+        let why = "has a function that keeps state, which a second look would change";
+        keeps.then(|| format!("flow `{name}` {why}"))
+    }
+
     fn rerun_of(&self, entry: &FlowEntry, request: FlowRequest) -> Result<CatalogChange, Failure> {
         let bad = |error: String, hint: &'static str| {
             Err(Failure::new(FailureCode::BadRequest, error, hint))
@@ -276,13 +336,8 @@ impl Manager {
                 "give `from_seq` and `to_seq`",
             );
         }
-        if buckets(&self.node.catalog(), spec).next().is_some() {
-            return bad(
-                format!(
-                    "flow `{name}` has a function that keeps state, which a second look would change"
-                ),
-                "restart the flow instead",
-            );
+        if let Some(why) = self.no_rerun(spec) {
+            return bad(why, "restart the flow instead");
         }
         let rerun = self.flows()?.rerun_status(&name);
         // One that cannot go on is given up for another.

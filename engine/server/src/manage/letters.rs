@@ -140,7 +140,7 @@ impl Manager {
     ) -> Result<Value, Failure> {
         let from = letter.station.clone();
         let flow = self.flows()?.get(name);
-        let flow = flow.filter(|flow| flow.setup().from == from);
+        let flow = flow.filter(|flow| flow.setup().reads(&from));
         let flow = flow.ok_or_else(|| {
             Failure::new(
                 FailureCode::NotFound,

@@ -34,6 +34,8 @@ use serde_json::Value;
 
 pub(crate) use self::functions::end_trials;
 pub(crate) use self::journal::verify_offline;
+#[cfg(feature = "sql")]
+pub(crate) use self::query::postgres;
 use crate::blobs::Blobs;
 use crate::compile::Compiler;
 use crate::connectors::Connectors;
@@ -301,6 +303,15 @@ async fn answered(
                 items.extend(serde_json::from_slice::<Value>(&line).ok());
             }
             serde_json::json!({ "items": items })
+        }
+        Ok(Reply::File { .. }) => {
+            let hint = "ask for it over HTTP";
+            Failure::new(
+                FailureCode::BadRequest,
+                "a file is no answer over NATS",
+                hint,
+            )
+            .body()
         }
         Err(failure) => failure.body(),
     }

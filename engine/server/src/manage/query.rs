@@ -1,14 +1,22 @@
 //! `query`: questions in SQL to what is stored, and to the server about itself.
 
+mod flows;
+mod lag;
+mod numbers;
 mod stations;
 mod system;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
-use millstream_admin::{Failure, FailureCode, QueryRequest, Reply};
-use millstream_sql::query::{Event, Limits, Looked, QueryError, Table, Tables, start};
+use millstream_access::Authenticator;
+use millstream_admin::{Failure, FailureCode, PARQUET, QueryRequest, Reply};
+use millstream_sql::query::{
+    Event, Form, Limits, Looked, QueryError, Question, Table, Tables, start,
+};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -22,6 +30,9 @@ const MAX_TIME: u64 = 3600;
 const MEMORY: usize = 256 << 20;
 /// Pieces of an answer that may wait for its reader.
 const WAITING: usize = 16;
+
+/// Clients of PostgreSQL at the same time.
+const POSTGRES_CLIENTS: usize = 100;
 
 /// The groups of tables.
 const STATIONS: &str = "stations";
@@ -52,41 +63,41 @@ impl Tables for Known {
     }
 }
 
+/// How clients of PostgreSQL are served: the same tables, turns and limits.
+pub(crate) fn postgres(
+    manager: &Arc<Manager>,
+    listen: SocketAddr,
+    auth: Authenticator,
+) -> millstream_postgres::Options {
+    millstream_postgres::Options {
+        listen,
+        auth,
+        tables: Arc::new(Known(Arc::clone(manager))),
+        turns: Arc::clone(&manager.queries),
+        memory: MEMORY,
+        time: TIME,
+        most_time: Duration::from_secs(MAX_TIME),
+        connections: POSTGRES_CLIENTS,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
 impl Manager {
     /// Answers once it is known whether the statement can be run at all.
-    pub(super) async fn query(&self, request: QueryRequest) -> Result<Reply, Failure> {
-        let seconds = request.timeout.unwrap_or(TIME.as_secs());
-        if !(1..=MAX_TIME).contains(&seconds) {
-            let error = format!("`timeout` is {seconds} seconds");
-            let hint = format!("from 1 to {MAX_TIME} seconds are possible");
-            return Err(Failure::new(FailureCode::BadRequest, error, hint));
+    pub(super) async fn query(&self, mut request: QueryRequest) -> Result<Reply, Failure> {
+        match flows::Statement::of(&request.sql) {
+            None => {}
+            Some(flows::Statement::Show) => flows::SHOW.clone_into(&mut request.sql),
+            Some(statement) => return self.flow_statement(statement, &request).await,
         }
-        let unavailable = |error: String, hint| Failure::new(FailureCode::Unavailable, error, hint);
-        let turn = Arc::clone(&self.queries).try_acquire_owned();
-        let turn = turn.map_err(|_| {
-            let error = format!("{MAX_QUERIES} queries run already");
-            unavailable(error, "try again when one of them is done")
-        })?;
-        let me = self.me.upgrade();
-        let me = me.ok_or_else(|| unavailable("server stops".to_owned(), "ask another one"))?;
-        let limits = Limits {
-            memory: MEMORY,
-            time: Duration::from_secs(seconds),
-        };
-        let (events, mut heard) = mpsc::channel(WAITING);
-        let tell = move |event| {
-            // Held until the query is done.
-            let _turn = &turn;
-            events.blocking_send(event).is_ok()
-        };
-        start(request.sql, Arc::new(Known(me)), limits, tell).map_err(|error| {
-            let error = format!("no thread for the query: {error}");
-            unavailable(error, "try again when there is less to do")
-        })?;
+        if request.parquet {
+            return file(self.ask(request, Form::Parquet)?).await;
+        }
+        let mut heard = self.ask(request, Form::Json)?;
         let first = match heard.recv().await {
             Some(Event::End(Err(error))) => return Err(failure(&error)),
             Some(first) => first,
-            None => return Err(unavailable("query ended".to_owned(), "see the log")),
+            None => return Err(ended()),
         };
         let (lines, receiver) = mpsc::channel(WAITING);
         tokio::spawn(async move {
@@ -100,6 +111,86 @@ impl Manager {
         });
         Ok(Reply::Lines(receiver))
     }
+
+    /// Starts a question.
+    fn ask(&self, request: QueryRequest, form: Form) -> Result<mpsc::Receiver<Event>, Failure> {
+        let seconds = request.timeout.unwrap_or(TIME.as_secs());
+        if !(1..=MAX_TIME).contains(&seconds) {
+            let error = format!("`timeout` is {seconds} seconds");
+            let hint = format!("from 1 to {MAX_TIME} seconds are possible");
+            return Err(Failure::new(FailureCode::BadRequest, error, hint));
+        }
+        let turn = Arc::clone(&self.queries).try_acquire_owned();
+        let turn = turn.map_err(|_| {
+            let error = format!("{MAX_QUERIES} queries run already");
+            unavailable(error, "try again when one of them is done")
+        })?;
+        let me = self.me.upgrade();
+        let me = me.ok_or_else(|| unavailable("server stops".to_owned(), "ask another one"))?;
+        let limits = Limits {
+            memory: MEMORY,
+            time: Duration::from_secs(seconds),
+        };
+        let (events, heard) = mpsc::channel(WAITING);
+        let tell = move |event| {
+            // Held until the query is done.
+            let _turn = &turn;
+            events.blocking_send(event).is_ok()
+        };
+        let question = Question {
+            text: request.sql,
+            form,
+            ..Question::default()
+        };
+        start(question, Arc::new(Known(me)), limits, tell).map_err(|error| {
+            let error = format!("no thread for the query: {error}");
+            unavailable(error, "try again when there is less to do")
+        })?;
+        Ok(heard)
+    }
+}
+
+fn unavailable(error: String, hint: &'static str) -> Failure {
+    Failure::new(FailureCode::Unavailable, error, hint)
+}
+
+fn ended() -> Failure {
+    unavailable("query ended".to_owned(), "see the log")
+}
+
+/// Answers with the first bytes at hand: what fails before them is told as any failure is.
+async fn file(mut heard: mpsc::Receiver<Event>) -> Result<Reply, Failure> {
+    let first = loop {
+        match heard.recv().await {
+            Some(Event::File(bytes)) => break bytes,
+            Some(Event::End(Err(error))) => return Err(failure(&error)),
+            Some(Event::End(Ok(_))) | None => return Err(ended()),
+            Some(_) => {}
+        }
+    };
+    let (sender, pieces) = mpsc::channel(WAITING);
+    tokio::spawn(async move {
+        let mut next = Ok(Bytes::from(first));
+        loop {
+            let failed = next.is_err();
+            if sender.send(next).await.is_err() || failed {
+                return;
+            }
+            next = loop {
+                match heard.recv().await {
+                    Some(Event::File(bytes)) => break Ok(bytes.into()),
+                    Some(Event::End(Ok(_))) => return,
+                    Some(Event::End(Err(error))) => break Err(failure(&error)),
+                    None => break Err(ended()),
+                    Some(_) => {}
+                }
+            };
+        }
+    });
+    Ok(Reply::File {
+        kind: PARQUET,
+        pieces,
+    })
 }
 
 /// An event as lines of the answer.
@@ -121,6 +212,8 @@ fn told(event: Event) -> Bytes {
             let column = |(name, kind)| json!({ "name": name, "type": kind });
             json!({ "columns": columns.into_iter().map(column).collect::<Vec<_>>() })
         }
+        // Of other forms than this.
+        Event::Kinds(_) | Event::Cells(_) | Event::File(_) => return Bytes::new(),
         Event::Progress(looked) => json!({ "progress": seen(&looked) }),
         Event::End(Ok(looked)) => json!({ "end": seen(&looked) }),
         Event::End(Err(error)) => failure(&error).body(),

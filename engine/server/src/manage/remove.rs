@@ -2,9 +2,13 @@
 
 use millstream_admin::{Failure, FailureCode};
 use millstream_cluster::{Catalog, CatalogChange, CatalogCommand, Command, Kind, Outcome};
+use millstream_jetstream::state_stream;
+use millstream_spec::StageSpec;
 use millstream_streams::Command as StreamCommand;
 use millstream_types::Timestamp;
 use serde_json::{Value, json};
+
+use crate::compile::Compiler;
 
 use super::{Manager, not_found, refused, streams};
 
@@ -19,6 +23,8 @@ impl Manager {
                 [
                     catalog.users_of(kind, name),
                     referring(&catalog, kind, name),
+                    self.naming(&catalog, kind, name),
+                    self.querying(&catalog, kind, name),
                 ]
                 .concat(),
             )
@@ -48,11 +54,14 @@ impl Manager {
             changes: vec![change],
         };
         let mut commands = vec![Command::Catalog(catalog)];
-        if kind == Kind::Station {
-            for stream in [name.to_owned(), streams::letters_name(name)] {
-                if let Some(cell) = self.node.stream(&stream) {
-                    commands.push(Command::Stream(StreamCommand::DeleteStream { id: cell.id }));
-                }
+        let own = match kind {
+            Kind::Station => vec![name.to_owned(), streams::letters_name(name)],
+            Kind::Flow => vec![state_stream(name)],
+            _ => Vec::new(),
+        };
+        for stream in own {
+            if let Some(cell) = self.node.stream(&stream) {
+                commands.push(Command::Stream(StreamCommand::DeleteStream { id: cell.id }));
             }
         }
         let outcome = jetstream
@@ -76,11 +85,61 @@ impl Manager {
 }
 
 impl Manager {
+    /// Flows whose queries read a station without saying so outside of the statement, as `flow name`.
+    fn querying(&self, catalog: &Catalog, kind: Kind, name: &str) -> Vec<String> {
+        let (Kind::Station, Some(flows)) = (kind, &self.flows) else {
+            return Vec::new();
+        };
+        let letters = streams::letters_name(name);
+        let reads = |flow: &str| {
+            let flow = flows.get(flow);
+            flow.is_some_and(|flow| flow.setup().reads(name) || flow.setup().reads(&letters))
+        };
+        let others = catalog.flows.keys().filter(|flow| reads(flow));
+        let others = others.map(|flow| format!("flow `{flow}`"));
+        let known = catalog.users_of(kind, name);
+        others.filter(|flow| !known.contains(flow)).collect()
+    }
+
     /// The numbers of a function's versions.
     fn versions_of(&self, name: &str) -> Vec<u64> {
         let catalog = self.node.catalog();
         let entry = catalog.functions.get(name);
         entry.map_or_else(Vec::new, |entry| entry.versions.keys().copied().collect())
+    }
+}
+
+impl Manager {
+    /// Stations and flows whose SQL names it: which could not run without.
+    fn naming(&self, catalog: &Catalog, kind: Kind, name: &str) -> Vec<String> {
+        if !matches!(kind, Kind::Function | Kind::Station) {
+            return Vec::new();
+        }
+        let mut without = catalog.clone();
+        without
+            .functions
+            .retain(|own, _| kind != Kind::Function || own != name);
+        without
+            .stations
+            .retain(|own, _| kind != Kind::Station || own != name);
+        let changed = |owner: &str, stages: &[StageSpec]| {
+            let key = |catalog: &Catalog| Compiler::sql_key(catalog, owner, stages);
+            key(catalog) != key(&without)
+        };
+        let modules = |digest: &str| self.compiler.functions().module(digest);
+        let stations = without.stations.values().filter_map(|entry| {
+            let spec = &entry.spec;
+            let breaks = changed(&spec.name, &spec.stages)
+                && self.compiler.plan(&without, entry, &modules).is_err();
+            breaks.then(|| format!("station `{}`", spec.name))
+        });
+        let flows = without.flows.values().filter_map(|entry| {
+            let spec = &entry.spec;
+            let breaks = changed(&spec.from, &spec.stages)
+                && self.compiler.flow(&without, entry, &modules).is_err();
+            breaks.then(|| format!("flow `{}`", spec.name))
+        });
+        stations.chain(flows).collect()
     }
 }
 

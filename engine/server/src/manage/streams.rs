@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream_cluster::{Command, Node};
+use millstream_jetstream::{state_stream, state_subjects};
 use millstream_spec::{
     self as spec, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, FunctionSpec, Policy,
     StationSpec, Storage,
@@ -102,6 +103,21 @@ pub(super) fn dead_letters(
         max_age: spec.max_age.unwrap_or_default(),
         max_bytes: limit(spec.max_bytes),
         allow_direct: true,
+        ..blank()
+    }
+    .checked()
+}
+
+/// The stream that keeps the state of a query.
+pub(super) fn state(flow: &str) -> Result<StreamConfig, ApiError> {
+    StreamConfig {
+        name: state_stream(flow),
+        description: Some(format!(
+            "what flow `{flow}` remembers; only the flow writes it"
+        )),
+        subjects: vec![state_subjects(flow)],
+        // The word that JetStream clients know for it.
+        compression: Some("s2".to_owned()),
         ..blank()
     }
     .checked()

@@ -3,15 +3,17 @@
 use millstream_types::{SubjectTemplate, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{RunningSpec, StageSpec};
+use super::{Late, QuerySpec, RunningSpec, StageSpec};
 
-/// Reads a station's stored messages, runs them through stages and writes what they become into other stations.
+/// Reads stations' stored messages and writes what they become into other stations: one station through stages, or what a
+/// query names through that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlowSpec {
     /// Its name; its position is kept under it.
     pub name: String,
-    /// The station or stream it reads.
+    /// The station or stream it reads; empty with `query`, which says itself what it reads.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
     /// Only messages on subjects that match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,6 +36,9 @@ pub struct FlowSpec {
     /// Whether it stands still.
     #[serde(default)]
     pub paused: bool,
+    /// The query that never ends, instead of `from`, `filter`, `to`, `subject`, `stages` and `running`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<QuerySpec>,
 }
 
 impl FlowSpec {
@@ -50,6 +55,41 @@ impl FlowSpec {
     pub fn template(&self) -> Result<Option<SubjectTemplate>, String> {
         let parse = |text: &String| SubjectTemplate::parse(text, self.filter());
         self.subject.as_ref().map(parse).transpose()
+    }
+
+    /// A flow that is a query, from the beginning.
+    #[must_use]
+    pub fn of_query(name: &str, query: QuerySpec) -> Self {
+        Self {
+            name: name.to_owned(),
+            from: String::new(),
+            filter: None,
+            start: FlowStart::Beginning,
+            to: None,
+            subject: None,
+            stages: Vec::new(),
+            running: RunningSpec::default(),
+            paused: false,
+            query: Some(query),
+        }
+    }
+
+    /// The stations and streams that it names: what it reads, as far as it says that outside of a statement, and what it
+    /// writes.
+    pub fn stations(&self) -> impl Iterator<Item = &str> {
+        let named = |name: &'_ String| !name.is_empty();
+        let query = self.query.iter().flat_map(|query| {
+            let late = match &query.late {
+                Late::SideOutput(station) => Some(station),
+                Late::Drop | Late::UpdateWithin(_) => None,
+            };
+            let sources = query.sources.iter();
+            let sources = sources.map(|(name, source)| source.station.as_ref().unwrap_or(name));
+            sources.chain([&query.into]).chain(late)
+        });
+        let own = [Some(&self.from), self.to.as_ref()];
+        let own = own.into_iter().flatten().filter(move |name| named(name));
+        own.chain(query).map(String::as_str)
     }
 
     /// The functions that its stages name.

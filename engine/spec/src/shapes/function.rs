@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::text;
+use super::{ValueType, text};
 
 /// A WASM function to load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct FunctionSpec {
     /// Columns it adds to a record, in the order written, so that SQL after it can be type-checked.
     #[serde(default)]
     pub adds: Vec<AddedColumn>,
+    /// How SQL calls it; absent: it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<SqlCall>,
     /// The key-value bucket that it keeps its state in; absent: it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<StateSpec>,
@@ -89,7 +92,17 @@ pub struct FunctionLimits {
     pub log_lines: Option<u64>,
 }
 
-/// A column a function adds.
+/// A function as SQL calls it: `name(arguments…)`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqlCall {
+    /// Its arguments, in the order written: each call is a message whose payload is an object of them.
+    pub arguments: Vec<AddedColumn>,
+    /// What the payload that it answers is.
+    pub returns: ValueType,
+}
+
+/// A column that is declared, such as those a function adds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddedColumn {
@@ -98,22 +111,4 @@ pub struct AddedColumn {
     /// What it holds. It may always be null.
     #[serde(rename = "type")]
     pub kind: ValueType,
-}
-
-/// What a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ValueType {
-    /// `true` or `false`.
-    Bool,
-    /// 64 bits, signed.
-    Int,
-    /// 64 bits, floating point.
-    Float,
-    /// Text.
-    String,
-    /// An RFC 3339 time.
-    Timestamp,
-    /// Any JSON value.
-    Json,
 }

@@ -11,7 +11,7 @@ use crate::node::{Node, Value};
 use millstream_types::nearest;
 
 use super::read_flow::flow;
-use super::read_function::function;
+use super::read_function::{columns, function};
 use super::read_schema::{encode_use, schema_use};
 use super::{
     Compatibility, Compression, DeadLettersSpec, DedupBy, DedupSpec, Discard, MigrationsSpec,
@@ -184,7 +184,7 @@ fn schema_text(fields: &Fields<'_, '_>) -> Option<SchemaText> {
 }
 
 /// Keys of a station.
-const STATION: [&str; 19] = [
+const STATION: [&str; 20] = [
     "kind",
     "name",
     "subjects",
@@ -196,6 +196,7 @@ const STATION: [&str; 19] = [
     "retention",
     "dedup",
     "schema",
+    "columns",
     "on_rejection",
     "stages",
     "order",
@@ -235,6 +236,10 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         .unwrap_or_default();
     let retention = retention(&fields);
     let schema = schema_use(&fields, on_rejection);
+    if schema.is_some() && fields.node("columns").is_some() {
+        let message = "`columns` are for a station without a schema: this one's schema says them";
+        context.problem(fields.place_of("columns"), message);
+    }
     let stages = fields
         .list("stages")
         .iter()
@@ -251,6 +256,7 @@ fn station(context: &Context<'_>, node: &Node) -> Option<StationSpec> {
         retention,
         dedup: dedup(&fields),
         schema,
+        columns: columns(&fields, "columns"),
         on_rejection,
         stages,
         running: running(&fields),

@@ -6,6 +6,7 @@ use crate::fields::{Context, Fields};
 use crate::node::{Node, Value};
 
 use super::read::{name, running, stage};
+use super::read_query::{is_query, query};
 use super::{FlowSpec, FlowStart, StageSpec};
 
 const KEYS: [&str; 13] = [
@@ -24,11 +25,11 @@ const KEYS: [&str; 13] = [
     "paused",
 ];
 
-/// Keys that a later release brings: statements over windows.
-const LATER: [&str; 3] = ["sql", "into", "state"];
-
 pub(super) fn flow(context: &Context<'_>, node: &Node) -> Option<FlowSpec> {
-    let fields = Fields::open(context, node, "the flow", &KEYS, &LATER)?;
+    if is_query(node) {
+        return query(context, node);
+    }
+    let fields = Fields::open(context, node, "the flow", &KEYS, &[])?;
     let (name, from) = (name(&fields), fields.required("from"));
     let (filter, running) = (filter(&fields), running(&fields));
     let stages = fields
@@ -46,6 +47,7 @@ pub(super) fn flow(context: &Context<'_>, node: &Node) -> Option<FlowSpec> {
         stages,
         running,
         paused: fields.flag("paused"),
+        query: None,
     };
     check_destination(&fields, &spec);
     Some(spec)
@@ -59,7 +61,7 @@ fn filter(fields: &Fields<'_, '_>) -> Option<String> {
 }
 
 /// A word, or a mapping with `sequence` or `time`.
-fn start(fields: &Fields<'_, '_>) -> Option<FlowStart> {
+pub(super) fn start(fields: &Fields<'_, '_>) -> Option<FlowStart> {
     let node = fields.node("start")?;
     let context = fields.context();
     let Value::Map(_) = &node.value else {

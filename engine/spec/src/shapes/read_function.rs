@@ -4,7 +4,7 @@ use millstream_types::check_name;
 
 use super::function::StateSpec;
 use super::read::name;
-use super::{AddedColumn, FunctionLimits, FunctionSpec, ValueType};
+use super::{AddedColumn, FunctionLimits, FunctionSpec, SqlCall};
 use crate::fields::{Context, Fields};
 use crate::node::Node;
 
@@ -18,6 +18,7 @@ pub(super) fn function(context: &Context<'_>, node: &Node) -> Option<FunctionSpe
         "limits",
         "reads",
         "adds",
+        "sql",
         "state",
         "lookup",
         "http",
@@ -31,34 +32,6 @@ pub(super) fn function(context: &Context<'_>, node: &Node) -> Option<FunctionSpe
         .text_map("config")
         .map(|(key, value, _)| (key, value))
         .collect();
-    let words = [
-        ("bool", ValueType::Bool),
-        ("int", ValueType::Int),
-        ("float", ValueType::Float),
-        ("string", ValueType::String),
-        ("timestamp", ValueType::Timestamp),
-        ("json", ValueType::Json),
-        ("boolean", ValueType::Bool),
-        ("integer", ValueType::Int),
-        ("number", ValueType::Float),
-    ];
-    let adds_node = fields.node("adds");
-    let known: Vec<&str> = fields
-        .map("adds")
-        .iter()
-        .map(|entry| entry.key.as_str())
-        .collect();
-    let added = adds_node.and_then(|node| Fields::open(context, node, "`adds`", &known, &[]));
-    let adds = added.map_or_else(Vec::new, |added| {
-        let read = |name: &&str| {
-            let kind = added.choice(name, &words, &[])?;
-            Some(AddedColumn {
-                name: (*name).to_owned(),
-                kind,
-            })
-        };
-        known.iter().filter_map(read).collect()
-    });
     let limits = limits(&fields);
     Some(FunctionSpec {
         name: name?,
@@ -66,7 +39,8 @@ pub(super) fn function(context: &Context<'_>, node: &Node) -> Option<FunctionSpe
         config,
         reads: fields.raw_text("reads"),
         limits,
-        adds,
+        adds: columns(&fields, "adds"),
+        sql: sql(&fields),
         state: state(&fields),
         lookup: listed(&fields, "lookup", |name| {
             check_name(name).map_err(|error| error.to_string())
@@ -74,6 +48,44 @@ pub(super) fn function(context: &Context<'_>, node: &Node) -> Option<FunctionSpe
         http: listed(&fields, "http", check_host),
         tests: fields.raw_text("tests"),
     })
+}
+
+/// Names with what they hold.
+pub(super) fn columns(fields: &Fields<'_, '_>, key: &str) -> Vec<AddedColumn> {
+    let names: Vec<&str> = fields
+        .map(key)
+        .iter()
+        .map(|entry| entry.key.as_str())
+        .collect();
+    let what = format!("`{key}`");
+    let open = |node| Fields::open(fields.context(), node, &what, &names, &[]);
+    let Some(own) = fields.node(key).and_then(open) else {
+        return Vec::new();
+    };
+    let read = |name: &&str| {
+        let kind = own.parsed(name, str::parse)?;
+        Some(AddedColumn {
+            name: (*name).to_owned(),
+            kind,
+        })
+    };
+    names.iter().filter_map(read).collect()
+}
+
+fn sql(fields: &Fields<'_, '_>) -> Option<SqlCall> {
+    let node = fields.node("sql")?;
+    let keys = ["arguments", "returns"];
+    let own = Fields::open(fields.context(), node, "`sql`", &keys, &[])?;
+    if own.node("returns").is_none() {
+        own.missing("returns");
+    }
+    if fields.node("state").is_some() {
+        let message = "a function with `state` cannot have `sql`: only a stage of its own in a flow commits what it keeps";
+        fields.context().problem(node.place, message);
+    }
+    let arguments = columns(&own, "arguments");
+    let returns = own.parsed("returns", str::parse)?;
+    Some(SqlCall { arguments, returns })
 }
 
 fn state(fields: &Fields<'_, '_>) -> Option<StateSpec> {

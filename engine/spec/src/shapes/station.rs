@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::SchemaFormat;
-use super::text;
+use super::{AddedColumn, SchemaFormat, text};
 
 /// A stream and what happens to a message on its way into it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +35,9 @@ pub struct StationSpec {
     /// The check before everything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaUse>,
+    /// The columns that SQL sees where there is no schema; without either it sees the whole payload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<AddedColumn>,
     /// What happens to what a function or SQL stage rejects: `reject` or `dead_letter`.
     pub on_rejection: OnRejection,
     /// Applied in this order.

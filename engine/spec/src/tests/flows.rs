@@ -81,11 +81,65 @@ fn what_is_wrong_is_told_with_its_place() {
         "#]],
     );
     check(
-        "kind: flow\nname: a\nfrom: x\nto: y\nstart: { time: noon }\nsql: SELECT 1\ninto: z\n",
+        "kind: flow\nname: a\nfrom: x\nto: y\nstart: { time: noon }\n",
         expect![[r#"
             dir/f.yaml:5:16: `time`: `noon` is no time; write it like 2026-01-01T00:00:00Z
-            dir/f.yaml:6:1: `sql` of the flow is not supported yet; take it out; a later release will bring it
-            dir/f.yaml:7:1: `into` of the flow is not supported yet; take it out; a later release will bring it
+        "#]],
+    );
+}
+
+#[test]
+fn a_query_says_all_it_has_to() {
+    let spec = flow(
+        "kind: flow\nname: late-by-carrier\nsql: |\n  SELECT carrier, count(*) FROM flights GROUP BY carrier\ninto: delays\n\
+         subject: \"delays.{carrier}\"\nsources:\n  flights: { event_time: time_hour, watermark: 10s, idle: 1m, filter: \"flights.UA.>\" }\n  \
+         carriers: { station: KV_carriers, table: true, columns: { name: text } }\n  plain:\nemit: update\nlate: { update_within: 1h }\n\
+         results: upsert\nstate_ttl: 7d\nstate_limit: 2MiB\nstart: end\npaused: true\n",
+    );
+    expect![[r#"{"name":"late-by-carrier","start":"end","stages":[],"paused":true,"query":{"sql":"SELECT carrier, count(*) FROM flights GROUP BY carrier\n","into":"delays","subject":"delays.{carrier}","sources":{"carriers":{"station":"KV_carriers","columns":{"name":"text"},"table":true},"flights":{"event_time":"time_hour","watermark":"10s","idle":"1m","filter":"flights.UA.>"},"plain":{}},"emit":"update","late":{"update_within":"1h"},"results":"upsert","state_ttl":"1w","state_limit":2097152}}"#]]
+        .assert_eq(&serde_json::to_string(&spec).expect("JSON"));
+    let stations: Vec<&str> = spec.stations().collect();
+    assert_eq!(stations, ["KV_carriers", "flights", "plain", "delays"]);
+    let spec =
+        flow("kind: flow\nname: q\nsql: SELECT 1\ninto: b\nlate: { side_output: too-late }\n");
+    assert_eq!(spec.stations().collect::<Vec<_>>(), ["b", "too-late"]);
+    let spec = flow("kind: flow\nname: q\nsql: SELECT 1\ninto: b\nlate: drop\n");
+    expect![[r#"{"name":"q","start":"beginning","stages":[],"paused":false,"query":{"sql":"SELECT 1","into":"b"}}"#]]
+        .assert_eq(&serde_json::to_string(&spec).expect("JSON"));
+}
+
+#[test]
+fn what_is_stored_by_releases_without_queries_is_read() {
+    let old = r#"{"name":"late","from":"flights","start":"beginning","to":"alerts","stages":[],"paused":false}"#;
+    let spec: FlowSpec = serde_json::from_str(old).expect("reads");
+    assert_eq!((spec.from.as_str(), &spec.query), ("flights", &None));
+    assert_eq!(serde_json::to_string(&spec).expect("JSON"), old);
+}
+
+#[test]
+fn what_is_wrong_with_a_query_is_told_with_its_place() {
+    check(
+        "kind: flow\nname: q\ninto: b\nfrom: a\nsources:\n  b: { watermark: soon, tabel: true }\n  c: none\nemit: sometimes\nlate: {}\n\
+         results: some\nstate_ttl: 0s\nstate_limit: much\n",
+        expect![[r#"
+            dir/f.yaml:1:1: `sql` of the flow is missing
+            dir/f.yaml:3:7: `into` is `b`, which the flow reads: it would loop for ever
+            dir/f.yaml:4:1: unknown key `from` of the flow; known keys: kind, name, sql, into, subject, sources, emit, late, results, state_ttl, state_limit, start, paused
+            dir/f.yaml:6:19: `watermark`: `soon` is not a duration; write a number and a unit, such as `50ms` or `7d`
+            dir/f.yaml:6:25: unknown key `tabel` of source `b`; did you mean `table`?
+            dir/f.yaml:7:6: source `c` must be a mapping, not a single value
+            dir/f.yaml:8:7: `emit` cannot be `sometimes`; one of window_close, update
+            dir/f.yaml:9:7: `late` says nothing clear; write `drop`, `{ side_output: STATION }` or `{ update_within: 1h }`
+            dir/f.yaml:10:10: `results` cannot be `some`; one of upsert, changelog
+            dir/f.yaml:11:12: `state_ttl` must be more than 0; leave it out to have no limit or the default
+            dir/f.yaml:12:14: `state_limit`: `much` is not a size; write a number and a unit, such as `16MiB` or `10GB`
+        "#]],
+    );
+    check(
+        "kind: flow\nname: q\nsql: SELECT 1\nlate: { side_output: a }\nsources: { a: }\n",
+        expect![[r#"
+            dir/f.yaml:1:1: `into` of the flow is missing
+            dir/f.yaml:4:7: late messages go to `a`, which the flow reads: it would loop for ever
         "#]],
     );
 }

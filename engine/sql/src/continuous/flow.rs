@@ -35,7 +35,7 @@ pub(super) struct Plan {
 }
 
 enum Running {
-    Source(SourceNode),
+    Source(Box<SourceNode>),
     Operator(Vec<usize>, Box<dyn Operator>),
 }
 
@@ -62,7 +62,9 @@ impl Flow {
     /// When a type cannot be kept; compiling finds that.
     pub(super) fn new(plan: Arc<Plan>) -> Result<Self> {
         let nodes = plan.nodes.iter().map(|node| match node {
-            Node::Source(plan) => SourceNode::new(plan.clone()).map(Running::Source),
+            Node::Source(plan) => {
+                SourceNode::new(plan.clone()).map(|source| Running::Source(Box::new(source)))
+            }
             Node::Operator { inputs, make, .. } => Ok(Running::Operator(inputs.clone(), make()?)),
         });
         let nodes = nodes.collect::<Result<Vec<_>>>()?;
@@ -138,7 +140,7 @@ impl Flow {
         let idle = |source: &SourceNode| source.idle_at().is_some_and(|at| at <= self.now);
         let sources = || {
             self.nodes.iter().filter_map(|node| match node {
-                Running::Source(source) => Some(source),
+                Running::Source(source) => Some(&**source),
                 Running::Operator(..) => None,
             })
         };

@@ -18,6 +18,7 @@ mod map;
 mod names;
 mod operator;
 mod over;
+mod parts;
 mod plan;
 mod rank;
 mod session;
@@ -29,7 +30,6 @@ mod text;
 mod time;
 mod windows;
 
-use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -66,7 +66,7 @@ const NO_RULES: [&str; 3] = [
 ];
 
 /// What a query may read.
-pub trait Stations: fmt::Debug + Sync {
+pub trait Stations: Sync {
     /// The columns of a station or stream; `None`: there is none of this name.
     ///
     /// # Errors
@@ -238,12 +238,7 @@ fn outputs(
         }
         outputs.push((
             at,
-            Output {
-                name: name.clone(),
-                data_type: field.data_type().clone(),
-                nullable: true,
-                json: is_json(field),
-            },
+            Output::member(name, field.data_type().clone(), is_json(field)),
         ));
     }
     if outputs.is_empty() {

@@ -18,7 +18,8 @@ use millstream_pipeline::{Column, ColumnKind};
 use millstream_spec::{QuerySource, QuerySpec};
 
 use super::{Stations, windows};
-use crate::catalog::{Origin, SEQUENCE, Source, scalar_functions, sources};
+use crate::catalog::{Origin, SEQUENCE, Source, sources};
+use crate::functions::scalar_functions;
 
 /// Functions that tell the time of the server, which the query's own clock stands for.
 const CLOCKS: [&str; 4] = ["now", "current_timestamp", "current_date", "current_time"];

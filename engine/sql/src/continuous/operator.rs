@@ -76,7 +76,7 @@ impl Step<'_> {
     /// A row that cannot be evaluated.
     pub(crate) fn reject(&mut self, delta: &Delta, row: usize, error: &DataFusionError) {
         let refusal = sql_error(error);
-        let why = Rejection::new("sql", refusal.code, &refusal.reason);
+        let why = Rejection::new("sql", &refusal.code, &refusal.reason);
         self.effects.rejected.push((origin(delta, row), why));
     }
 
@@ -113,11 +113,9 @@ fn json(batch: &RecordBatch, row: usize) -> Bytes {
         .schema()
         .fields()
         .iter()
-        .map(|field| Output {
-            name: field.name().clone(),
-            data_type: field.data_type().clone(),
-            nullable: true,
-            json: crate::catalog::is_json(field),
+        .map(|field| {
+            let json = crate::catalog::is_json(field);
+            Output::member(field.name(), field.data_type().clone(), json)
         })
         .collect();
     let mut text = Vec::new();

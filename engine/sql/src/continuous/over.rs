@@ -1,23 +1,12 @@
-//! stub
-use super::operator::Operator;
-use super::time::Bound;
-use arrow::datatypes::SchemaRef;
-use datafusion::common::{DFSchema, Result, config::ConfigOptions, plan_err};
-use datafusion::logical_expr::Expr;
-use std::sync::Arc;
-#[derive(Clone, Debug)]
-pub(crate) struct OverPlan {
-    pub(crate) updating: bool,
-    pub(crate) output: SchemaRef,
-    pub(crate) close: Option<(usize, Bound)>,
-    pub(crate) waits: bool,
-    pub(crate) ttl: Option<i64>,
-}
-impl OverPlan {
-    pub(crate) fn new(_: &[Expr], _: &DFSchema, _: &Arc<ConfigOptions>) -> Result<Self> {
-        plan_err!("missing")
-    }
-    pub(crate) fn operator(&self) -> Result<Box<dyn Operator>> {
-        plan_err!("missing")
-    }
-}
+//! Window functions: each row together with others of its partition.
+//!
+//! What lives here: the functions as they are compiled (`plan`), DataFusion's own evaluation of a whole partition (`evaluate`),
+//! and partitions that are evaluated anew when they change (`operator`).
+
+mod evaluate;
+mod operator;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use plan::{OverConfig, OverPlan};

@@ -1,7 +1,6 @@
 //! Where rows become messages.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
@@ -295,6 +294,3 @@ pub(crate) fn parts(template: &str, columns: &[String]) -> Result<Vec<Part>, Str
 pub(crate) fn is_keyed(parts: &[Part]) -> bool {
     parts.iter().any(|part| matches!(part, Part::Column(_)))
 }
-
-/// Shared by all runs of a query.
-pub(crate) type Shared = Arc<Sink>;

@@ -135,7 +135,7 @@ impl SourceNode {
             .collect();
         let scanned = self.scan.read_numbered(records, &sequences)?;
         for (row, refusal) in scanned.refused {
-            let why = Rejection::new("sql", refusal.code, &refusal.reason);
+            let why = Rejection::new("sql", &refusal.code, &refusal.reason);
             let why = match refusal.path {
                 Some(path) => why.at(&path),
                 None => why,
@@ -225,7 +225,7 @@ impl SourceNode {
             .collect();
         let scanned = self.scan.read_numbered(&there, &sequences)?;
         for (row, refusal) in &scanned.refused {
-            let why = Rejection::new("sql", refusal.code, &refusal.reason);
+            let why = Rejection::new("sql", &refusal.code, &refusal.reason);
             effects.rejected.push((self.origin(sequences[*row]), why));
         }
         let Some(table) = &mut self.table else {

@@ -16,7 +16,7 @@ impl Known {
     fn with(mut self, name: &str, columns: &[(&str, ColumnKind)]) -> Self {
         let columns = columns.iter().map(|(name, kind)| Column {
             name: (*name).to_owned(),
-            kind: *kind,
+            kind: kind.clone(),
             nullable: true,
         });
         self.0.insert(name.to_owned(), columns.collect());
@@ -38,7 +38,7 @@ impl Stations for Known {
     }
 }
 
-fn stations() -> Known {
+pub(super) fn stations() -> Known {
     let bid = [
         ("auction", ColumnKind::Int64),
         ("price", ColumnKind::Int64),
@@ -49,7 +49,7 @@ fn stations() -> Known {
         .with("out", &[("x", ColumnKind::Int64)])
 }
 
-fn spec(sql: &str) -> QuerySpec {
+pub(super) fn spec(sql: &str) -> QuerySpec {
     QuerySpec {
         sql: sql.to_owned(),
         into: "out".to_owned(),
@@ -76,7 +76,7 @@ fn record(sequence: u64, payload: &str) -> Record {
     }
 }
 
-fn bid(sequence: u64, auction: i64, price: i64, second: u32) -> Record {
+pub(super) fn bid(sequence: u64, auction: i64, price: i64, second: u32) -> Record {
     let (minute, second) = (second / 60, second % 60);
     record(
         sequence,
@@ -86,13 +86,13 @@ fn bid(sequence: u64, auction: i64, price: i64, second: u32) -> Record {
     )
 }
 
-fn run(flow: &mut dyn Dataflow, records: &[Record]) -> Effects {
+pub(super) fn run(flow: &mut dyn Dataflow, records: &[Record]) -> Effects {
     let effects = flow.step(&[Batch { source: 0, records }], Timestamp(1));
     assert_eq!(effects.failed, None);
     effects
 }
 
-fn told(effects: &Effects) -> String {
+pub(super) fn told(effects: &Effects) -> String {
     let mut text = String::new();
     for output in &effects.outputs {
         text.push_str(&String::from_utf8_lossy(&output.payload));

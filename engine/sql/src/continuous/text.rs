@@ -359,34 +359,9 @@ impl Windows {
                     .hint("windows are TUMBLE, HOP, CUMULATE and SESSION"),
             );
         }
-        let mut exprs = Vec::new();
-        for arg in args {
-            match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
-                | FunctionArg::Named {
-                    arg: FunctionArgExpr::Expr(expr),
-                    ..
-                }
-                | FunctionArg::ExprNamed {
-                    arg: FunctionArgExpr::Expr(expr),
-                    ..
-                } => exprs.push(expr),
-                other => {
-                    return Err(SqlError::new(
-                        at,
-                        format!("`{other}` is no argument of a window"),
-                    ));
-                }
-            }
-        }
-        let usage = match name.as_str() {
-            "TUMBLE" => "TUMBLE(TABLE t, DESCRIPTOR(time), INTERVAL '10' SECOND [, offset])",
-            "HOP" => "HOP(TABLE t, DESCRIPTOR(time), slide, size [, offset])",
-            "CUMULATE" => "CUMULATE(TABLE t, DESCRIPTOR(time), step, size [, offset])",
-            _ => "SESSION(TABLE t PARTITION BY key, DESCRIPTOR(time), gap)",
-        };
-        let wrong = || SqlError::new(at, format!("`{name}` has other arguments")).hint(usage);
-        let mut exprs = exprs.into_iter();
+        let mut exprs = arguments(args, at)?.into_iter();
+        let wrong =
+            || SqlError::new(at, format!("`{name}` has other arguments")).hint(usage(&name));
         let table = exprs.next().ok_or_else(wrong)?;
         let mut next = exprs.next().ok_or_else(wrong)?;
         let mut keys = Vec::new();
@@ -457,6 +432,35 @@ impl Windows {
         }
         Ok((table.to_string(), Some(last)))
     }
+}
+
+/// How a window table function is written.
+fn usage(name: &str) -> &'static str {
+    match name {
+        "TUMBLE" => "TUMBLE(TABLE t, DESCRIPTOR(time), INTERVAL '10' SECOND [, offset])",
+        "HOP" => "HOP(TABLE t, DESCRIPTOR(time), slide, size [, offset])",
+        "CUMULATE" => "CUMULATE(TABLE t, DESCRIPTOR(time), step, size [, offset])",
+        _ => "SESSION(TABLE t PARTITION BY key, DESCRIPTOR(time), gap)",
+    }
+}
+
+fn arguments(args: Vec<FunctionArg>, at: Place) -> Result<Vec<Expr>, SqlError> {
+    let argument = |arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
+        | FunctionArg::Named {
+            arg: FunctionArgExpr::Expr(expr),
+            ..
+        }
+        | FunctionArg::ExprNamed {
+            arg: FunctionArgExpr::Expr(expr),
+            ..
+        } => Ok(expr),
+        other => Err(SqlError::new(
+            at,
+            format!("`{other}` is no argument of a window"),
+        )),
+    };
+    args.into_iter().map(argument).collect()
 }
 
 /// The arguments of a call of this function.

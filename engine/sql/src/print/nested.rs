@@ -4,28 +4,29 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType;
 
 use super::{Writer, put, writer as value_writer};
+use crate::catalog::is_json;
 
 /// A writer for values that hold values.
 pub(super) fn writer<'a>(array: &'a dyn Array) -> Writer<'a> {
     match array.data_type() {
-        DataType::List(_) => {
+        DataType::List(of) => {
             let list = array.as_list::<i32>();
             let offsets = list.value_offsets();
-            elements(list.values().as_ref(), move |row| {
+            elements((list.values().as_ref(), is_json(of)), move |row| {
                 (offsets[row] as usize, offsets[row + 1] as usize)
             })
         }
-        DataType::LargeList(_) => {
+        DataType::LargeList(of) => {
             let list = array.as_list::<i64>();
             let offsets = list.value_offsets();
-            elements(list.values().as_ref(), move |row| {
+            elements((list.values().as_ref(), is_json(of)), move |row| {
                 (offsets[row] as usize, offsets[row + 1] as usize)
             })
         }
-        DataType::FixedSizeList(_, size) => {
+        DataType::FixedSizeList(of, size) => {
             let list = array.as_fixed_size_list();
             let size = usize::try_from(*size).unwrap_or(0);
-            elements(list.values().as_ref(), move |row| {
+            elements((list.values().as_ref(), is_json(of)), move |row| {
                 (row * size, (row + 1) * size)
             })
         }
@@ -35,8 +36,11 @@ pub(super) fn writer<'a>(array: &'a dyn Array) -> Writer<'a> {
     }
 }
 
-fn elements<'a>(values: &'a dyn Array, range: impl Fn(usize) -> (usize, usize) + 'a) -> Writer<'a> {
-    let write = value_writer(values, false);
+fn elements<'a>(
+    (values, json): (&'a dyn Array, bool),
+    range: impl Fn(usize) -> (usize, usize) + 'a,
+) -> Writer<'a> {
+    let write = value_writer(values, json);
     Box::new(move |row, out| {
         let (start, end) = range(row);
         out.push(b'[');
@@ -53,8 +57,12 @@ fn elements<'a>(values: &'a dyn Array, range: impl Fn(usize) -> (usize, usize) +
 
 fn map(array: &dyn Array) -> Writer<'_> {
     let map = array.as_map();
-    let keys = map.keys().as_string::<i32>();
-    let write = value_writer(map.values().as_ref(), false);
+    let json = match map.entries().fields().last() {
+        Some(value) => is_json(value),
+        None => false,
+    };
+    let name = value_writer(map.keys().as_ref(), false);
+    let write = value_writer(map.values().as_ref(), json);
     let offsets = map.value_offsets();
     Box::new(move |row, out| {
         let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
@@ -63,7 +71,7 @@ fn map(array: &dyn Array) -> Writer<'_> {
             if index > start {
                 out.push(b',');
             }
-            put(keys.value(index), out);
+            name(index, out)?;
             out.push(b':');
             write(index, out)?;
         }
@@ -82,7 +90,7 @@ fn object(array: &dyn Array) -> Writer<'_> {
             let mut name = Vec::new();
             put(field.name(), &mut name);
             name.push(b':');
-            (name, value_writer(column.as_ref(), false))
+            (name, value_writer(column.as_ref(), is_json(field)))
         })
         .collect();
     Box::new(move |row, out| {

@@ -1,11 +1,17 @@
 //! A question to what is stored: one `SELECT` over tables that somebody else knows, with a limit of memory and a deadline.
 //!
-//! The way through the files: `tables` (what a statement may name), `bounds` (which messages a filter leaves to be read),
-//! `source` (pages of messages to arrays), `run` (plan, watch, print).
+//! The way through the files: `question` (text and parameters), `tables` (what a statement may name), `star` (what `*` stands
+//! for), `bounds` (which messages a filter leaves to be read), `source` (pages of messages to arrays), `plan` (to a plan, or to
+//! why there is none), `run` (watch), `cells` and `parquet` (rows in other forms than JSON).
 
 mod bounds;
+mod cells;
+mod parquet;
+mod plan;
+mod question;
 mod run;
 mod source;
+mod star;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -20,7 +26,9 @@ use thiserror::Error;
 
 use crate::SqlError;
 
-pub use self::run::start;
+pub use self::cells::{Cell, CellKind, Cells, Reader};
+pub use self::question::{Form, Parameter, Question};
+pub use self::run::{Described, describe, start};
 
 /// What a statement may name. Asked on the query's own thread, where waiting for a disk is right.
 pub trait Tables: fmt::Debug + Send + Sync {
@@ -103,13 +111,19 @@ pub struct Limits {
     pub time: Duration,
 }
 
-/// What a query tells, in this order: columns, then rows with progress between, then the end.
+/// What a query tells, in this order: columns, then rows with progress between, then the end. [`Form`] says which of them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The columns of the answer, in order: name and type, a word of [`Column`]s.
     Columns(Vec<(String, &'static str)>),
     /// Rows, one JSON object a line, with the columns as members in their order.
     Rows(Vec<u8>),
+    /// The columns of an answer in cells.
+    Kinds(Vec<(String, CellKind)>),
+    /// Rows as cells.
+    Cells(Cells),
+    /// The next bytes of a file.
+    File(Vec<u8>),
     /// How far it is; told about twice a second.
     Progress(Looked),
     /// The last one: how it ended.

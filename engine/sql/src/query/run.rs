@@ -1,51 +1,37 @@
-//! Plans a question, watches it while it runs, and prints its rows.
+//! Plans a question, watches it while it runs, and tells its rows.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
-use datafusion::common::{DataFusionError, SchemaError};
-use datafusion::execution::context::SQLOptions;
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::joins::{
-    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec,
-};
+use datafusion::common::DataFusionError;
+use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::SessionConfig;
-use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::Statement;
 use futures_util::StreamExt as _;
-use millstream_types::nearest;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until};
 
-use super::source::Watch;
-use super::tables::Groups;
+use super::cells::{self, CellKind, Cells};
+use super::parquet::File;
+use super::plan::Planner;
+use super::question::{self, Form, Parameter, Question};
+use super::star;
 use super::{Event, Limits, Looked, QueryError, Tables};
-use crate::catalog::{is_json, scalar_functions};
-use crate::compile::root_text;
+use crate::catalog::is_json;
 use crate::error::{Place, SqlError};
 use crate::lower::Output;
+use crate::parse;
 use crate::print::{Printer, check_printable, kind_of};
-use crate::program::sql_error;
-use crate::{locate, parse};
 
 /// Stack of a query's thread: planning recurses over the statement with frames of many kilobytes.
 const STACK: usize = 64 * 1024 * 1024;
 #[cfg(target_os = "linux")]
 /// The priority that gives way to everything else.
 const LOWEST: i32 = 19;
-/// The catalog that need not be named.
-const CATALOG: &str = "millstream";
 /// Between two reports of how far it is.
 const REPORT: Duration = Duration::from_millis(500);
 /// Bytes of printed rows that are told at once.
@@ -56,40 +42,76 @@ const PIECE: usize = 64 * 1024;
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub fn start<F>(
-    text: String,
+pub fn start<Q, F>(
+    question: Q,
     tables: Arc<dyn Tables>,
     limits: Limits,
     mut tell: F,
 ) -> io::Result<()>
 where
+    Q: Into<Question>,
     F: FnMut(Event) -> bool + Send + 'static,
 {
-    let run = move || {
-        give_way();
+    let Question {
+        text,
+        parameters,
+        form,
+    } = question.into();
+    on_a_thread(move || {
         let mut query = Query {
-            tables,
-            limits,
-            watch: Arc::new(Watch::default()),
+            planner: Planner::new(text, tables, limits),
             rows: 0,
         };
-        let ended = catch_unwind(AssertUnwindSafe(|| query.run(&text, &mut tell)));
-        let ended = ended.unwrap_or_else(|_| {
-            let why = "query failed inside the engine: write it in another way and report it";
-            Err(QueryError::Failed(why.to_owned()))
-        });
+        let ended = guarded(|| query.run(&parameters, form, &mut tell));
         // Whether anybody still listens no longer matters.
         let _gone = tell(Event::End(ended));
+    })
+}
+
+/// What a statement would answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Described {
+    /// The kinds of `$1`, `$2`, …
+    pub parameters: Vec<CellKind>,
+    /// The columns.
+    pub columns: Vec<(String, CellKind)>,
+}
+
+/// Says of a statement, on a thread of its own, what it needs and answers. Kinds of parameters that are not known are found by how
+/// they are used; text where that does not tell.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn describe<F>(
+    text: String,
+    parameters: Vec<Option<CellKind>>,
+    tables: Arc<dyn Tables>,
+    limits: Limits,
+    tell: F,
+) -> io::Result<()>
+where
+    F: FnOnce(Result<Described, QueryError>) + Send + 'static,
+{
+    on_a_thread(move || {
+        let planner = Planner::new(text, tables, limits);
+        tell(guarded(|| described(&planner, parameters)));
+    })
+}
+
+fn on_a_thread(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let run = move || {
+        give_way();
+        run();
     };
     let thread = std::thread::Builder::new().name("query".to_owned());
     thread.stack_size(STACK).spawn(run).map(drop)
 }
 
-/// What a query waited for.
-enum Step {
-    Deadline,
-    Report,
-    Next(Option<Result<RecordBatch, DataFusionError>>),
+fn guarded<T>(run: impl FnOnce() -> Result<T, QueryError>) -> Result<T, QueryError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        let why = "query failed inside the engine: write it in another way and report it";
+        Err(QueryError::Failed(why.to_owned()))
+    })
 }
 
 /// Lets everything else go first. Only Linux has a priority for a single thread.
@@ -99,103 +121,102 @@ fn give_way() {
     let _lower = rustix::process::nice(LOWEST);
 }
 
+fn runtime() -> Result<Runtime, QueryError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| QueryError::Failed(error.to_string()))
+}
+
+fn described(planner: &Planner, mut known: Vec<Option<CellKind>>) -> Result<Described, QueryError> {
+    let mut statement = parse::parse_question(&planner.text)?;
+    let count = question::count(&mut statement);
+    known.resize(count, None);
+    star::narrow(&mut statement, &planner.named);
+    let runtime = runtime()?;
+    let state = planner.state().map_err(|error| planner.failed(&error))?;
+    let plan = |kinds: &[Option<CellKind>]| {
+        let nulls: Vec<Option<Parameter>> = kinds
+            .iter()
+            .map(|kind| kind.clone().map(Parameter::Null))
+            .collect();
+        let mut statement: Statement = statement.clone();
+        question::fill(&mut statement, &nulls)?;
+        runtime.block_on(planner.logical(&state, statement))
+    };
+    // How they are used tells the kinds, unless the planner wants to know them first.
+    if known.iter().any(Option::is_none)
+        && let Ok(found) = plan(&known)
+        && let Ok(types) = found.get_parameter_types()
+    {
+        for (name, data_type) in types {
+            let number = name.trim_start_matches('$').parse::<usize>().ok();
+            let slot = number.and_then(|number| known.get_mut(number.checked_sub(1)?));
+            if let (Some(slot @ None), Some(data_type)) = (slot, data_type) {
+                *slot = Some(cells::kind(&data_type, false));
+            }
+        }
+    }
+    let parameters: Vec<CellKind> = known
+        .into_iter()
+        .map(|kind| kind.unwrap_or(CellKind::Text))
+        .collect();
+    let kinds: Vec<Option<CellKind>> = parameters.iter().cloned().map(Some).collect();
+    let plan = plan(&kinds)?;
+    let columns = cells::kinds(plan.schema().as_arrow(), is_json);
+    Ok(Described {
+        parameters,
+        columns,
+    })
+}
+
+/// What a query waited for.
+enum Step {
+    Deadline,
+    Report,
+    Next(Option<Result<RecordBatch, DataFusionError>>),
+}
+
 struct Query {
-    tables: Arc<dyn Tables>,
-    limits: Limits,
-    watch: Arc<Watch>,
+    planner: Planner,
     rows: u64,
 }
+
+type Tell<'a> = &'a mut dyn FnMut(Event) -> bool;
 
 impl Query {
     fn run(
         &mut self,
-        text: &str,
-        tell: &mut dyn FnMut(Event) -> bool,
+        parameters: &[Parameter],
+        form: Form,
+        tell: Tell<'_>,
     ) -> Result<Looked, QueryError> {
-        let statement = parse::parse_question(text)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(|error| QueryError::Failed(error.to_string()))?;
-        let mut state = self.state().map_err(|error| self.failed(&error))?;
+        let planner = &self.planner;
+        let mut statement = parse::parse_question(&planner.text)?;
+        let values: Vec<_> = parameters.iter().cloned().map(Some).collect();
+        question::fill(&mut statement, &values)?;
+        let runtime = runtime()?;
+        let mut state = planner.state().map_err(|error| planner.failed(&error))?;
         // What `now()` says.
         state.mark_start_execution();
-        let deadline = Instant::now() + self.limits.time;
-        let plan = runtime.block_on(self.plan(text, &state, statement))?;
-        self.rows(&runtime, &state, plan, (deadline, tell))
+        let deadline = Instant::now() + planner.limits.time;
+        star::narrow(&mut statement, &planner.named);
+        let plan = runtime.block_on(planner.physical(&state, statement))?;
+        let (mut writer, head) = Writer::begin(form, plan.schema())?;
+        self.tell(tell, head)?;
+        self.watch(&runtime, &state, plan, (deadline, &mut writer, tell))
     }
 
-    async fn plan(
-        &self,
-        text: &str,
-        state: &SessionState,
-        statement: Statement,
-    ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
-        let refused = |error: DataFusionError| self.refused(text, &error);
-        let statement = Parsed::Statement(Box::new(statement));
-        let plan = state.statement_to_plan(statement).await.map_err(refused)?;
-        let read_only = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        read_only.verify_plan(&plan).map_err(refused)?;
-        let plan = state.create_physical_plan(&plan).await.map_err(refused)?;
-        with_pauses(plan).map_err(|error| self.failed(&error))
-    }
-
-    /// What a plan is made and run with: no disk, no network, one thread.
-    fn state(&self) -> Result<SessionState, DataFusionError> {
-        let mut config = SessionConfig::new()
-            .with_target_partitions(1)
-            .with_create_default_catalog_and_schema(false);
-        let first = self.tables.groups().into_iter().next().unwrap_or_default();
-        let options = config.options_mut();
-        CATALOG.clone_into(&mut options.catalog.default_catalog);
-        options.catalog.default_schema = first;
-        // Names are as written: JSON members differ by case.
-        options.sql_parser.enable_ident_normalization = false;
-        options.sql_parser.collect_spans = true;
-        options.sql_parser.map_string_types_to_utf8view = false;
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(self.limits.memory)))
-            .with_disk_manager_builder(
-                DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
-            )
-            .build_arc()?;
-        let catalogs = MemoryCatalogProviderList::new();
-        catalogs.register_catalog(
-            CATALOG.to_owned(),
-            Arc::new(Groups {
-                tables: Arc::clone(&self.tables),
-                watch: Arc::clone(&self.watch),
-            }),
-        );
-        Ok(SessionStateBuilder::new_with_default_features()
-            .with_config(config)
-            .with_runtime_env(runtime)
-            .with_catalog_list(Arc::new(catalogs))
-            .with_scalar_functions(scalar_functions())
-            .with_table_factories(std::collections::HashMap::new())
-            .build())
-    }
-
-    fn rows(
+    fn watch(
         &mut self,
         runtime: &Runtime,
         state: &SessionState,
         plan: Arc<dyn ExecutionPlan>,
-        (deadline, tell): (Instant, &mut dyn FnMut(Event) -> bool),
+        (deadline, writer, tell): (Instant, &mut Writer, Tell<'_>),
     ) -> Result<Looked, QueryError> {
-        let outputs = outputs(&plan.schema())?;
-        let kinds = outputs.iter().map(|output| {
-            let kind = kind_of(&output.data_type, output.json).as_str();
-            (output.name.clone(), kind)
-        });
-        self.tell(tell, Event::Columns(kinds.collect()))?;
-        let printer = Printer::new(&outputs);
         // Some operators start tasks at once.
         let stream = runtime.block_on(async { execute_stream(plan, state.task_ctx()) });
-        let mut stream = stream.map_err(|error| self.failed(&error))?;
+        let mut stream = stream.map_err(|error| self.planner.failed(&error))?;
         let mut report = Instant::now() + REPORT;
         loop {
             let step = runtime.block_on(async {
@@ -206,172 +227,145 @@ impl Query {
                     next = stream.next() => Step::Next(next),
                 }
             });
+            let watch = &self.planner.watch;
             // Told outside of the runtime, for it may block.
             match step {
-                Step::Deadline => return Err(QueryError::Deadline(self.limits.time)),
+                Step::Deadline => return Err(QueryError::Deadline(self.planner.limits.time)),
                 Step::Report => {
                     report = Instant::now() + REPORT;
-                    self.tell(tell, Event::Progress(self.watch.looked(self.rows)))?;
+                    self.tell(tell, Event::Progress(watch.looked(self.rows)))?;
                 }
-                Step::Next(None) => return Ok(self.watch.looked(self.rows)),
-                Step::Next(Some(Err(error))) => return Err(self.failed(&error)),
-                Step::Next(Some(Ok(batch))) => self.print(&printer, &batch, tell)?,
+                Step::Next(None) => {
+                    if let Some(last) = writer.finish()? {
+                        self.tell(tell, last)?;
+                    }
+                    return Ok(self.planner.watch.looked(self.rows));
+                }
+                Step::Next(Some(Err(error))) => return Err(self.planner.failed(&error)),
+                Step::Next(Some(Ok(batch))) => {
+                    self.rows += batch.num_rows() as u64;
+                    writer.rows(&batch, &mut |event| self.tell(tell, event))?;
+                }
             }
         }
     }
 
-    fn print(
-        &mut self,
-        printer: &Printer,
-        batch: &RecordBatch,
-        tell: &mut dyn FnMut(Event) -> bool,
-    ) -> Result<(), QueryError> {
-        let rows = printer.rows(batch);
-        let mut text = Vec::new();
-        for row in 0..batch.num_rows() {
-            rows.put(row, &mut text).map_err(QueryError::Failed)?;
-            text.push(b'\n');
-            self.rows += 1;
-            if text.len() >= PIECE || row + 1 == batch.num_rows() {
-                self.tell(tell, Event::Rows(std::mem::take(&mut text)))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn tell(&self, tell: &mut dyn FnMut(Event) -> bool, event: Event) -> Result<(), QueryError> {
+    fn tell(&self, tell: Tell<'_>, event: Event) -> Result<(), QueryError> {
         if tell(event) {
             return Ok(());
         }
-        self.watch.stop();
+        self.planner.watch.stop();
         Err(QueryError::Cancelled)
     }
+}
 
-    /// The planner's error, about the text.
-    fn refused(&self, text: &str, error: &DataFusionError) -> QueryError {
-        if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
-            return QueryError::Memory(self.limits.memory);
-        }
-        if let DataFusionError::External(why) = error.find_root() {
-            return QueryError::Failed(why.to_string());
-        }
-        let span = error.diagnostic().and_then(|known| known.span);
-        let told = span.map(|span| Place {
-            line: u32::try_from(span.start.line).unwrap_or(1),
-            column: u32::try_from(span.start.column).unwrap_or(1),
-        });
-        let message = root_text(error);
-        if let Some(name) = missing_table(&message) {
-            return self.no_table(text, name).into();
-        }
-        if let DataFusionError::SchemaError(schema, _) = error.find_root()
-            && let SchemaError::FieldNotFound {
-                field,
-                valid_fields,
-            } = schema.as_ref()
-        {
-            let at = told.unwrap_or_else(|| parse::word(text, &field.name));
-            let message = format!("there is no column `{}`", field.name);
-            let names: Vec<&str> = valid_fields.iter().map(|valid| valid.name()).collect();
-            let near = nearest(&field.name, names.iter().copied());
-            let hint = near.map_or_else(
-                || format!("columns are {}", listed(&names)),
-                |near| format!("did you mean `{near}`?"),
-            );
-            return SqlError::new(at, message).hint(hint).into();
-        }
-        let guilty = message.split('\'').nth(1);
-        let at = told.or_else(|| guilty.map(|name| parse::word(text, name)));
-        locate::worded(at.unwrap_or(Place::START), &message).into()
-    }
+/// Rows in the form that was asked for.
+enum Writer {
+    Json(Printer),
+    /// Whether each column's text is JSON.
+    Cells(Vec<bool>),
+    Parquet(Box<File>),
+}
 
-    fn no_table(&self, text: &str, name: &str) -> SqlError {
-        let mut parts: Vec<&str> = name.split('.').collect();
-        let table = parts.pop().unwrap_or_default();
-        let groups = self.tables.groups();
-        let group = parts
-            .pop()
-            .filter(|group| groups.iter().any(|own| own == group));
-        let at = parse::word(text, table);
-        let Some(group) = group else {
-            return SqlError::new(at, format!("there is no table `{name}`"))
-                .hint(format!("tables are in {}", groups.join(" and ")));
+impl Writer {
+    /// With what is told before any row.
+    fn begin(form: Form, schema: SchemaRef) -> Result<(Self, Event), QueryError> {
+        let words = |outputs: &[Output]| {
+            let word = |output: &Output| {
+                let kind = kind_of(&output.data_type, output.json).as_str();
+                (output.name.clone(), kind)
+            };
+            Event::Columns(outputs.iter().map(word).collect())
         };
-        let names = self.tables.names(group);
-        let near = nearest(table, names.iter().map(String::as_str));
-        let first = groups.first().is_some_and(|first| first == group);
-        let shown = if first {
-            table
-        } else {
-            &format!("{group}.{table}")
-        };
-        let error = SqlError::new(at, format!("there is no table `{shown}`"));
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        match near {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None if names.is_empty() => error.hint("there are no stations yet"),
-            None => error.hint(format!("`{group}` has {}", listed(&names))),
+        match form {
+            Form::Json => {
+                let outputs = outputs(&schema)?;
+                let told = words(&outputs);
+                Ok((Self::Json(Printer::new(&outputs)), told))
+            }
+            Form::Cells => {
+                let nested = |field: &&Arc<Field>| field.data_type().is_nested();
+                for field in schema.fields().iter().filter(nested) {
+                    printable(field)?;
+                }
+                let json = schema.fields().iter().map(|field| is_json(field));
+                let told = Event::Kinds(cells::kinds(&schema, is_json));
+                Ok((Self::Cells(json.collect()), told))
+            }
+            Form::Parquet => {
+                let told = words(&all_outputs(&schema));
+                let file = File::begin(Arc::clone(&schema)).map_err(failed)?;
+                Ok((Self::Parquet(Box::new(file)), told))
+            }
         }
     }
 
-    /// What went wrong while it ran.
-    fn failed(&self, error: &DataFusionError) -> QueryError {
-        match error.find_root() {
-            DataFusionError::ResourcesExhausted(_) => QueryError::Memory(self.limits.memory),
-            _ => QueryError::Failed(sql_error(error).reason),
+    fn rows(
+        &mut self,
+        batch: &RecordBatch,
+        tell: &mut dyn FnMut(Event) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        match self {
+            Self::Json(printer) => print(printer, batch, tell),
+            Self::Cells(json) => tell(Event::Cells(Cells::new(batch, json).map_err(failed)?)),
+            Self::Parquet(file) => {
+                let bytes = file.rows(batch).map_err(failed)?;
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                tell(Event::File(bytes))
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<Option<Event>, QueryError> {
+        match self {
+            Self::Parquet(file) => Ok(Some(Event::File(file.finish().map_err(failed)?))),
+            Self::Json(_) | Self::Cells(_) => Ok(None),
         }
     }
 }
 
-/// Some of many names.
-fn listed(names: &[&str]) -> String {
-    const MOST: usize = 20;
-    let shown: Vec<String> = names
-        .iter()
-        .take(MOST)
-        .map(|name| format!("`{name}`"))
-        .collect();
-    let more = if names.len() > MOST { ", …" } else { "" };
-    format!("{}{more}", shown.join(", "))
+fn failed(error: impl std::fmt::Display) -> QueryError {
+    QueryError::Failed(parse::lower_first(&error.to_string()))
 }
 
-/// The name in the planner's "table 'a.b.c' not found".
-fn missing_table(message: &str) -> Option<&str> {
-    let rest = message.strip_prefix("table '")?;
-    rest.strip_suffix("' not found")
-}
-
-/// Joins make many rows of few: they pause like scans do, so that a deadline is noticed.
-fn with_pauses(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    let joins = |node: &Arc<dyn ExecutionPlan>| {
-        node.is::<CrossJoinExec>()
-            || node.is::<NestedLoopJoinExec>()
-            || node.is::<HashJoinExec>()
-            || node.is::<SortMergeJoinExec>()
-    };
-    plan.transform_up(|node| {
-        if joins(&node) {
-            let paused: Arc<dyn ExecutionPlan> = Arc::new(CooperativeExec::new(node));
-            return Ok(Transformed::yes(paused));
+fn print(
+    printer: &Printer,
+    batch: &RecordBatch,
+    tell: &mut dyn FnMut(Event) -> Result<(), QueryError>,
+) -> Result<(), QueryError> {
+    let rows = printer.rows(batch);
+    let mut text = Vec::new();
+    for row in 0..batch.num_rows() {
+        rows.put(row, &mut text).map_err(QueryError::Failed)?;
+        text.push(b'\n');
+        if text.len() >= PIECE || row + 1 == batch.num_rows() {
+            tell(Event::Rows(std::mem::take(&mut text)))?;
         }
-        Ok(Transformed::no(node))
+    }
+    Ok(())
+}
+
+fn printable(field: &Field) -> Result<(), QueryError> {
+    check_printable(field.data_type()).map_err(|why| {
+        let why = format!("column `{}` is {why}", field.name());
+        QueryError::Statement(SqlError::new(Place::START, why))
     })
-    .data()
 }
 
 /// The columns of an answer, each of which JSON can hold.
 fn outputs(schema: &Schema) -> Result<Vec<Output>, QueryError> {
-    let output = |field: &Arc<arrow::datatypes::Field>| {
-        check_printable(field.data_type()).map_err(|why| {
-            let why = format!("column `{}` is {why}", field.name());
-            QueryError::Statement(SqlError::new(Place::START, why))
-        })?;
-        Ok(Output {
-            name: field.name().clone(),
-            data_type: field.data_type().clone(),
-            nullable: field.is_nullable(),
-            json: is_json(field),
-        })
+    for field in schema.fields() {
+        printable(field)?;
+    }
+    Ok(all_outputs(schema))
+}
+
+fn all_outputs(schema: &Schema) -> Vec<Output> {
+    let output = |field: &Arc<Field>| Output {
+        nullable: field.is_nullable(),
+        ..Output::member(field.name(), field.data_type().clone(), is_json(field))
     };
     schema.fields().iter().map(output).collect()
 }

@@ -134,8 +134,8 @@ pub(crate) fn auctions(seed: u64, events: u64) -> Vec<Station> {
     let generator = Generator {
         seed,
         start: START / 1_000_000,
-        // Forty seconds per thousand events.
-        rate: 25,
+        // Forty seconds per two thousand events.
+        rate: 50,
         disorder: 40,
         ..Generator::default()
     };

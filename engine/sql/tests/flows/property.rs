@@ -20,7 +20,7 @@ const LEFTOVERS: usize = 20;
 fn stations(case: &Case, seed: u64) -> Vec<Station> {
     let is_nexmark = !case.name.contains(": ");
     let mut stations = if is_nexmark {
-        auctions(seed, 1000)
+        auctions(seed, 2000)
     } else {
         let shape = Shape {
             messages: 50,

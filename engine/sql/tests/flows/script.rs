@@ -18,6 +18,7 @@
 //! watermark @7                                         or `none`
 //! dropped 2                                            late rows, as long as it was not made anew
 //! state 0                                              most entries that groups, windows and joins may hold
+//! once                                                 crashes would change what comes of it
 //! ```
 //!
 //! The order of results within a step does not count. Each case is run a second time with a crash behind every step.
@@ -42,6 +43,8 @@ struct Script {
     stations: Vec<Station>,
     spec: QuerySpec,
     refused: Option<String>,
+    /// Not run with crashes.
+    once: bool,
     /// Lines with their numbers.
     lines: Vec<(usize, String)>,
 }
@@ -52,7 +55,11 @@ pub(crate) fn run_file(file: &str, text: &str) {
     let scripts = parse(text);
     assert!(!scripts.is_empty(), "{file} has no case");
     for script in scripts {
-        for crashes in [false, true] {
+        for crashes in if script.once {
+            vec![false]
+        } else {
+            vec![false, true]
+        } {
             if let Err(why) = run(&script, crashes) {
                 let how = if crashes { " with crashes" } else { "" };
                 wrong.push(format!("{file}: {}{how}: {why}", script.name));
@@ -100,6 +107,7 @@ fn parse(text: &str) -> Vec<Script> {
                 in_sql = true;
                 script.spec = with(&script.spec, &options);
             }
+            "once" => script.once = true,
             "refused" => script.refused = Some(rest.to_owned()),
             _ => script.lines.push((number, line.to_owned())),
         }

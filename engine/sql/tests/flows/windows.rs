@@ -144,6 +144,14 @@ impl Call {
         if from >= 2 && tokens[from - 1] == Token::LParen && is(&tokens[from - 2], "TABLE") {
             (from, to) = (from - 2, to + 1);
         }
+        // Further keys of `PARTITION BY` are arguments of their own so far.
+        let several = arguments
+            .iter()
+            .position(|part| part.first().is_some_and(|first| is(first, "DESCRIPTOR")));
+        if let Some(end) = several {
+            let keys: Vec<Token> = arguments.drain(1..end).flatten().collect();
+            arguments[0].extend(keys);
+        }
         let [table, time, spans @ ..] = arguments.as_slice() else {
             return Err("a window function needs a table, a time and a length".to_owned());
         };

@@ -1,5 +1,6 @@
 //! What the tests of the host share.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,12 +39,12 @@ pub(crate) fn load(
     host.load(wasm, manifest, Arc::new(Nothing))
 }
 
-pub(crate) fn message(payload: impl Into<Bytes>) -> FunctionMessage {
+pub(crate) fn message(payload: impl Into<Bytes>) -> FunctionMessage<'static> {
     FunctionMessage {
-        subject: Bytes::from_static(b"flights.ua"),
+        subject: Cow::Borrowed(b"flights.ua"),
         timestamp: Timestamp(1_356_998_400_000_000_000),
-        headers: vec![("Trace".to_owned(), "7".to_owned())],
-        payload: payload.into(),
+        headers: vec![("Trace".into(), "7".into())],
+        payload: Vec::from(payload.into()).into(),
         ..FunctionMessage::default()
     }
 }

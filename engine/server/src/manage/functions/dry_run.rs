@@ -1,6 +1,7 @@
 //! A function over stored messages, without any effect: what it would answer, how long it takes, and where it differs from
 //! the version that runs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -140,7 +141,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn run(&mut self, function: &dyn Function, batch: &[FunctionMessage]) -> Vec<Answer> {
+    fn run(&mut self, function: &dyn Function, batch: &[FunctionMessage<'_>]) -> Vec<Answer> {
         let started = Instant::now();
         let answers = function.process(batch);
         let took = started.elapsed();
@@ -205,7 +206,7 @@ struct Comparison {
     live: Option<Arc<dyn Function>>,
     schemas: Arc<Shelf>,
     reading: Option<Reading>,
-    batch: Vec<FunctionMessage>,
+    batch: Vec<FunctionMessage<'static>>,
     candidate: Tally,
     before: Tally,
     different: u64,
@@ -257,7 +258,7 @@ impl Comparison {
         }
     }
 
-    fn note(&mut self, message: &FunctionMessage, answer: &Answer) {
+    fn note(&mut self, message: &FunctionMessage<'_>, answer: &Answer) {
         let seq = message.sequence.unwrap_or_default();
         let rejected = match answer {
             Ok(FunctionOutcome::Reject { code, reason, .. }) => {
@@ -328,16 +329,16 @@ impl Visit for Comparison {
                 (message.headers, message.payload)
             }
         };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes: &[u8]| Cow::Owned(String::from_utf8_lossy(bytes).into_owned());
         self.batch.push(FunctionMessage {
-            subject: record.message().subject,
+            subject: Vec::from(record.message().subject).into(),
             sequence: Some(record.seq),
             timestamp: record.time,
             headers: HeaderBlock::new(&headers)
                 .iter()
                 .map(|(name, value)| (text(name), text(value)))
                 .collect(),
-            payload,
+            payload: Vec::from(payload).into(),
             ..FunctionMessage::default()
         });
         if self.batch.len() == BATCH {

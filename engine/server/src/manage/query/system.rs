@@ -9,6 +9,7 @@ use millstream_types::{Message, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::{Manager, streams};
+use super::{lag, numbers};
 
 use ColumnKind::{Int64, Json, String as Text, Timestamp as Time};
 
@@ -74,6 +75,32 @@ const TABLES: &[Known] = &[
         rows: consumer_rows,
     },
     Known {
+        name: "lag",
+        columns: &[
+            ("kind", Text),
+            ("stream", Text),
+            ("name", Text),
+            ("messages", Int64),
+            ("seconds", Int64),
+            ("unacknowledged", Int64),
+        ],
+        rows: lag::rows,
+    },
+    Known {
+        name: "metrics",
+        columns: &[
+            ("name", Text),
+            ("labels", Json),
+            ("value", ColumnKind::Float64),
+        ],
+        rows: numbers::rows,
+    },
+    Known {
+        name: "tables",
+        columns: &[("group", Text), ("name", Text)],
+        rows: table_rows,
+    },
+    Known {
         name: "schemas",
         columns: &[
             ("name", Text),
@@ -112,6 +139,10 @@ const TABLES: &[Known] = &[
             ("dropped", Int64),
             ("rejected", Int64),
             ("parked", Int64),
+            ("late", Int64),
+            ("watermark", Time),
+            ("state_bytes", Int64),
+            ("state_rows", Int64),
             ("errors", Int64),
             ("last_error", Text),
             ("version", Int64),
@@ -170,10 +201,26 @@ fn listed(manager: &Manager, kind: Kind) -> Vec<Value> {
     }
 }
 
+fn table_rows(manager: &Manager) -> Vec<Value> {
+    let streams = manager.node.streams();
+    let stations = streams
+        .iter()
+        .map(|cell| json!({ "group": super::STATIONS, "name": cell.name }));
+    let own = TABLES
+        .iter()
+        .map(|table| json!({ "group": super::SYSTEM, "name": table.name }));
+    stations.chain(own).collect()
+}
+
 fn stream_rows(manager: &Manager) -> Vec<Value> {
     let row = |cell: &Arc<millstream_cluster::StreamCell>| {
         let stream = cell.lock();
         let mut row = json!(stream.state());
+        if stream.messages() == 0 {
+            // JetStream's time of nothing is no time that a column holds.
+            row["first_ts"] = Value::Null;
+            row["last_ts"] = Value::Null;
+        }
         row["name"] = json!(cell.name);
         row["subjects"] = json!(stream.config.subjects);
         row["consumers"] = json!(stream.consumers.len());
@@ -260,7 +307,7 @@ impl Table for Rows {
     fn columns(&self) -> Vec<Column> {
         let column = |(name, kind): &(&str, ColumnKind)| Column {
             name: (*name).to_owned(),
-            kind: *kind,
+            kind: kind.clone(),
             nullable: true,
         };
         self.known.columns.iter().map(column).collect()

@@ -12,6 +12,21 @@ use crate::continuous::aggregate::{Aggregate, AggregatePlan};
 use crate::continuous::session::SessionPlan;
 use crate::overflow::{checked, execution_props};
 
+/// What a `GROUP BY` does, for people.
+fn told(node: &AggregateNode, keys: &[Expr], emission: Emission) -> String {
+    let listed = |exprs: &[Expr]| {
+        let texts: Vec<String> = exprs.iter().map(ToString::to_string).collect();
+        texts.join(", ")
+    };
+    let when = match emission {
+        Emission::Close => "on window close",
+        Emission::CloseThenUpdate(_) => "on window close and late updates",
+        Emission::Update => "on update",
+    };
+    let aggregates = listed(&node.aggr_expr);
+    format!("aggregate {aggregates} by {}, {when}", listed(keys))
+}
+
 impl Planner<'_> {
     pub(super) fn aggregate(&mut self, node: &AggregateNode) -> Result<Built> {
         let input = self.build(&node.input)?;
@@ -65,20 +80,7 @@ impl Planner<'_> {
             emission,
             ttl: self.ttl.filter(|_| close.is_none()),
         };
-        let text = {
-            let keys: Vec<String> = exprs.iter().map(ToString::to_string).collect();
-            let told: Vec<String> = node.aggr_expr.iter().map(ToString::to_string).collect();
-            let when = match emission {
-                Emission::Close => "on window close",
-                Emission::CloseThenUpdate(_) => "on window close and late updates",
-                Emission::Update => "on update",
-            };
-            format!(
-                "aggregate {} by {}, {when}",
-                told.join(", "),
-                keys.join(", ")
-            )
-        };
+        let text = told(node, &exprs, emission);
         bounds.resize(node.schema.fields().len(), None);
         let from = self.node(&input);
         let node = self.add(vec![from], text, Arc::new(move || plan.operator()));

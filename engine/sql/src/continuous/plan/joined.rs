@@ -172,12 +172,14 @@ fn expiries(node: &Join, sides: &[Built; 2], which: usize) -> Result<Vec<Expiry>
         let exprs = [left, right];
         if let (Some((own, by)), Some((their, plus))) =
             (column(exprs[which], which), column(exprs[other], other))
-            && let (Some(_), Some(bound)) = (sides[which].bound(own), sides[other].bound(their))
+            && let (Some(own_bound), Some(bound)) =
+                (sides[which].bound(own), sides[other].bound(their))
         {
             // own + by = their + plus, and theirs never is below the floor again.
             let slack = by.saturating_sub(plus);
             found.push(Expiry {
                 column: own,
+                own: own_bound,
                 bound,
                 slack,
             });
@@ -197,11 +199,13 @@ fn expiries(node: &Join, sides: &[Built; 2], which: usize) -> Result<Vec<Expiry>
             _ => continue,
         };
         if let (Some((their, plus)), Some((own, by))) = (column(small, other), column(large, which))
-            && let (Some(_), Some(bound)) = (sides[which].bound(own), sides[other].bound(their))
+            && let (Some(own_bound), Some(bound)) =
+                (sides[which].bound(own), sides[other].bound(their))
         {
             let slack = by.saturating_sub(plus);
             found.push(Expiry {
                 column: own,
+                own: own_bound,
                 bound,
                 slack,
             });

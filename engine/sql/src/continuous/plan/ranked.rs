@@ -7,7 +7,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Filter, Limit, Sort, SortExpr, Window, WindowFunctionDefinition};
 use datafusion::physical_expr::PhysicalSortExpr;
 
-use crate::continuous::over::OverPlan;
+use crate::continuous::over::{OverConfig, OverPlan};
 use crate::continuous::rank::{RankFunction, RankPlan};
 
 /// Most rows of a partition that are kept in order.
@@ -157,12 +157,14 @@ impl Planner<'_> {
         if let Some((column, bound)) = close {
             known[column] = Some(Known::Time(bound));
         }
-        let mut plan = OverPlan::new(&window.window_expr, schema, self.names.config())?;
-        plan.output = loose(&window.schema);
-        plan.updating = input.updating;
-        plan.close = close;
-        plan.waits = waits;
-        plan.ttl = self.ttl.filter(|_| close.is_none());
+        let config = OverConfig {
+            close,
+            waits,
+            ttl: self.ttl.filter(|_| close.is_none()),
+        };
+        let options = self.names.config();
+        let mut plan = OverPlan::new(&window.window_expr, schema, config, options)?;
+        (plan.input, plan.output) = (loose(schema), loose(&window.schema));
         let told: Vec<String> = window.window_expr.iter().map(ToString::to_string).collect();
         let from = self.node(&input);
         let node = self.add(

@@ -1,0 +1,6 @@
+//! Joins against a nested loop over everything that came.
+
+mod cases;
+mod lookups;
+mod model;
+mod properties;

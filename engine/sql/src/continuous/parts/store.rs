@@ -1,0 +1,241 @@
+//! Rows by partition, and what the log knows of them.
+//!
+//! State: `0` and the row's number: version, the partition's key, how often the row is there, where it begins behind what the
+//! partition orders by, and both. Numbers are big-endian; numbers of rows that went in the same step are used again.
+
+use millstream_pipeline::BrokenState;
+
+use super::rows::{Entry, Key, Sorted};
+use super::table::{ROW, Table, blob, number, put_blob};
+use crate::continuous::operator::Step;
+
+const VERSION: u8 = 1;
+
+/// What lists need for a row beside its bytes.
+const OVERHEAD: u64 = 80;
+
+/// Partitions with rows in order, and what an operator notes of each.
+#[derive(Debug)]
+pub(crate) struct Store<X> {
+    table: Table<Part<X>>,
+    next: u64,
+    rows: u64,
+    bytes: u64,
+}
+
+/// The rows of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Part<X> {
+    rows: Sorted,
+    /// Rows that the log does not know as they are; some may be gone.
+    changed: Vec<Key>,
+    /// Numbers of rows that are gone and that the log knows.
+    gone: Vec<u64>,
+    pub(crate) note: X,
+}
+
+/// How a row changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Put<'a> {
+    /// What the partition orders by, then the row.
+    pub(crate) key: &'a [u8],
+    pub(crate) split: usize,
+    pub(crate) diff: i64,
+}
+
+impl<X: Default> Part<X> {
+    /// The rows that are there, and how often.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, i64)> {
+        let rows = self.rows.iter().filter(|(_, entry)| entry.count > 0);
+        rows.map(|(key, entry)| (key, entry.count))
+    }
+
+    pub(crate) fn content(&self) -> Vec<(Key, i64)> {
+        self.rows()
+            .map(|(key, count)| (key.clone(), count))
+            .collect()
+    }
+}
+
+impl<X: Default> Store<X> {
+    pub(crate) fn new(ttl: Option<i64>) -> Self {
+        Self {
+            table: Table::new(ttl),
+            next: 0,
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn table(&self) -> &Table<Part<X>> {
+        &self.table
+    }
+
+    pub(crate) fn table_mut(&mut self) -> &mut Table<Part<X>> {
+        &mut self.table
+    }
+
+    pub(crate) fn part(&self, slot: usize) -> &Part<X> {
+        self.table.part(slot)
+    }
+
+    pub(crate) fn part_mut(&mut self, slot: usize) -> &mut Part<X> {
+        self.table.part_mut(slot)
+    }
+
+    /// Adds a row to a partition, or takes it back.
+    pub(crate) fn put(&mut self, slot: usize, put: Put<'_>) {
+        let part = self.table.part_mut(slot);
+        let Some(entry) = part.rows.get_mut(put.key) else {
+            let key = Key::new(put.key, put.split);
+            part.changed.push(key.clone());
+            part.rows.insert(
+                key,
+                Entry {
+                    count: put.diff,
+                    id: None,
+                    dirty: true,
+                },
+            );
+            self.rows += 1;
+            self.bytes += put.key.len() as u64 + OVERHEAD;
+            return;
+        };
+        entry.count += put.diff;
+        if entry.count == 0 {
+            let gone = part.rows.remove(put.key);
+            part.gone.extend(gone.and_then(|entry| entry.id));
+            self.rows -= 1;
+            self.bytes -= put.key.len() as u64 + OVERHEAD;
+        } else if !std::mem::replace(&mut entry.dirty, true) {
+            part.changed.push(Key::new(put.key, put.split));
+        }
+    }
+
+    /// Forgets the rows of a partition behind `last`, which is there at most `count` times.
+    pub(crate) fn cut(&mut self, slot: usize, last: &Key, count: i64) {
+        let part = self.table.part_mut(slot);
+        while let Some((key, entry)) = part.rows.pop_behind(last) {
+            part.gone.extend(entry.id);
+            self.rows -= 1;
+            self.bytes -= key.bytes().len() as u64 + OVERHEAD;
+        }
+        let Some(entry) = part.rows.get_mut(last.bytes()) else {
+            return;
+        };
+        if entry.count > count {
+            let (diff, split) = (count - entry.count, last.split());
+            let key = last.bytes();
+            self.put(slot, Put { key, split, diff });
+        }
+    }
+
+    /// Tells the log how a partition changed, at the end of a step; one without rows goes, and it may have gone before.
+    pub(crate) fn tell(&mut self, slot: usize, step: &mut Step<'_>) {
+        if !self.table.has(slot) {
+            return;
+        }
+        let partition = std::sync::Arc::clone(self.table.key(slot));
+        let part = self.table.part_mut(slot);
+        for key in std::mem::take(&mut part.changed) {
+            let Some(entry) = part.rows.get_mut(key.bytes()) else {
+                continue;
+            };
+            if !std::mem::take(&mut entry.dirty) {
+                continue;
+            }
+            let id = entry.id.or_else(|| part.gone.pop());
+            let id = id.unwrap_or_else(|| {
+                self.next += 1;
+                self.next - 1
+            });
+            entry.id = Some(id);
+            step.put(&row_key(id), Some(value(&partition, entry.count, &key)));
+        }
+        for id in std::mem::take(&mut part.gone) {
+            step.put(&row_key(id), None);
+        }
+        if part.rows.len() == 0 {
+            self.table.remove(slot, step);
+        } else {
+            self.table.tell(slot, step);
+        }
+    }
+
+    /// Forgets a partition.
+    pub(crate) fn remove(&mut self, slot: usize, step: &mut Step<'_>) {
+        let part = self.table.remove(slot, step);
+        for id in part.gone {
+            step.put(&row_key(id), None);
+        }
+        for (key, entry) in part.rows.iter() {
+            self.rows -= 1;
+            self.bytes -= key.bytes().len() as u64 + OVERHEAD;
+            if let Some(id) = entry.id {
+                step.put(&row_key(id), None);
+            }
+        }
+    }
+
+    /// Puts back an entry; answers the partition of a row, and the row.
+    pub(crate) fn restore(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Option<(usize, Key)>, BrokenState> {
+        if self.table.restore(key, value)? {
+            return Ok(None);
+        }
+        let Some((&ROW, mut id)) = key.split_first() else {
+            return Err(BrokenState("entry of an unknown kind".to_owned()));
+        };
+        let id = u64::from_be_bytes(number(&mut id)?);
+        let mut rest = value;
+        let [version] = number(&mut rest)?;
+        if version != VERSION {
+            return Err(BrokenState(format!("row of version {version}")));
+        }
+        let partition = blob(&mut rest)?;
+        let count = i64::from_be_bytes(number(&mut rest)?);
+        let split = u32::from_be_bytes(number(&mut rest)?) as usize;
+        if split > rest.len() {
+            return Err(BrokenState("row is too short".to_owned()));
+        }
+        let slot = self.table.slot(partition);
+        let key = Key::new(rest, split);
+        self.rows += 1;
+        self.bytes += rest.len() as u64 + OVERHEAD;
+        self.next = self.next.max(id.saturating_add(1));
+        self.table.part_mut(slot).rows.insert(
+            key.clone(),
+            Entry {
+                count,
+                id: Some(id),
+                dirty: false,
+            },
+        );
+        Ok(Some((slot, key)))
+    }
+
+    /// Bytes and rows.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        (self.table.bytes() + self.bytes, self.rows)
+    }
+}
+
+/// The entry of a row with this number.
+pub(crate) fn row_key(id: u64) -> [u8; 9] {
+    let mut key = [ROW; 9];
+    key[1..].copy_from_slice(&id.to_be_bytes());
+    key
+}
+
+fn value(partition: &[u8], count: i64, key: &Key) -> Vec<u8> {
+    let mut value = Vec::with_capacity(1 + 4 + partition.len() + 8 + 4 + key.bytes().len());
+    value.push(VERSION);
+    put_blob(partition, &mut value);
+    value.extend_from_slice(&count.to_be_bytes());
+    value.extend_from_slice(&(key.split() as u32).to_be_bytes());
+    value.extend_from_slice(key.bytes());
+    value
+}

@@ -1,0 +1,220 @@
+//! Flows that are queries, with a real server: results are those of the whole history, whatever is killed when, and a flow is
+//! told what to do as others are.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, consumer::PullConsumer};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde_json::{Value, json};
+
+use crate::harness::{Server, eventually, folder, text};
+
+const KILLS: u64 = 8;
+const PER_ROUND: u64 = 400;
+/// Event time goes on by so many seconds with each flight; a window has a minute.
+const STEP: u64 = 2;
+
+const SCHEMA: &str = r#"kind: schema
+name: flight
+format: json
+schema: |
+  { "type": "object", "properties": { "n": { "type": "integer" }, "carrier": { "type": "string" },
+    "at": { "type": "string", "format": "date-time" } }, "required": ["n", "carrier", "at"] }
+---
+"#;
+
+const STATIONS: &str = "kind: station\nname: flights\nsubjects: [\"flights.>\"]\nschema: { subject: flight }\n---\n\
+kind: station\nname: windows\nsubjects: [\"windows.>\"]\n---\nkind: station\nname: totals\nsubjects: [\"totals.>\"]\n---\n";
+
+const FLOWS: &str = r#"kind: flow
+name: per-minute
+sql: |
+  SELECT carrier, window_start, count(*) AS flights
+  FROM TUMBLE(flights, at, INTERVAL '1 minute')
+  GROUP BY carrier, window_start
+into: windows
+subject: "windows.{carrier}"
+sources: { flights: { event_time: at, watermark: 5s, idle: 1h } }
+emit: window_close
+---
+kind: flow
+name: per-carrier
+sql: SELECT carrier, count(*) AS flights, sum(n) AS total FROM flights GROUP BY carrier
+into: totals
+subject: "totals.{carrier}"
+emit: update
+results: upsert
+"#;
+
+fn applied(server: &Server, yaml: &str) {
+    let output = server.apply("queries.yaml", yaml);
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        text(&output),
+        server.log()
+    );
+}
+
+fn time(number: u64) -> String {
+    let seconds = number * STEP;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("2026-01-01T{hours:02}:{minutes:02}:{seconds:02}Z")
+}
+
+fn carrier(number: u64) -> &'static str {
+    ["AA", "DL", "UA"][usize::try_from(number % 7 % 3).expect("small")]
+}
+
+async fn publish(server: &Server, numbers: std::ops::Range<u64>) {
+    let js = jetstream::new(server.client().await);
+    let mut acks = Vec::new();
+    for number in numbers {
+        let payload = json!({ "n": number, "carrier": carrier(number), "at": time(number) });
+        let subject = format!("flights.{}", carrier(number));
+        let sent = js.publish(subject, payload.to_string().into()).await;
+        acks.push(sent.expect("sent"));
+    }
+    for ack in acks {
+        ack.await.expect("stored");
+    }
+}
+
+async fn all(server: &Server, stream: &str) -> Vec<(String, Value)> {
+    let js = jetstream::new(server.client().await);
+    let mut stream = js.get_stream(stream).await.expect("stream");
+    let count = stream.info().await.expect("info").state.messages;
+    if count == 0 {
+        return Vec::new();
+    }
+    let config = jetstream::consumer::pull::Config {
+        ack_policy: jetstream::consumer::AckPolicy::None,
+        ..Default::default()
+    };
+    let consumer: PullConsumer = stream.create_consumer(config).await.expect("consumer");
+    let messages = consumer.messages().await.expect("messages");
+    let count = usize::try_from(count).expect("few");
+    let found: Vec<_> = messages.take(count).try_collect().await.expect("read");
+    let read = |message: &jetstream::Message| {
+        let value = serde_json::from_slice(&message.payload).expect("JSON");
+        (message.subject.to_string(), value)
+    };
+    found.iter().map(read).collect()
+}
+
+async fn status(server: &Server, name: &str) -> Value {
+    let (code, body) = server.get(&format!("/api/v1/flows/{name}")).await;
+    assert_eq!(code, 200, "{body}");
+    let described: Value = serde_json::from_str(&body).expect("JSON");
+    described["status"].clone()
+}
+
+async fn caught_up(server: &Server, name: &str, inputs: u64) -> Value {
+    eventually(&format!("end of {name}\n{}", server.log()), async || {
+        let status = status(server, name).await;
+        let done = status["lag_messages"] == 0 && status["inputs"] == inputs;
+        done.then_some(status)
+    })
+    .await
+}
+
+/// Windows that are closed hold what was published, once; the last result of a carrier is its total.
+async fn check(server: &Server, published: u64) {
+    let mut windows: BTreeMap<(String, u64), u64> = BTreeMap::new();
+    let mut totals: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    // What is behind the watermark: five seconds before the last one.
+    let closed = ((published - 1) * STEP).saturating_sub(5) / 60;
+    for number in 0..published {
+        let minute = number * STEP / 60;
+        let carrier = carrier(number).to_owned();
+        if minute < closed {
+            *windows.entry((carrier.clone(), minute)).or_insert(0) += 1;
+        }
+        let total = totals.entry(carrier).or_insert((0, 0));
+        *total = (total.0 + 1, total.1 + number);
+    }
+    let mut found = BTreeMap::new();
+    for (subject, value) in all(server, "windows").await {
+        let carrier = value["carrier"].as_str().expect("a carrier").to_owned();
+        assert_eq!(subject, format!("windows.{carrier}"));
+        let start = value["window_start"].as_str().expect("a time");
+        let part = |range: std::ops::Range<usize>| {
+            start
+                .get(range)
+                .expect("long enough")
+                .parse::<u64>()
+                .expect("digits")
+        };
+        let minute = part(11..13) * 60 + part(14..16);
+        let flights = value["flights"].as_u64().expect("a count");
+        assert_eq!(
+            found.insert((carrier, minute), flights),
+            None,
+            "a window came twice: {value}"
+        );
+    }
+    assert_eq!(found, windows);
+    let mut last = BTreeMap::new();
+    for (subject, value) in all(server, "totals").await {
+        let carrier = subject
+            .strip_prefix("totals.")
+            .expect("its subject")
+            .to_owned();
+        let number = |name: &str| value[name].as_u64().expect("a number");
+        last.insert(carrier, (number("flights"), number("total")));
+    }
+    assert_eq!(last, totals);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_are_those_of_the_whole_history_through_kills() {
+    let folder = folder();
+    let mut server = Server::start(folder.path());
+    applied(&server, &format!("{SCHEMA}{STATIONS}{FLOWS}"));
+    for round in 0..KILLS {
+        publish(&server, round * PER_ROUND..(round + 1) * PER_ROUND).await;
+        // At different places of what it does.
+        tokio::time::timeout(
+            Duration::from_millis(round * 7),
+            std::future::pending::<()>(),
+        )
+        .await
+        .expect_err("never");
+        server.kill();
+        server = Server::start(folder.path());
+    }
+    let published = KILLS * PER_ROUND;
+    let windows = caught_up(&server, "per-minute", published).await;
+    assert!(windows["query"]["watermark"].is_string(), "{windows}");
+    let totals = caught_up(&server, "per-carrier", published).await;
+    assert_eq!(totals["query"]["state_rows"], 3, "{totals}");
+    check(&server, published).await;
+    server.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flows_are_made_changed_and_dropped_by_statements() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    applied(&server, &format!("{SCHEMA}{STATIONS}"));
+    let run = |sql: &str| text(&server.cli(&["sql", "-c", sql]));
+    let made = run(
+        "CREATE FLOW per_carrier INTO totals AS SELECT carrier, count(*) AS flights, sum(n) AS total FROM flights GROUP BY carrier",
+    );
+    assert!(made.contains("created"), "{made}");
+    publish(&server, 0..100).await;
+    caught_up(&server, "per_carrier", 100).await;
+    let shown = run("SHOW FLOWS");
+    assert!(
+        shown.contains("per_carrier") && shown.contains("running"),
+        "{shown}"
+    );
+    let dropped = run("DROP FLOW per_carrier");
+    assert!(dropped.contains("deleted"), "{dropped}");
+    let (code, _) = server.get("/api/v1/flows/per_carrier").await;
+    assert_eq!(code, 404);
+    let streams = run("SELECT name FROM system.streams");
+    assert!(!streams.contains("FLOWSTATE"), "{streams}");
+    server.terminate();
+}
