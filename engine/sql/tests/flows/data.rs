@@ -44,7 +44,7 @@ impl Station {
     pub(crate) fn columns(&self) -> Vec<Column> {
         let columns = self.columns.iter();
         columns
-            .map(|(name, kind)| Column::new(*name, *kind, true))
+            .map(|(name, kind)| Column::new(*name, kind.clone(), true))
             .collect()
     }
 

@@ -48,6 +48,7 @@ fn schema(station: &Station) -> Schema {
             ColumnKind::Float64 => DataType::Float64,
             ColumnKind::String | ColumnKind::Json => DataType::Utf8,
             ColumnKind::Timestamp => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+            other => unreachable!("no history has a column of {other}"),
         };
         Field::new(*name, data_type, true)
     });
