@@ -64,7 +64,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("connector-runtime", &["types", "connector-api"]),
     ("connector-file", &["types", "connector-api"]),
     ("connector-http", &["types", "connector-api"]),
-    ("bench", &["types", "wire", "load", "schema-formats"]),
+    ("nexmark", &[]),
+    (
+        "bench",
+        &["types", "wire", "load", "schema-formats", "nexmark"],
+    ),
     ("e2e", &["types", "wire"]),
     ("tidy", &[]),
 ];

@@ -1,0 +1,98 @@
+-- case highest of each
+--: check: updating
+SELECT k, id, v FROM (
+  SELECT k, id, v, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v DESC, id) AS place FROM a
+) AS ranked WHERE place <= 3
+
+-- case highest of each with their place
+--: check: updating
+SELECT k, id, v, place FROM (
+  SELECT k, id, v, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v DESC NULLS LAST, id) AS place FROM a
+) AS ranked WHERE place <= 3
+
+-- case lowest by subject
+--: check: updating
+--: subject: "out.{key}.{place}"
+SELECT key, place, id, v FROM (
+  SELECT COALESCE(g, 99) AS key, id, v, ROW_NUMBER() OVER (PARTITION BY COALESCE(g, 99) ORDER BY v, id) AS place FROM a
+) AS ranked WHERE place <= 2
+
+-- case highest of all
+--: check: updating
+SELECT id, f FROM (SELECT id, f, ROW_NUMBER() OVER (ORDER BY f DESC, id DESC) AS place FROM a) AS ranked WHERE place < 5
+
+-- case limit
+--: check: updating
+SELECT id, v FROM a ORDER BY v DESC, id LIMIT 4
+
+-- case limit behind some
+--: check: updating
+SELECT id, v FROM a ORDER BY v NULLS FIRST, id LIMIT 3 OFFSET 2
+
+-- case first of each
+--: check: updating
+--: distinct_times: true
+SELECT k, id, v FROM (
+  SELECT k, id, v, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts) AS place FROM a
+) AS ranked WHERE place = 1
+
+-- case last of each
+--: check: updating
+--: distinct_times: true
+SELECT k, g, id, v FROM (
+  SELECT k, g, id, v, ROW_NUMBER() OVER (PARTITION BY k, g ORDER BY ts DESC) AS place FROM a
+) AS ranked WHERE place = 1
+
+-- case last of each by subject
+--: check: updating
+--: distinct_times: true
+--: subject: "out.{key}"
+SELECT key, id, v FROM (
+  SELECT COALESCE(g, 99) AS key, id, v, ROW_NUMBER() OVER (PARTITION BY COALESCE(g, 99) ORDER BY ts DESC) AS place FROM a
+) AS ranked WHERE place = 1
+
+-- case largest groups
+--: check: updating
+SELECT k, n FROM (
+  SELECT k, n, ROW_NUMBER() OVER (ORDER BY n DESC, k) AS place FROM (SELECT k, COUNT(*) AS n FROM a GROUP BY k) AS counts
+) AS ranked WHERE place <= 2
+
+-- case largest groups with their place
+--: check: updating
+SELECT k, n, place FROM (
+  SELECT k, n, ROW_NUMBER() OVER (ORDER BY n DESC, k) AS place FROM (SELECT k, SUM(v) AS n FROM a GROUP BY k) AS totals
+) AS ranked WHERE place <= 2
+
+-- case totals of the highest
+--: check: updating
+SELECT k, SUM(v) AS total, COUNT(*) AS n FROM (
+  SELECT k, v, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v DESC, id) AS place FROM a
+) AS ranked WHERE place <= 2 GROUP BY k
+
+-- case highest of what is joined
+--: check: updating
+SELECT x, y FROM (
+  SELECT a.id AS x, b.id AS y, ROW_NUMBER() OVER (PARTITION BY a.id ORDER BY b.v DESC, b.id) AS place
+  FROM a JOIN b ON a.g = b.g
+) AS ranked WHERE place = 1
+
+-- case sums so far
+--: check: closed
+--: distinct_times: true
+SELECT id, SUM(v) OVER (PARTITION BY k ORDER BY ts) AS total, COUNT(*) OVER (PARTITION BY k ORDER BY ts) AS n FROM a
+
+-- case of the last rows
+--: check: closed
+--: distinct_times: true
+SELECT id, AVG(v) OVER (PARTITION BY g ORDER BY ts ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS mean FROM a
+
+-- case of the last seconds
+--: check: closed
+SELECT id, SUM(v) OVER (PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '10' SECOND PRECEDING AND CURRENT ROW) AS total,
+  MAX(v) OVER (PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '10' SECOND PRECEDING AND CURRENT ROW) AS most
+FROM a
+
+-- case the one before
+--: check: closed
+--: distinct_times: true
+SELECT id, v, LAG(v) OVER (PARTITION BY k ORDER BY ts) AS before FROM a
