@@ -144,6 +144,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
     } else {
         Emit::Update
     });
+    let at_once = spec.emit.or(read.emit) == Some(Emit::Update);
     let late = match (&spec.late, read.late.clone()) {
         (Late::Drop, Some(late)) => late,
         (late, _) => late.clone(),
@@ -155,7 +156,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
     let ttl = spec
         .state_ttl
         .map(|ttl| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX));
-    let mut planner = Planner::new(&names, &read.times, (emit, late.clone()), ttl);
+    let mut planner = Planner::new(&names, &read.times, (emit, at_once, late.clone()), ttl);
     let (last, built) = planner.whole(&logical).map_err(refused)?;
     let (nodes, sources) = (planner.nodes, planner.sources);
     if emit == Emit::WindowClose && built.updating && !matches!(late, Late::UpdateWithin(_)) {

@@ -89,6 +89,8 @@ pub(crate) struct Planner<'a> {
     /// The columns that windows name as event times, by table.
     pub(crate) times: &'a std::collections::BTreeMap<String, String>,
     pub(crate) emit: Emit,
+    /// Whether it was asked for results at once.
+    pub(crate) at_once: bool,
     pub(crate) late: Late,
     /// Nanoseconds.
     pub(crate) ttl: Option<i64>,
@@ -102,13 +104,14 @@ impl<'a> Planner<'a> {
     pub(crate) fn new(
         names: &'a Names<'a>,
         times: &'a std::collections::BTreeMap<String, String>,
-        (emit, late): (Emit, Late),
+        (emit, at_once, late): (Emit, bool, Late),
         ttl: Option<i64>,
     ) -> Self {
         Self {
             names,
             times,
             emit,
+            at_once,
             late,
             ttl,
             nodes: Vec::new(),

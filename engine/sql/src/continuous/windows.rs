@@ -367,7 +367,9 @@ pub(crate) fn known(name: &str, time: Bound, lengths: &[i64]) -> Option<Known> {
     };
     match name {
         TUMBLE_START => Some(Known::Time(time.plus(1 - length(0)))),
-        TUMBLE_END | SESSION_END => Some(Known::Time(time.plus(1))),
+        TUMBLE_END => Some(Known::Time(time.plus(1))),
+        // A row at the very end of a session belongs to it.
+        SESSION_END => Some(Known::Time(time)),
         HOP_WINDOWS | CUMULATE_WINDOWS => Some(windows(length(1))),
         _ => None,
     }

@@ -47,10 +47,12 @@ impl Planner<'_> {
             );
         }
         let expiry = [expiries(node, &sides, 0)?, expiries(node, &sides, 1)?];
-        let waits =
-            self.emit == Emit::WindowClose && expiry.iter().all(|expiry| !expiry.is_empty());
+        let waits = !self.at_once && expiry.iter().all(|expiry| !expiry.is_empty());
         let known = self.after_join(node, &sides, &expiry);
-        let outer = !matches!(node.join_type, JoinType::Inner);
+        let outer = !matches!(
+            node.join_type,
+            JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi
+        );
         let updating = sides.iter().any(|side| side.updating) || (outer && !waits);
         let bounded = expiry.iter().all(|expiry| !expiry.is_empty());
         let [left, right] = expiry;

@@ -122,7 +122,7 @@ impl Assignment {
     /// Whether the session that the row makes, together with those it joins, has ended. Sessions that are kept have not.
     fn is_late(&self, partition: &[u8], time: i64, floor: i64) -> bool {
         let gap = self.plan.gap;
-        if time.saturating_add(gap) > floor {
+        if time.saturating_add(gap) >= floor {
             return false;
         }
         let slot = self.table.get(partition);
@@ -135,11 +135,10 @@ impl Assignment {
         self.set_end(slot);
     }
 
-    /// The first session ends when time has passed the last moment in it.
+    /// The first session ends when time has passed its end: a row at its very end still belongs to it, as in Flink.
     fn set_end(&mut self, slot: usize) {
         let end = self.table.part(slot).first_end(self.plan.gap);
-        self.table
-            .set_end(slot, end.map(|end| end.saturating_sub(1)));
+        self.table.set_end(slot, end);
     }
 
     /// Tells rows of sessions that changed, with what they are now.
@@ -172,7 +171,7 @@ impl Assignment {
         let gap = self.plan.gap;
         for slot in self.table.ended(floor) {
             let end = |sessions: &Sessions| sessions.first_end(gap);
-            while end(self.table.part(slot)).is_some_and(|end| end <= floor)
+            while end(self.table.part(slot)).is_some_and(|end| end < floor)
                 && let Some((span, session)) = self.table.part_mut(slot).pop(gap)
             {
                 for kept in session.segments.iter().flat_map(|segment| &segment.rows) {

@@ -97,14 +97,14 @@ impl Sessions {
     /// The start of the session that a row of this time would become part of and that begins not behind it.
     fn before(&self, time: i64, gap: i64) -> Option<i64> {
         let (start, session) = self.by_start.range(..=time).next_back()?;
-        (time < session.last.saturating_add(gap)).then_some(*start)
+        (time <= session.last.saturating_add(gap)).then_some(*start)
     }
 
     /// The start of the session that a row of this time would become part of and that begins behind it.
     fn behind(&self, time: i64, gap: i64) -> Option<i64> {
         let from = time.checked_add(1)?;
         let (start, _) = self.by_start.range(from..).next()?;
-        (*start < time.saturating_add(gap)).then_some(*start)
+        (*start <= time.saturating_add(gap)).then_some(*start)
     }
 
     /// Whether a row of this time becomes part of a session that is there.

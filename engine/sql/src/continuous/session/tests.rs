@@ -158,7 +158,7 @@ fn sessions(rows: &[Row], gap: i64) -> Vec<((i64, i64), Vec<Row>)> {
         rows.sort_by_key(|row| row.1);
         let first = all.len();
         for row in rows {
-            match all.last_mut().filter(|(span, _)| row.1 < span.1) {
+            match all.last_mut().filter(|(span, _)| row.1 <= span.1) {
                 Some((span, rows)) if rows[0].0 == row.0 => {
                     span.1 = row.1 + gap;
                     rows.push(row);
@@ -211,8 +211,8 @@ proptest! {
             let base = if mark == i64::MIN { 0 } else { mark };
             let rows: Vec<Row> = rows.iter().map(|row| (row.0, row.1 + base, row.2)).collect();
             for row in &rows {
-                let near = |other: &Row| other.0 == row.0 && (other.1 - row.1).abs() < gap;
-                if row.1 + gap <= mark && !open.iter().any(near) {
+                let near = |other: &Row| other.0 == row.0 && (other.1 - row.1).abs() <= gap;
+                if row.1 + gap < mark && !open.iter().any(near) {
                     late += 1;
                 } else {
                     open.push(*row);
@@ -223,7 +223,7 @@ proptest! {
             let (first, second) = changes.split_at(changes.len() / 2);
             test.step(&[delta(first), delta(second)], mark);
             let (over, still): (Vec<_>, Vec<_>) =
-                sessions(&open, gap).into_iter().partition(|(span, _)| span.1 <= mark);
+                sessions(&open, gap).into_iter().partition(|(span, _)| span.1 < mark);
             open = still.iter().flat_map(|(_, rows)| rows.clone()).collect();
             ended.extend(over);
             let all = if waits { ended.clone() } else { [&ended[..], &still[..]].concat() };

@@ -113,11 +113,13 @@ FROM a, b WHERE a.k = b.k AND a.ts >= b.ts AND a.ts < b.ts + INTERVAL '10' SECON
 --: check: closed
 SELECT a.id AS x, b.id AS y
 FROM a LEFT JOIN b ON a.v = b.v AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '8' SECOND
+WHERE a.id IS NOT NULL
 
 -- case full interval
 --: check: closed
 SELECT a.id AS x, b.id AS y
 FROM a FULL JOIN b ON a.v = b.v AND b.ts BETWEEN a.ts - INTERVAL '4' SECOND AND a.ts + INTERVAL '4' SECOND
+WHERE a.id IS NOT NULL OR b.id IS NOT NULL
 
 -- case windows joined
 --: check: closed
@@ -145,6 +147,7 @@ SELECT x.id AS x, y.id AS y, x.window_start
 FROM (SELECT * FROM TABLE(TUMBLE(TABLE a, DESCRIPTOR(ts), INTERVAL '10' SECOND))) AS x
 LEFT JOIN (SELECT * FROM TABLE(TUMBLE(TABLE b, DESCRIPTOR(ts), INTERVAL '10' SECOND))) AS y
 ON x.v = y.v AND x.window_start = y.window_start AND x.window_end = y.window_end
+WHERE x.id IS NOT NULL
 
 -- case windows joined fully
 --: check: closed
@@ -152,12 +155,13 @@ SELECT x.id AS x, y.id AS y
 FROM (SELECT * FROM TABLE(HOP(TABLE a, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '10' SECOND))) AS x
 FULL JOIN (SELECT * FROM TABLE(HOP(TABLE b, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '10' SECOND))) AS y
 ON x.v = y.v AND x.window_start = y.window_start AND x.window_end = y.window_end
+WHERE x.id IS NOT NULL OR y.id IS NOT NULL
 
 -- case rows of windows without a partner
 --: check: closed
 SELECT x.id AS x, x.window_start
 FROM (SELECT * FROM TABLE(TUMBLE(TABLE a, DESCRIPTOR(ts), INTERVAL '10' SECOND))) AS x
-WHERE NOT EXISTS (
+WHERE x.id IS NOT NULL AND NOT EXISTS (
   SELECT 1 FROM (SELECT * FROM TABLE(TUMBLE(TABLE b, DESCRIPTOR(ts), INTERVAL '10' SECOND))) AS y
   WHERE x.v = y.v AND x.window_start = y.window_start AND x.window_end = y.window_end
 )

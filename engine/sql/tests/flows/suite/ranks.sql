@@ -77,22 +77,22 @@ SELECT x, y FROM (
 ) AS ranked WHERE place = 1
 
 -- case sums so far
---: check: closed
+--: check: updating
 --: distinct_times: true
 SELECT id, SUM(v) OVER (PARTITION BY k ORDER BY ts) AS total, COUNT(*) OVER (PARTITION BY k ORDER BY ts) AS n FROM a
 
 -- case of the last rows
---: check: closed
+--: check: updating
 --: distinct_times: true
 SELECT id, AVG(v) OVER (PARTITION BY g ORDER BY ts ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS mean FROM a
 
 -- case of the last seconds
---: check: closed
+--: check: updating
 SELECT id, SUM(v) OVER (PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '10' SECOND PRECEDING AND CURRENT ROW) AS total,
   MAX(v) OVER (PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '10' SECOND PRECEDING AND CURRENT ROW) AS most
 FROM a
 
 -- case the one before
---: check: closed
+--: check: updating
 --: distinct_times: true
 SELECT id, v, LAG(v) OVER (PARTITION BY k ORDER BY ts) AS before FROM a
