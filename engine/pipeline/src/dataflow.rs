@@ -47,7 +47,8 @@ pub trait Dataflow: Send + Debug {
 pub struct Batch<'a> {
     /// Its place among [`Dataflow::sources`].
     pub source: usize,
-    /// With JSON objects as payloads, and their sequences.
+    /// With JSON objects as payloads, and their sequences. None of them: there is more to be read of this source than was,
+    /// which therefore is not idle.
     pub records: &'a [Record],
 }
 

@@ -1,12 +1,14 @@
 //! A dataflow at work: sources, operators and sink, step by step.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use datafusion::common::Result;
 use millstream_pipeline::{
-    Batch, BrokenState, Dataflow, DataflowStatus, Effects, FlowTable, Record, StateChange,
+    Batch, BrokenState, Dataflow, DataflowStatus, Effects, FlowTable, Origin, Record, Rejection,
+    StateChange,
 };
 use millstream_types::Timestamp;
 
@@ -130,7 +132,7 @@ impl Flow {
                     .iter()
                     .filter(|batch| batch.source == source.number());
                 let own: Vec<&[Record]> = own.map(|batch| batch.records).collect();
-                source.hear(self.now, own.iter().any(|records| !records.is_empty()));
+                source.hear(self.now, !own.is_empty());
                 for records in own.into_iter().filter(|records| !records.is_empty()) {
                     deltas.extend(source.read(records, at as u16, effects)?);
                 }
@@ -203,6 +205,15 @@ impl Flow {
     }
 }
 
+/// Leaves one of several reasons for the same message.
+fn once(told: &mut Vec<(Origin, Rejection)>) {
+    let mut seen = HashSet::new();
+    told.retain(|(origin, _)| match origin {
+        Origin::Message { source, sequence } => seen.insert((*source, *sequence)),
+        Origin::Row(_) => true,
+    });
+}
+
 impl Plan {
     /// Whether its windows are in processing time.
     fn has_clock(&self) -> bool {
@@ -235,6 +246,8 @@ impl Dataflow for Flow {
         if let Err(error) = self.run(batches, &mut effects) {
             effects.failed = Some(crate::program::sql_error(&error).reason);
         }
+        once(&mut effects.late);
+        once(&mut effects.rejected);
         let (bytes, _) = self.sizes();
         if bytes > self.plan.limit {
             effects.failed.get_or_insert_with(|| {

@@ -39,6 +39,9 @@ pub(crate) struct Unnest {
     pub(crate) schema: SchemaRef,
 }
 
+/// Rows at once where lists become rows.
+const SLICE: usize = 1024;
+
 /// Changes row by row; it has no state.
 pub(crate) struct Map {
     changes: Vec<Change>,
@@ -53,6 +56,12 @@ impl fmt::Debug for Map {
 impl Map {
     pub(crate) fn new(changes: Vec<Change>) -> Self {
         Self { changes }
+    }
+
+    /// Whether one row may become many.
+    fn spreads(&self) -> bool {
+        let spreads = |change: &Change| matches!(change, Change::Unnest(_));
+        self.changes.iter().any(spreads)
     }
 
     /// Runs a delta; when that fails, runs its halves, until the rows that fail stand alone.
@@ -175,8 +184,20 @@ impl Unnest {
 impl Operator for Map {
     fn step(&mut self, inputs: Vec<Input>, step: &mut Step<'_>) -> Result<Vec<Delta>> {
         let mut made = Vec::new();
+        // A row of a list of thousands is as many rows.
+        let most = if self.spreads() { SLICE } else { usize::MAX };
         for delta in inputs.into_iter().flat_map(|input| input.deltas) {
-            self.solve(delta, step, &mut made);
+            let mut start = 0;
+            while start < delta.len() {
+                let length = most.min(delta.len() - start);
+                let slice = if length == delta.len() {
+                    delta.clone()
+                } else {
+                    delta.slice(start, length)
+                };
+                self.solve(slice, step, &mut made);
+                start += length;
+            }
         }
         Ok(made)
     }

@@ -178,7 +178,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         nullable: true,
     });
     let explain = explain(&nodes, last);
-    let layout = layout(&nodes, spec, emit, &late);
+    let layout = layout(&nodes, spec, (emit, &late), built.updating);
     let columns = columns.collect();
     let plan = Arc::new(Plan {
         sink: Sink::new(&outputs, subject, results),
@@ -208,7 +208,10 @@ fn logical(read: &text::Read, names: &Names<'_>) -> Result<LogicalPlan, DataFusi
     let context = OptimizerContext::new_with_config_options(Arc::clone(names.config()))
         .without_query_execution_start_time();
     let mut rules = Optimizer::new().rules;
-    rules.retain(|rule| !NO_RULES.contains(&rule.name()));
+    // A filter behind a session chooses among its rows; before it, it would change the session.
+    let stays =
+        |name: &str| !(NO_RULES.contains(&name) || (read.sessions && name == "push_down_filter"));
+    rules.retain(|rule| stays(rule.name()));
     Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})
 }
 
@@ -336,12 +339,14 @@ fn explain(nodes: &[Node], last: usize) -> String {
 }
 
 /// A number for what state looks like (FNV-1a over the operators): the last changes of rows have none and do not count.
-fn layout(nodes: &[Node], spec: &QuerySpec, emit: Emit, late: &Late) -> u64 {
+fn layout(nodes: &[Node], spec: &QuerySpec, (emit, late): (Emit, &Late), updating: bool) -> u64 {
     let keeps = |node: &Node| match node {
         Node::Source(_) => true,
         Node::Operator { text, .. } => !text.starts_with("filter") && !text.starts_with("project"),
     };
-    let end = nodes.iter().rposition(keeps).map_or(0, |at| at + 1);
+    // What was told with another filter would never be taken back.
+    let last = nodes.iter().rposition(|node| updating || keeps(node));
+    let end = last.map_or(0, |at| at + 1);
     let text = format!(
         "1 {:?} {emit:?} {late:?} {:?} {:?}",
         &nodes[..end],

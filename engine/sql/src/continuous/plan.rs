@@ -248,6 +248,15 @@ impl<'a> Planner<'a> {
     fn event_time(&self, table: &Table, columns: &mut Vec<Source>) -> Result<Option<EventTime>> {
         let source = &table.source;
         let declared = source.event_time.as_ref();
+        if source.table {
+            return match declared {
+                None => Ok(None),
+                Some(_) => plan_err!(
+                    "`{}` is a table, whose rows are what is now; it has no `event_time`",
+                    table.name
+                ),
+            };
+        }
         let Some(name) = declared.or_else(|| self.times.get(&table.name)) else {
             return Ok(None);
         };

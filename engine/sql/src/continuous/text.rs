@@ -34,6 +34,8 @@ pub(crate) struct Read {
     pub(crate) times: BTreeMap<String, String>,
     /// Whether there are windows.
     pub(crate) windowed: bool,
+    /// Whether some of them are sessions.
+    pub(crate) sessions: bool,
 }
 
 /// Reads a query.
@@ -69,6 +71,7 @@ pub(crate) fn read(text: &str) -> Result<Read, SqlError> {
     let mut windows = Windows {
         times: BTreeMap::new(),
         windowed: false,
+        sessions: false,
     };
     if let ControlFlow::Break(error) = query.visit(&mut windows) {
         return Err(error);
@@ -79,6 +82,7 @@ pub(crate) fn read(text: &str) -> Result<Read, SqlError> {
         late,
         times: windows.times,
         windowed: windows.windowed,
+        sessions: windows.sessions,
     })
 }
 
@@ -327,6 +331,7 @@ fn keys(tokens: &[TokenWithSpan], at: usize, span: Span, made: &mut Vec<TokenWit
 struct Windows {
     times: BTreeMap<String, String>,
     windowed: bool,
+    sessions: bool,
 }
 
 impl VisitorMut for Windows {
@@ -410,6 +415,7 @@ impl Windows {
         if rest.len() < parts || rest.len() > most {
             return Err(wrong());
         }
+        self.sessions |= name == "SESSION";
         let (from, own) = self.source(&table, &time, at)?;
         let text = subquery(&name, &from, &time.to_string(), &rest, &keys);
         let parsed = Parser::parse_sql(&GenericDialect {}, &text).map_err(|_| wrong())?;

@@ -38,7 +38,7 @@ pub(crate) const START: &str = "window_start";
 pub(crate) const END: &str = "window_end";
 
 /// Most windows that a time may be in.
-const MOST: i64 = 10_000;
+const MOST: i64 = 1_000;
 const DAY: i64 = 86_400 * 1_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -187,10 +187,12 @@ fn hops(times: &TimestampNanosecondArray, slide: i64, size: i64, offset: i64) ->
 fn grows(times: &TimestampNanosecondArray, by: i64, size: i64, offset: i64) -> ArrayRef {
     windows(times, |time, push| {
         let start = floor(time, size, offset);
-        let mut end = floor(time, by, offset).saturating_add(by);
-        while end <= start.saturating_add(size) {
-            push(start, end);
+        let last = start.saturating_add(size);
+        let mut end = floor(time, by, offset);
+        // At the end of all time nothing is added any more.
+        while end < last {
             end = end.saturating_add(by);
+            push(start, end);
         }
     })
 }

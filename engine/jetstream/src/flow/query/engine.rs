@@ -118,14 +118,15 @@ impl Engine {
         let mut gathered = Gathered::default();
         let caught_up = loop {
             self.place.clock = self.place.clock.max(Timestamp::now());
-            let Some(source) = self.choose(wake) else {
+            let unread = self.unread(wake);
+            let Some(source) = self.choose(&unread) else {
                 let due = self.dataflow.status().next_wake;
                 if due.is_some_and(|due| due <= self.place.clock) {
                     gathered.take(self.dataflow.step(&[], self.place.clock))?;
                 }
                 break true;
             };
-            self.step(shared, source, &mut gathered)?;
+            self.step(shared, (source, &unread), &mut gathered)?;
             let full = gathered.bytes >= BYTES || gathered.read >= BYTES;
             if full || gathered.messages >= MESSAGES || begun.elapsed() >= TIME {
                 break false;
@@ -154,7 +155,7 @@ impl Engine {
     fn step(
         &mut self,
         shared: &Shared,
-        source: usize,
+        (source, unread): (usize, &[usize]),
         gathered: &mut Gathered,
     ) -> Result<(), Stop> {
         self.records.clear();
@@ -171,20 +172,28 @@ impl Engine {
         if self.records.is_empty() && self.sources[source].read == before {
             return Ok(());
         }
-        let batch = Batch {
+        let mut batches = vec![Batch {
             source,
             records: &self.records,
-        };
-        gathered.take(self.dataflow.step(&[batch], self.place.clock))
+        }];
+        let others = unread.iter().filter(|other| **other != source);
+        batches.extend(others.map(|other| Batch {
+            source: *other,
+            records: &[],
+        }));
+        gathered.take(self.dataflow.step(&batches, self.place.clock))
+    }
+
+    /// The sources that have more.
+    fn unread(&self, wake: &Arc<Notify>) -> Vec<usize> {
+        let all = 0..self.sources.len();
+        all.filter(|index| self.sources[*index].has_more(wake))
+            .collect()
     }
 
     /// The source that is read next: tables before all others when the query is new, then whoever's event time is furthest
     /// behind.
-    fn choose(&mut self, wake: &Arc<Notify>) -> Option<usize> {
-        let more = |source: &Source| source.has_more(wake);
-        let unread: Vec<usize> = (0..self.sources.len())
-            .filter(|index| more(&self.sources[*index]))
-            .collect();
+    fn choose(&mut self, unread: &[usize]) -> Option<usize> {
         if !self.place.primed {
             let table = unread.iter().find(|index| self.sources[**index].is_table);
             if table.is_some() {
@@ -201,7 +210,7 @@ impl Engine {
             // A table has no time of its own: it is as new as can be.
             (!self.sources[*index].is_table, watermark)
         };
-        unread.into_iter().min_by_key(time)
+        unread.iter().copied().min_by_key(time)
     }
 }
 

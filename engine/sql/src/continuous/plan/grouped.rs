@@ -10,6 +10,7 @@ use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 
 use crate::continuous::aggregate::{Aggregate, AggregatePlan};
 use crate::continuous::session::SessionPlan;
+use crate::continuous::time::Clock;
 use crate::overflow::{checked, execution_props};
 
 /// What a `GROUP BY` does, for people.
@@ -193,7 +194,12 @@ impl Planner<'_> {
         // A session that ends now has rows from long before.
         known.fill(None);
         known.extend([None, windows::known(windows::SESSION_END, bound, &[gap])]);
-        let text = format!("sessions by {}", column.name);
+        let keys: Vec<String> = args[2..].iter().map(ToString::to_string).collect();
+        let text = format!(
+            "sessions of {} by {}, gap {gap}",
+            keys.join(", "),
+            column.name
+        );
         let from = self.node(&input);
         let node = self.add(vec![from], text, Arc::new(move || plan.operator()));
         let exprs = exprs.iter().map(|expr| {

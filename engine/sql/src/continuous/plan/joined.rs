@@ -39,7 +39,11 @@ impl Planner<'_> {
                 right: loose(schemas[1]),
                 output: loose(&node.schema),
             };
-            return self.lookup(plan, sides);
+            let pairs: Vec<String> = node.on.iter().map(|(l, r)| format!("{l} = {r}")).collect();
+            let also = node.filter.iter().map(|filter| format!(" and {filter}"));
+            let also: String = also.collect();
+            let text = format!("{} lookup on {}{also}", node.join_type, pairs.join(" and "));
+            return self.lookup(plan, sides, text);
         }
         if on.is_empty() && !self.one_row(&node.left) && !self.one_row(&node.right) {
             return plan_err!(
@@ -73,7 +77,9 @@ impl Planner<'_> {
             ttl: self.ttl.filter(|_| !bounded),
         };
         let pairs: Vec<String> = node.on.iter().map(|(l, r)| format!("{l} = {r}")).collect();
-        let text = format!("{} join on {}", node.join_type, pairs.join(" and "));
+        let also = node.filter.iter().map(|filter| format!(" and {filter}"));
+        let also: String = also.collect();
+        let text = format!("{} join on {}{also}", node.join_type, pairs.join(" and "));
         let nodes = sides.iter().map(|side| self.node(side)).collect();
         let node = self.add(nodes, text, Arc::new(move || plan.operator()));
         Ok(Built {
@@ -84,15 +90,11 @@ impl Planner<'_> {
         })
     }
 
-    fn lookup(&mut self, plan: LookupPlan, sides: [Built; 2]) -> Result<Built> {
+    fn lookup(&mut self, plan: LookupPlan, sides: [Built; 2], text: String) -> Result<Built> {
         let mut known = sides[0].known.clone();
         known.resize(plan.output.fields().len(), None);
         let nodes = sides.iter().map(|side| self.node(side)).collect();
-        let node = self.add(
-            nodes,
-            "lookup in a table".to_owned(),
-            Arc::new(move || plan.operator()),
-        );
+        let node = self.add(nodes, text, Arc::new(move || plan.operator()));
         Ok(Built {
             node,
             changes: Vec::new(),
@@ -145,6 +147,14 @@ impl Planner<'_> {
             JoinType::LeftSemi | JoinType::LeftAnti => of(0).collect(),
             _ => of(0).chain(of(1)).collect(),
         };
+        // A row without a partner has no time on that side.
+        let left = sides[0].known.len();
+        if matches!(node.join_type, JoinType::Left | JoinType::Full) {
+            known.iter_mut().skip(left).for_each(|known| *known = None);
+        }
+        if matches!(node.join_type, JoinType::Right | JoinType::Full) {
+            known.iter_mut().take(left).for_each(|known| *known = None);
+        }
         known.resize(node.schema.fields().len(), None);
         known
     }

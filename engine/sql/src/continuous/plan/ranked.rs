@@ -9,6 +9,7 @@ use datafusion::physical_expr::PhysicalSortExpr;
 
 use crate::continuous::over::{OverConfig, OverPlan};
 use crate::continuous::rank::{RankFunction, RankPlan};
+use crate::continuous::time::Clock;
 
 /// Most rows of a partition that are kept in order.
 const MOST: u64 = 100_000;
@@ -104,7 +105,13 @@ impl Planner<'_> {
             waits,
             ttl: self.ttl.filter(|_| close.is_none()),
         };
-        let text = format!("the first {limit} of each partition");
+        let text = format!(
+            "rows {} to {} of each partition by {}, {function:?} by {}",
+            skip + 1,
+            skip.saturating_add(limit),
+            listed(&partition),
+            listed(&plan.order)
+        );
         let from = self.node(&input);
         let node = self.add(vec![from], text, Arc::new(move || plan.operator()));
         Ok(Built {
@@ -127,7 +134,9 @@ impl Planner<'_> {
                 return None;
             };
             let column = schema.index_of_column(column).ok()?;
-            Some((column, input.bound(column)?))
+            let bound = input.bound(column)?;
+            // Time on the wall goes on without messages, and these operators wait for one.
+            (bound.clock == Clock::Event).then_some((column, bound))
         });
         bounds.max_by_key(|(_, bound)| bound.offset)
     }
@@ -214,6 +223,11 @@ impl Planner<'_> {
             None,
         )
     }
+}
+
+fn listed<T: ToString>(all: &[T]) -> String {
+    let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }
 
 fn call(expr: &Expr) -> Option<&WindowFunction> {
