@@ -218,7 +218,8 @@ impl Generator {
 
 /// The last person up to this event, from 0.
 fn last_person(number: u64) -> u64 {
-    number / ALL * PERSONS + (number % ALL).min(PERSONS - 1)
+    // The first event of each epoch is its one person.
+    number / ALL * PERSONS
 }
 
 /// The last auction up to this event, from 0.

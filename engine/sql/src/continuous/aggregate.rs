@@ -37,8 +37,8 @@ pub(crate) struct AggregatePlan {
     pub(crate) aggregates: Vec<Aggregate>,
     /// The keys, then the aggregates.
     pub(crate) output: SchemaRef,
-    /// The key that ends a group, among `keys`, and its bound.
-    pub(crate) close: Option<(usize, Bound)>,
+    /// The keys that end a group, among `keys`, and their bounds, all of one clock: it ends when the first of them has passed.
+    pub(crate) close: Vec<(usize, Bound)>,
     pub(crate) emission: Emission,
     /// Nanoseconds of the wall clock after which a group is forgotten that nothing touches.
     pub(crate) ttl: Option<i64>,

@@ -158,6 +158,10 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         .map(|ttl| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX));
     let mut planner = Planner::new(&names, &read.times, (emit, at_once, late.clone()), ttl);
     let (last, built) = planner.whole(&logical).map_err(refused)?;
+    if matches!(late, Late::UpdateWithin(_)) && (planner.graceless || !planner.graceful) {
+        return Err(SqlError::new(Place::START, "late rows can update groups of windows that are told when they close, and nothing else")
+            .hint("leave `LATE UPDATE WITHIN` out, or put what is around the groups into a flow of its own"));
+    }
     let (nodes, sources) = (planner.nodes, planner.sources);
     if emit == Emit::WindowClose && built.updating && !matches!(late, Late::UpdateWithin(_)) {
         return Err(SqlError::new(Place::START, "results of this query change, and it is to tell them once")
@@ -165,13 +169,10 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
     }
     let outputs = outputs(&logical, &read, &spec.sql)?;
     let subject = subject(spec, stations, &logical)?;
-    let results = built.updating.then(|| {
-        spec.results.unwrap_or(if sink::is_keyed(&subject) {
-            Results::Upsert
-        } else {
-            Results::Changelog
-        })
-    });
+    let results = match built.updating {
+        true => Some(results(spec, &subject, built.unique.as_deref())?),
+        false => None,
+    };
     let columns = outputs.iter().map(|(_, output)| Column {
         name: output.name.clone(),
         kind: kind_of(&output.data_type, output.json),
@@ -304,6 +305,30 @@ fn subject(
             spec.into
         ))
         .hint("give the flow a `subject`, such as `totals.{carrier}`")),
+    }
+}
+
+/// How results that change are written: as upserts where the subject tells rows apart.
+fn results(
+    spec: &QuerySpec,
+    subject: &[sink::Part],
+    unique: Option<&[usize]>,
+) -> Result<Results, SqlError> {
+    let names = |column: &usize| subject.contains(&sink::Part::Column(*column));
+    let keyed = subject
+        .iter()
+        .any(|part| matches!(part, sink::Part::Column(_)));
+    // Where nothing is known of what tells rows apart, the subject is taken at its word.
+    let apart = unique.is_none_or(|unique| unique.iter().all(names));
+    match spec.results {
+        Some(Results::Upsert) if !apart => Err(SqlError::new(
+            Place::START,
+            "several rows would have the same subject, and each would replace the others",
+        )
+        .hint("name all columns of the `GROUP BY` in `subject`, or write `results: changelog`")),
+        Some(results) => Ok(results),
+        None if keyed && apart => Ok(Results::Upsert),
+        None => Ok(Results::Changelog),
     }
 }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
-use datafusion::common::{
-    Column, DFSchema, DFSchemaRef, DataFusionError, Result, ScalarValue, plan_err,
-};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
     BinaryExpr, Expr, LogicalPlan, Operator as Sign, TableScan, Unnest as UnnestNode,
 };
@@ -33,6 +31,9 @@ mod ranked;
 const LAG: i64 = 5_000_000_000;
 /// When a source is idle unless it is declared.
 const IDLE: i64 = 30_000_000_000;
+
+/// A column that is none any more.
+const NOWHERE: usize = usize::MAX;
 
 /// Makes an operator without state.
 type Make = Arc<dyn Fn() -> Result<Box<dyn Operator>> + Send + Sync>;
@@ -71,6 +72,8 @@ pub(crate) struct Built {
     pub(crate) known: Vec<Option<Known>>,
     /// Whether rows are taken back.
     pub(crate) updating: bool,
+    /// The columns that tell rows apart, where that is known; [`NOWHERE`]: one that is not among the columns.
+    pub(crate) unique: Option<Vec<usize>>,
 }
 
 impl Built {
@@ -98,6 +101,10 @@ pub(crate) struct Planner<'a> {
     pub(crate) sources: Vec<FlowTable>,
     /// Parts of the plan that were made, which are made once.
     known: Vec<(LogicalPlan, Built)>,
+    /// Windows of rows that no group tells, which close without grace.
+    pub(crate) graceless: bool,
+    /// Groups that wait for late rows.
+    pub(crate) graceful: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -117,6 +124,8 @@ impl<'a> Planner<'a> {
             nodes: Vec::new(),
             sources: Vec::new(),
             known: Vec::new(),
+            graceless: false,
+            graceful: false,
         }
     }
 
@@ -154,6 +163,7 @@ impl<'a> Planner<'a> {
                     return Ok(ranked);
                 }
                 let mut built = self.build(&filter.input)?;
+                self.steady(&filter.predicate, &built)?;
                 let predicate = self.physical(&filter.predicate, filter.input.schema())?;
                 built.changes.push(Change::Filter(predicate));
                 Ok(built)
@@ -190,6 +200,16 @@ impl<'a> Planner<'a> {
     fn add(&mut self, inputs: Vec<usize>, text: String, make: Make) -> usize {
         self.nodes.push(Node::Operator { inputs, make, text });
         self.nodes.len() - 1
+    }
+
+    /// Refuses what says something else each time where rows are taken back: what is taken back must be what was told.
+    fn steady(&self, expr: &Expr, input: &Built) -> Result<()> {
+        if input.updating && expr.is_volatile() {
+            return plan_err!(
+                "`{expr}` says something else each time, and rows here are taken back as they were told; use it before rows are grouped or joined"
+            );
+        }
+        Ok(())
     }
 
     fn physical(&self, expr: &Expr, input: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
@@ -236,6 +256,7 @@ impl<'a> Planner<'a> {
             changes: Vec::new(),
             known,
             updating: table.source.table,
+            unique: None,
         };
         for filter in &scan.filters {
             let predicate = self.physical(filter, &scan.projected_schema)?;
@@ -303,6 +324,9 @@ impl<'a> Planner<'a> {
         schema: &DFSchema,
         output: &DFSchema,
     ) -> Result<Built> {
+        for expr in exprs {
+            self.steady(expr, &input)?;
+        }
         let known = exprs
             .iter()
             .map(|expr| known(expr, schema, &input))
@@ -312,7 +336,20 @@ impl<'a> Planner<'a> {
             .map(|expr| self.physical(expr, schema))
             .collect::<Result<_>>()?;
         input.changes.push(Change::Project(physical, loose(output)));
-        Ok(Built { known, ..input })
+        let unique = input.unique.as_ref().map(|unique| {
+            let place = |column: &usize| {
+                let place = exprs
+                    .iter()
+                    .position(|expr| is_column(expr, schema, *column));
+                place.unwrap_or(NOWHERE)
+            };
+            unique.iter().map(place).collect()
+        });
+        Ok(Built {
+            known,
+            unique,
+            ..input
+        })
     }
 
     fn unnest(&mut self, unnest: &UnnestNode) -> Result<Built> {
@@ -334,7 +371,11 @@ impl<'a> Planner<'a> {
             schema: loose(&unnest.schema),
         }));
         let known = from.iter().map(|from| input.known[*from]).collect();
-        Ok(Built { known, ..input })
+        Ok(Built {
+            known,
+            unique: None,
+            ..input
+        })
     }
 
     fn union(&mut self, inputs: &[Arc<LogicalPlan>]) -> Result<Built> {
@@ -361,6 +402,7 @@ impl<'a> Planner<'a> {
             changes: Vec::new(),
             known,
             updating: built.iter().any(|built| built.updating),
+            unique: None,
         })
     }
 
@@ -374,6 +416,17 @@ impl<'a> Planner<'a> {
             }
             (_, Emit::WindowClose) => Emission::Close,
         }
+    }
+}
+
+/// Whether an expression is a column as it is.
+fn is_column(expr: &Expr, schema: &DFSchema, at: usize) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_column(&alias.expr, schema, at),
+        Expr::Column(column) => schema
+            .index_of_column(column)
+            .is_ok_and(|index| index == at),
+        _ => false,
     }
 }
 

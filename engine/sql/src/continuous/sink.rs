@@ -289,8 +289,3 @@ pub(crate) fn parts(template: &str, columns: &[String]) -> Result<Vec<Part>, Str
     }
     Ok(parts)
 }
-
-/// Whether columns are part of a subject.
-pub(crate) fn is_keyed(parts: &[Part]) -> bool {
-    parts.iter().any(|part| matches!(part, Part::Column(_)))
-}

@@ -63,6 +63,7 @@ impl Keeper for Count {
 /// A sum of whole numbers or decimals, exact, and how many there were.
 #[derive(Debug)]
 pub(super) struct ExactSum {
+    /// The sum and how many there are; a sum that has no room in 128 bits is `i128::MIN` and stays that.
     sums: Vec<(i128, i64)>,
     output: DataType,
 }
@@ -75,17 +76,14 @@ impl ExactSum {
         }
     }
 
-    fn add(&mut self, slot: usize, value: i128, diff: i64) -> Result<()> {
+    fn add(&mut self, slot: usize, value: i128, diff: i64) {
         let (sum, count) = &mut self.sums[slot];
         *count += diff;
         let next = value
             .checked_mul(i128::from(diff))
+            .filter(|_| *sum != i128::MIN)
             .and_then(|value| sum.checked_add(value));
-        match next {
-            Some(next) => *sum = next,
-            None => return exec_err!("sum has no room in 128 bits"),
-        }
-        Ok(())
+        *sum = next.unwrap_or(i128::MIN);
     }
 }
 
@@ -101,20 +99,20 @@ impl Keeper for ExactSum {
             DataType::Decimal128(..) => {
                 let values = arg.as_primitive::<Decimal128Type>();
                 for (row, slot, diff) in rows.each().filter(|(row, ..)| values.is_valid(*row)) {
-                    self.add(slot, values.value(row), diff)?;
+                    self.add(slot, values.value(row), diff);
                 }
             }
             DataType::UInt64 => {
                 let values = arg.as_primitive::<arrow::datatypes::UInt64Type>();
                 for (row, slot, diff) in rows.each().filter(|(row, ..)| values.is_valid(*row)) {
-                    self.add(slot, i128::from(values.value(row)), diff)?;
+                    self.add(slot, i128::from(values.value(row)), diff);
                 }
             }
             _ => {
                 let values = cast(arg, &DataType::Int64)?;
                 let values = values.as_primitive::<Int64Type>();
                 for (row, slot, diff) in rows.each().filter(|(row, ..)| values.is_valid(*row)) {
-                    self.add(slot, i128::from(values.value(row)), diff)?;
+                    self.add(slot, i128::from(values.value(row)), diff);
                 }
             }
         }
@@ -133,6 +131,7 @@ impl Keeper for ExactSum {
         };
         Ok(match &self.output {
             DataType::Decimal128(precision, scale) => {
+                narrow(!sums.contains(&Some(i128::MIN)))?;
                 let array = Decimal128Array::from(sums);
                 Arc::new(array.with_precision_and_scale(*precision, *scale)?)
             }

@@ -24,7 +24,7 @@ use crate::continuous::delta::Delta;
 use crate::continuous::map::evaluate;
 use crate::continuous::operator::{Input, Operator, Step};
 use crate::continuous::source::converter;
-use crate::continuous::time::Clock;
+use crate::continuous::time::{Bound, Clock};
 
 const VERSION: u8 = 1;
 const GROUP: u8 = 0;
@@ -113,6 +113,11 @@ impl Aggregation {
         Ok(())
     }
 
+    /// What ends groups.
+    fn clock(&self) -> Option<Clock> {
+        self.plan.close.first().map(|(_, bound)| bound.clock)
+    }
+
     /// Whether groups are told whenever they change.
     fn updates(&self) -> bool {
         self.plan.emission == Emission::Update
@@ -172,14 +177,11 @@ impl Aggregation {
         floor: Option<i64>,
         (step, changed): (&mut Step<'_>, &mut Changed),
     ) -> Result<()> {
-        let times = self.plan.close.map(|(key, _)| {
-            let times = evaluated.keys[key].as_primitive::<TimestampNanosecondType>();
-            times.clone()
-        });
-        if let (Some(times), Some(floor)) = (&times, floor) {
-            let late = |row: &usize| times.is_null(*row) || times.value(*row) < floor;
-            if (0..times.len()).any(|row| late(&row)) {
-                let (late, kept): (Vec<usize>, Vec<usize>) = (0..times.len()).partition(late);
+        let ends = self.end_of(&evaluated.keys, delta.len());
+        if let (Some(ends), Some(floor)) = (&ends, floor) {
+            let late = |row: &usize| ends[*row].is_none_or(|end| end < floor);
+            if (0..ends.len()).any(|row| late(&row)) {
+                let (late, kept): (Vec<usize>, Vec<usize>) = (0..ends.len()).partition(late);
                 for row in late {
                     if delta.diff(row) > 0 {
                         step.late(&delta, row);
@@ -190,11 +192,14 @@ impl Aggregation {
         }
         let slots = self.groups.find(&evaluated.keys, delta.len())?;
         self.grow()?;
+        if let Some(there) = self.never_there(&slots, &delta) {
+            return self.take(delta.take(&there)?, None, (step, changed));
+        }
         self.touch(&slots, changed)?;
         for (row, slot) in slots.iter().enumerate() {
             self.live[*slot] += delta.diff(row);
-            if let Some(times) = &times {
-                self.end(*slot, times.value(row));
+            if let Some(end) = ends.as_ref().and_then(|ends| ends[row]) {
+                self.end(*slot, end);
             }
         }
         for (kept, seen) in self.kept.iter_mut().zip(&evaluated.seen) {
@@ -206,6 +211,40 @@ impl Aggregation {
             })?;
         }
         Ok(())
+    }
+
+    /// When the group of each row ends, as event time or the wall clock go: with the first of its times that has passed. `None`:
+    /// groups have no end; of a row: it has no time.
+    fn end_of(&self, keys: &[ArrayRef], rows: usize) -> Option<Vec<Option<i64>>> {
+        if self.plan.close.is_empty() {
+            return None;
+        }
+        let mut ends = vec![Some(i64::MAX); rows];
+        for (key, bound) in &self.plan.close {
+            let times = keys[*key].as_primitive::<TimestampNanosecondType>();
+            for (row, end) in ends.iter_mut().enumerate() {
+                let time = times.is_valid(row).then(|| times.value(row));
+                let time = time.map(|time| time.saturating_sub(bound.offset));
+                *end = end.zip(time).map(|(one, other)| one.min(other));
+            }
+        }
+        Some(ends)
+    }
+
+    /// The rows without those that are taken back from groups that were forgotten; `None`: all of them.
+    fn never_there(&self, slots: &[usize], delta: &Delta) -> Option<Vec<usize>> {
+        self.plan.ttl?;
+        let diffs = delta.diffs.as_ref()?;
+        let mut live: datafusion::common::HashMap<usize, i64> = datafusion::common::HashMap::new();
+        let there = (0..slots.len()).filter(|row| {
+            let slot = slots[*row];
+            let count = live.entry(slot).or_insert(self.live[slot]);
+            let is_there = *count + diffs[*row] >= 0;
+            *count += if is_there { diffs[*row] } else { 0 };
+            is_there
+        });
+        let there: Vec<usize> = there.collect();
+        (there.len() < slots.len()).then_some(there)
     }
 
     /// When a group is told, or forgotten when it has been.
@@ -230,10 +269,22 @@ impl Aggregation {
             }
         }
         if !told.is_empty() {
-            let batch = self.results(&told, false)?;
-            changed.old.push((told, batch));
+            match self.results(&told, false) {
+                Ok(batch) => changed.old.push((told, batch)),
+                Err(_) => self.known_one_by_one(&told, changed),
+            }
         }
         Ok(())
+    }
+
+    /// The same where one of the groups cannot be told: nothing of it is known outside any more.
+    fn known_one_by_one(&mut self, told: &[usize], changed: &mut Changed) {
+        for slot in told {
+            match self.results(&[*slot], false) {
+                Ok(batch) => changed.old.push((vec![*slot], batch)),
+                Err(_) => self.told[*slot] = false,
+            }
+        }
     }
 
     /// The rows of some groups.
@@ -323,6 +374,7 @@ impl Aggregation {
             Ok(batch) => vec![(slots.to_vec(), batch)],
             Err(error) => {
                 if slots.len() == 1 {
+                    self.told[slots[0]] = false;
                     let keys = self.keys_only(slots);
                     step.reject(&Delta::added(keys), 0, &error);
                     return Vec::new();
@@ -390,13 +442,9 @@ impl Aggregation {
 
     /// The time that ends a group, from its key.
     fn closed_at(&self, slot: usize) -> Result<i64> {
-        let (key, _) = self
-            .plan
-            .close
-            .ok_or_else(|| exec_datafusion_err!("group has no end"))?;
         let columns = self.groups.columns(&[slot])?;
-        let times = columns[key].as_primitive::<TimestampNanosecondType>();
-        Ok(times.value(0))
+        let end = self.end_of(&columns, 1).and_then(|ends| ends[0]);
+        end.ok_or_else(|| exec_datafusion_err!("group has no end"))
     }
 
     /// Tells the log what a group is.
@@ -494,8 +542,8 @@ impl Operator for Aggregation {
         let mut after = None;
         for input in inputs {
             let grace = self.grace();
-            let floor = self.plan.close.map(|(_, bound)| {
-                let floor = input.before.floor(bound);
+            let floor = self.clock().map(|clock| {
+                let floor = input.before.floor(Bound { clock, offset: 0 });
                 floor.saturating_sub(if floor == i64::MIN { 0 } else { grace })
             });
             for delta in input.deltas {
@@ -505,8 +553,9 @@ impl Operator for Aggregation {
         }
         let mut made = self.tell(&changed, step)?;
         let mut gone = Vec::new();
-        if let (Some((_, bound)), Some(after)) = (self.plan.close, after) {
-            let (closed, ended) = self.close(after.floor(bound), step)?;
+        if let (Some(clock), Some(after)) = (self.clock(), after) {
+            let floor = after.floor(Bound { clock, offset: 0 });
+            let (closed, ended) = self.close(floor, step)?;
             made.extend(closed);
             gone = ended;
         } else if let Some(ttl) = self.plan.ttl {
@@ -536,7 +585,7 @@ impl Operator for Aggregation {
                 for kept in &mut self.kept {
                     kept.keeper.load(slot, &mut value)?;
                 }
-                if self.plan.close.is_some() {
+                if !self.plan.close.is_empty() {
                     let end = self.closed_at(slot);
                     self.end(slot, end.map_err(|error| BrokenState(error.to_string()))?);
                 }
@@ -565,11 +614,8 @@ impl Operator for Aggregation {
     }
 
     fn next_wake(&self) -> Option<i64> {
-        if let Some((_, bound)) = self.plan.close
-            && bound.clock == Clock::Processing
-        {
-            let first = self.ends.first()?;
-            return Some(first.saturating_sub(bound.offset).saturating_add(1));
+        if self.clock() == Some(Clock::Processing) {
+            return Some(self.ends.first()?.saturating_add(1));
         }
         let ttl = self.plan.ttl?;
         Some(self.touched.first()?.saturating_add(ttl))

@@ -13,6 +13,24 @@ use crate::continuous::session::SessionPlan;
 use crate::continuous::time::Clock;
 use crate::overflow::{checked, execution_props};
 
+/// The keys that end a group, all of one clock; nothing is known of others behind it.
+fn closing(bounds: &mut [Option<Known>]) -> Vec<(usize, Bound)> {
+    let mut close: Vec<(usize, Bound)> = Vec::new();
+    for (at, known) in bounds.iter_mut().enumerate() {
+        match known {
+            Some(Known::Time(bound))
+                if close
+                    .first()
+                    .is_none_or(|(_, first)| first.clock == bound.clock) =>
+            {
+                close.push((at, *bound));
+            }
+            _ => *known = None,
+        }
+    }
+    close
+}
+
 /// What a `GROUP BY` does, for people.
 fn told(node: &AggregateNode, keys: &[Expr], emission: Emission) -> String {
     let listed = |exprs: &[Expr]| {
@@ -41,6 +59,9 @@ impl Planner<'_> {
                 "GROUPING SETS, CUBE and ROLLUP are not offered in flows; write a flow for each grouping, or a UNION ALL"
             );
         }
+        for expr in exprs.iter().chain(&node.aggr_expr) {
+            self.steady(expr, &input)?;
+        }
         let keys = exprs
             .iter()
             .map(|expr| self.physical(expr, &schema))
@@ -49,16 +70,8 @@ impl Planner<'_> {
             .iter()
             .map(|expr| known(expr, &schema, &input))
             .collect::<Result<Vec<_>>>()?;
-        let close = bounds
-            .iter()
-            .enumerate()
-            .filter_map(|(at, known)| match known {
-                Some(Known::Time(bound)) => Some((at, *bound)),
-                _ => None,
-            });
-        // The largest offset passes first.
-        let close = close.max_by_key(|(_, bound)| bound.offset);
-        let emission = self.emission(close.is_some());
+        let close = closing(&mut bounds);
+        let emission = self.emission(!close.is_empty());
         let aggregates = node
             .aggr_expr
             .iter()
@@ -77,11 +90,13 @@ impl Planner<'_> {
             keys,
             aggregates,
             output: loose(&node.schema),
+            ttl: self.ttl.filter(|_| close.is_empty()),
             close,
             emission,
-            ttl: self.ttl.filter(|_| close.is_none()),
         };
         let text = told(node, &exprs, emission);
+        let groups = bounds.len();
+        self.graceful |= matches!(emission, Emission::CloseThenUpdate(_));
         bounds.resize(node.schema.fields().len(), None);
         let from = self.node(&input);
         let node = self.add(vec![from], text, Arc::new(move || plan.operator()));
@@ -89,6 +104,7 @@ impl Planner<'_> {
             node,
             changes: Vec::new(),
             known: bounds,
+            unique: Some((0..groups).collect()),
             updating: emission != Emission::Close,
         })
     }
@@ -161,6 +177,12 @@ impl Planner<'_> {
                 column.name
             );
         };
+        if bound.clock == Clock::Processing {
+            return plan_err!(
+                "sessions are over event time, and `{}` is the clock on the wall",
+                column.name
+            );
+        }
         if input.updating {
             return plan_err!(
                 "sessions are over rows that stay; window them before what changes them"
@@ -170,14 +192,14 @@ impl Planner<'_> {
             .iter()
             .map(|key| self.physical(key, schema))
             .collect::<Result<_>>()?;
+        self.graceless = true;
         let waits = self.emission(true) != Emission::Update;
         let mut fields: Vec<_> = schema
             .iter()
             .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)))
             .collect();
-        let name = |member: &str| format!("millstream_session_{member}");
         for member in [windows::START, windows::END] {
-            let field = windows::member(member).with_name(name(member));
+            let field = windows::member(member).with_name(session_column(member));
             fields.push((None, Arc::new(field)));
         }
         let output = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
@@ -202,29 +224,35 @@ impl Planner<'_> {
         );
         let from = self.node(&input);
         let node = self.add(vec![from], text, Arc::new(move || plan.operator()));
-        let exprs = exprs.iter().map(|expr| {
-            let changed = expr.clone().transform_up(|part| {
-                let member = match &part {
-                    Expr::ScalarFunction(call) if call.func.name() == windows::SESSION_START => {
-                        windows::START
-                    }
-                    Expr::ScalarFunction(call) if call.func.name() == windows::SESSION_END => {
-                        windows::END
-                    }
-                    _ => return Ok(Transformed::no(part)),
-                };
-                Ok(Transformed::yes(Expr::Column(Column::new_unqualified(
-                    name(member),
-                ))))
-            });
-            Ok::<_, DataFusionError>(changed?.data)
-        });
+        let exprs = exprs.iter().map(session_columns);
         let built = Built {
             node,
             changes: Vec::new(),
             known,
+            unique: None,
             updating: !waits,
         };
         Ok((built, exprs.collect::<Result<_>>()?, output))
     }
+}
+
+/// The column that an operator for sessions adds.
+fn session_column(member: &str) -> String {
+    format!("millstream_session_{member}")
+}
+
+/// An expression with that operator's columns for calls.
+fn session_columns(expr: &Expr) -> Result<Expr> {
+    let changed = expr.clone().transform_up(|part| {
+        let member = match &part {
+            Expr::ScalarFunction(call) if call.func.name() == windows::SESSION_START => {
+                windows::START
+            }
+            Expr::ScalarFunction(call) if call.func.name() == windows::SESSION_END => windows::END,
+            _ => return Ok(Transformed::no(part)),
+        };
+        let column = Column::new_unqualified(session_column(member));
+        Ok(Transformed::yes(Expr::Column(column)))
+    });
+    Ok(changed?.data)
 }

@@ -12,13 +12,11 @@ impl Planner<'_> {
     pub(super) fn join(&mut self, node: &Join) -> Result<Built> {
         let sides = [self.build(&node.left)?, self.build(&node.right)?];
         let schemas = [node.left.schema(), node.right.schema()];
-        let mut on = Vec::new();
-        for (left, right) in &node.on {
-            on.push((
-                self.physical(left, schemas[0])?,
-                self.physical(right, schemas[1])?,
-            ));
-        }
+        let on = node.on.iter().map(|(left, right)| {
+            let left = self.physical(left, schemas[0])?;
+            Ok((left, self.physical(right, schemas[1])?))
+        });
+        let on = on.collect::<Result<Vec<_>>>()?;
         let both = both(node)?;
         let filter = node.filter.as_ref();
         let filter = filter
@@ -39,11 +37,7 @@ impl Planner<'_> {
                 right: loose(schemas[1]),
                 output: loose(&node.schema),
             };
-            let pairs: Vec<String> = node.on.iter().map(|(l, r)| format!("{l} = {r}")).collect();
-            let also = node.filter.iter().map(|filter| format!(" and {filter}"));
-            let also: String = also.collect();
-            let text = format!("{} lookup on {}{also}", node.join_type, pairs.join(" and "));
-            return self.lookup(plan, sides, text);
+            return self.lookup(plan, sides, told(node, "lookup"));
         }
         if on.is_empty() && !self.one_row(&node.left) && !self.one_row(&node.right) {
             return plan_err!(
@@ -58,6 +52,7 @@ impl Planner<'_> {
             JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi
         );
         let updating = sides.iter().any(|side| side.updating) || (outer && !waits);
+        self.graceless |= expiry.iter().any(|expiry| !expiry.is_empty());
         let bounded = expiry.iter().all(|expiry| !expiry.is_empty());
         let [left, right] = expiry;
         let side = |which: usize, expiry| SidePlan {
@@ -76,16 +71,13 @@ impl Planner<'_> {
             waits,
             ttl: self.ttl.filter(|_| !bounded),
         };
-        let pairs: Vec<String> = node.on.iter().map(|(l, r)| format!("{l} = {r}")).collect();
-        let also = node.filter.iter().map(|filter| format!(" and {filter}"));
-        let also: String = also.collect();
-        let text = format!("{} join on {}{also}", node.join_type, pairs.join(" and "));
         let nodes = sides.iter().map(|side| self.node(side)).collect();
-        let node = self.add(nodes, text, Arc::new(move || plan.operator()));
+        let node = self.add(nodes, told(node, "join"), Arc::new(move || plan.operator()));
         Ok(Built {
             node,
             changes: Vec::new(),
             known,
+            unique: None,
             updating,
         })
     }
@@ -99,6 +91,7 @@ impl Planner<'_> {
             node,
             changes: Vec::new(),
             known,
+            unique: None,
             updating: false,
         })
     }
@@ -158,6 +151,17 @@ impl Planner<'_> {
         known.resize(node.schema.fields().len(), None);
         known
     }
+}
+
+/// What a join does, for people.
+fn told(node: &Join, what: &str) -> String {
+    let pairs = node
+        .on
+        .iter()
+        .map(|(left, right)| format!("{left} = {right}"));
+    let filter = node.filter.iter().map(ToString::to_string);
+    let all: Vec<String> = pairs.chain(filter).collect();
+    format!("{} {what} on {}", node.join_type, all.join(" and "))
 }
 
 /// The columns of both sides, as conditions see them.

@@ -80,6 +80,7 @@ impl Planner<'_> {
         numbered: Option<&DFSchemaRef>,
     ) -> Result<Built> {
         let close = self.closing(&input, &partition, schema);
+        self.graceless |= close.is_some();
         let waits = close.is_some() && self.emit == Emit::WindowClose && !input.updating;
         let mut known = vec![None; input.known.len()];
         if let Some((column, bound)) = close {
@@ -112,12 +113,18 @@ impl Planner<'_> {
             listed(&partition),
             listed(&plan.order)
         );
+        let unique = apart(
+            &partition,
+            schema,
+            (limit, numbered.map(|_| known.len() - 1)),
+        );
         let from = self.node(&input);
         let node = self.add(vec![from], text, Arc::new(move || plan.operator()));
         Ok(Built {
             node,
             changes: Vec::new(),
             known,
+            unique,
             updating: !waits,
         })
     }
@@ -161,6 +168,7 @@ impl Planner<'_> {
         let partition = window.window_expr.first().and_then(call);
         let partition = partition.map_or(&[][..], |call| &call.params.partition_by);
         let close = self.closing(&input, partition, schema);
+        self.graceless |= close.is_some();
         let waits = close.is_some() && self.emit == Emit::WindowClose && !input.updating;
         let mut known = vec![None; window.schema.fields().len()];
         if let Some((column, bound)) = close {
@@ -185,6 +193,7 @@ impl Planner<'_> {
             node,
             changes: Vec::new(),
             known,
+            unique: None,
             updating: !waits,
         })
     }
@@ -223,6 +232,26 @@ impl Planner<'_> {
             None,
         )
     }
+}
+
+/// The columns that tell the first rows of partitions apart; `None` when partitions are by something else than columns and
+/// have one row.
+fn apart(
+    partition: &[Expr],
+    schema: &DFSchema,
+    (limit, rank): (u64, Option<usize>),
+) -> Option<Vec<usize>> {
+    let column = |expr: &Expr| match expr {
+        Expr::Column(column) => schema.index_of_column(column).ok(),
+        _ => None,
+    };
+    let columns: Option<Vec<usize>> = partition.iter().map(column).collect();
+    if limit == 1 {
+        return columns;
+    }
+    let mut columns = columns.unwrap_or_else(|| vec![NOWHERE]);
+    columns.push(rank.unwrap_or(NOWHERE));
+    Some(columns)
 }
 
 fn listed<T: ToString>(all: &[T]) -> String {
