@@ -298,7 +298,7 @@ fn the_tutorial_of_queries_does_what_it_says() {
         "export PGHOST=127.0.0.1 PGPORT=5433 PGUSER=ann",
     ];
     follow("examples/sql/TUTORIAL.md", &mut reader, &served, |_, _| {});
-    // Each flow has read to the end of what it reads, and nothing went wrong on the way.
+    // All flows are there, and nothing was rejected on the way.
     let flows = reader.server.json(&["get", "flow"]);
     let flows = flows["items"].as_array().expect("flows");
     assert_eq!(flows.len(), 5, "{flows:?}");
