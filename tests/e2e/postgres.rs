@@ -13,7 +13,7 @@ use crate::queries::fill;
 use crate::schemas::{apply, publish, station};
 
 /// A server that PostgreSQL's clients may ask, and its address.
-fn start(place: &Path, more: &str) -> (Server, String) {
+pub fn start(place: &Path, more: &str) -> (Server, String) {
     let config = place.join("server.conf");
     let text = format!("millstream {{ postgres: {{ listen: \"127.0.0.1:-1\" }} }}\n{more}");
     fs::write(&config, text).expect("configuration");
@@ -25,7 +25,7 @@ fn start(place: &Path, more: &str) -> (Server, String) {
     (server, address.to_owned())
 }
 
-fn has_psql() -> bool {
+pub fn has_psql() -> bool {
     let found = Command::new("psql")
         .arg("--version")
         .stdin(Stdio::null())

@@ -214,6 +214,26 @@ async fn flows_are_made_changed_and_dropped_by_statements() {
     assert!(dropped.contains("deleted"), "{dropped}");
     let (code, _) = server.get("/api/v1/flows/per_carrier").await;
     assert_eq!(code, 404);
+    // What is to be known of a table stands before the flow, and late messages go where the text says.
+    applied(
+        &server,
+        "kind: station\nname: too-late\nsubjects: [\"too-late.>\"]\n",
+    );
+    let made = run(
+        "CREATE TABLE flights (WATERMARK FOR at AS at - INTERVAL '5' SECOND) WITH (idle = '1h');\n\
+         CREATE FLOW per_minute INTO windows SUBJECT 'windows.{carrier}' AS \
+         SELECT carrier, window_start, count(*) AS flights FROM TUMBLE(flights, at, INTERVAL '1 minute') \
+         GROUP BY carrier, window_start EMIT ON WINDOW CLOSE LATE SIDE OUTPUT TO \"too-late\"",
+    );
+    assert!(made.contains("created"), "{made}");
+    caught_up(&server, "per_minute", 100).await;
+    publish(&server, 0..1).await;
+    let status = caught_up(&server, "per_minute", 101).await;
+    assert_eq!(status["late"], 1, "{status}");
+    let late = all(&server, "too-late").await;
+    assert_eq!(late.len(), 1, "{late:?}");
+    assert_eq!(late[0].1["n"], 0, "{late:?}");
+    assert!(run("DROP FLOW per_minute").contains("deleted"));
     let streams = run("SELECT name FROM system.streams");
     assert!(!streams.contains("FLOWSTATE"), "{streams}");
     server.terminate();

@@ -1,10 +1,10 @@
-//! `examples/functions/TUTORIAL.md` as a reader follows it: its files are written, its commands are run in order by bash,
-//! and what it shows of their output must come. After each step nothing may be lost: what is stored and what is a dead
-//! letter is together what was published.
+//! The tutorials as a reader follows them: their files are written, their commands are run in order by bash, and what they
+//! show of the output must come. After each step of `examples/functions/TUTORIAL.md` nothing may be lost: what is stored and
+//! what is a dead letter is together what was published.
 //!
-//! A block's first line says what it is: `sh`, commands; `sh exit=4`, commands that end so; `sh server`, what starts the
-//! server, which the test does itself; `LANGUAGE file=NAME`, a file; `text`, what the commands above print, where `…`
-//! stands for anything and lines may be left out.
+//! A block's first line says what it is: `sh`, commands; `sh exit=4`, commands that end so; `sh psql`, commands that need
+//! `psql`; `sh server`, what starts the server or says where it is, which the test does itself; `LANGUAGE file=NAME`, a file;
+//! `text`, what the commands above print, where `…` stands for anything and lines may be left out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,15 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Server, binary, folder, root, text};
+use crate::postgres;
 use crate::toolkits::{no_javascript, skipped};
-
-/// What starts the server.
-const SERVE: &str = "millstream serve -sd data";
 
 /// A block of the text.
 #[derive(Debug)]
 enum Block {
-    Serve,
+    Serve(String),
     Run { script: String, exit: i32 },
+    Psql(String),
     File { name: String, text: String },
     Shown(String),
 }
@@ -44,10 +43,8 @@ fn blocks(tutorial: &str) -> Vec<(usize, Block)> {
         let inside = inside.join("\n") + "\n";
         let words: Vec<&str> = info.split_whitespace().collect();
         let block = match words[..] {
-            ["sh", "server"] => {
-                assert_eq!(inside.trim_end(), SERVE);
-                Block::Serve
-            }
+            ["sh", "server"] => Block::Serve(inside),
+            ["sh", "psql"] => Block::Psql(inside),
             ["sh"] => Block::Run {
                 script: inside,
                 exit: 0,
@@ -106,6 +103,12 @@ fn only_looks(script: &str) -> bool {
     let looks = [
         "millstream describe ",
         "millstream status",
+        "millstream get flows",
+        "millstream tail ",
+        "millstream sql -c 'SELECT ",
+        "millstream sql -c \"SELECT ",
+        "millstream sql -c 'SHOW ",
+        "psql -c ",
         "millstream dead-letters list ",
         "millstream function versions ",
         "millstream function logs ",
@@ -122,11 +125,13 @@ struct Reader {
     /// The folder that commands run in, which `cd` changes.
     cwd: PathBuf,
     path: std::ffi::OsString,
+    /// The port for PostgreSQL's clients, where there is one.
+    postgres: Option<String>,
     published: u64,
 }
 
 impl Reader {
-    fn new(place: &Path) -> Self {
+    fn new(place: &Path, server: Server) -> Self {
         let programs = place.join("bin");
         fs::create_dir(&programs).expect("a folder");
         std::os::unix::fs::symlink(binary(), programs.join("millstream")).expect("a link");
@@ -140,10 +145,11 @@ impl Reader {
             .into_iter()
             .chain(std::env::split_paths(&path).collect::<Vec<_>>());
         Self {
-            server: Server::start(place),
+            server,
             place: place.to_owned(),
             cwd: checkout,
             path: std::env::join_paths(path).expect("folders"),
+            postgres: None,
             published: 0,
         }
     }
@@ -156,6 +162,8 @@ impl Reader {
             .current_dir(&self.cwd)
             .env("PATH", &self.path)
             .env("MILLSTREAM_SERVER", &self.server.http)
+            .envs(self.postgres.iter().map(|port| ("PGPORT", port)))
+            .envs([("PGHOST", "127.0.0.1"), ("PGUSER", "ann")])
             .stdin(Stdio::null())
             .output()
             .expect("bash runs");
@@ -194,64 +202,110 @@ impl Reader {
     }
 }
 
+/// The tutorial at this path below the root, block by block. `kept` looks after each of its commands.
+fn follow(path: &str, reader: &mut Reader, served: &[&str], kept: impl Fn(&Reader, &str)) {
+    let tutorial = fs::read_to_string(root().join(path)).expect("the tutorial");
+    let mut served = served.iter();
+    let mut last = None;
+    for (line, block) in blocks(&tutorial) {
+        let place = format!("{path}:{line}");
+        match block {
+            Block::Serve(script) => assert_eq!(Some(&script.trim_end()), served.next(), "{place}"),
+            Block::File { name, text } => {
+                fs::write(reader.cwd.join(name), text).expect("written");
+            }
+            Block::Psql(_) if !postgres::has_psql() => last = None,
+            Block::Psql(script) => last = Some(run(reader, script, 0, &place, &kept)),
+            Block::Run { script, exit } => {
+                last = Some(run(reader, script, exit, &place, &kept));
+            }
+            Block::Shown(shown) => {
+                if let Some((script, said)) = last.clone() {
+                    shows(reader, &script, said, &shown, &place);
+                }
+            }
+        }
+    }
+    assert_eq!(served.next(), None, "{path} says how a server is started");
+}
+
+/// Runs commands, which must end so; answers them with what they said.
+fn run(
+    reader: &mut Reader,
+    script: String,
+    exit: i32,
+    place: &str,
+    kept: impl Fn(&Reader, &str),
+) -> (String, String) {
+    let output = reader.run(&script);
+    let said = text(&output);
+    let log = reader.log();
+    assert_eq!(
+        output.status.code(),
+        Some(exit),
+        "{place}: {script}{said}\n{log}"
+    );
+    kept(reader, &format!("{place}: {script}{said}"));
+    (script, said)
+}
+
+/// What is shown must come, of commands that only look in the end.
+fn shows(reader: &mut Reader, script: &str, mut said: String, shown: &str, place: &str) {
+    let since = Instant::now();
+    while let Some(absent) = missing(&said, shown) {
+        assert!(
+            only_looks(script) && since.elapsed() < PATIENCE,
+            "{place}: `{absent}` does not come of\n{script}{said}\n{}",
+            reader.log()
+        );
+        said = text(&reader.run(script));
+    }
+}
+
 #[test]
 fn the_tutorial_does_what_it_says() {
     if let Some(why) = no_javascript() {
         return skipped("the tutorial of functions was", &why);
     }
-    let tutorial = root().join("examples/functions/TUTORIAL.md");
-    let tutorial = fs::read_to_string(tutorial).expect("the tutorial");
-    let blocks = blocks(&tutorial);
-    assert!(
-        blocks
-            .iter()
-            .any(|(_, block)| matches!(block, Block::Serve))
-    );
     let place = folder();
-    let mut reader = Reader::new(place.path());
-    let mut last = None;
-    for (line, block) in blocks {
-        match block {
-            Block::Serve => {}
-            Block::File { name, text } => {
-                fs::write(reader.cwd.join(name), text).expect("written");
-            }
-            Block::Run { script, exit } => {
-                let output = reader.run(&script);
-                let said = text(&output);
-                let log = reader.log();
-                assert_eq!(
-                    output.status.code(),
-                    Some(exit),
-                    "line {line}: {script}{said}\n{log}"
-                );
-                let [stored, letters] = reader.kept();
-                assert_eq!(
-                    stored + letters,
-                    reader.published,
-                    "line {line}: {stored} are stored, {letters} are dead letters\n{script}{said}"
-                );
-                last = Some((script, said));
-            }
-            Block::Shown(shown) => {
-                let (script, mut said) = last.clone().expect("commands come first");
-                let since = Instant::now();
-                while let Some(absent) = missing(&said, &shown) {
-                    assert!(
-                        only_looks(&script) && since.elapsed() < PATIENCE,
-                        "line {line}: `{absent}` does not come of\n{script}{said}\n{}",
-                        reader.log()
-                    );
-                    said = text(&reader.run(&script));
-                }
-            }
-        }
-    }
+    let mut reader = Reader::new(place.path(), Server::start(place.path()));
+    let kept = |reader: &Reader, step: &str| {
+        let [stored, letters] = reader.kept();
+        assert_eq!(
+            stored + letters,
+            reader.published,
+            "{stored} are stored, {letters} are dead letters\n{step}"
+        );
+    };
+    let served = ["millstream serve -sd data"];
+    follow("examples/functions/TUTORIAL.md", &mut reader, &served, kept);
     // What it came to.
     assert_eq!(reader.kept(), [reader.published, 0]);
     let versions = reader.server.json(&["function", "versions", "band"]);
     assert_eq!(versions["live"], json!(3), "{versions}");
     assert_eq!(versions["trial"], Value::Null, "{versions}");
+}
+
+#[test]
+fn the_tutorial_of_queries_does_what_it_says() {
+    let place = folder();
+    let (server, address) = postgres::start(place.path(), "");
+    let mut reader = Reader::new(place.path(), server);
+    let port = address.rsplit(':').next().expect("a port");
+    reader.postgres = Some(port.trim_end_matches('/').to_owned());
+    let served = [
+        "echo 'millstream { postgres { listen: 5433 } }' > server.conf\nmillstream serve -sd data -c server.conf",
+        "export PGHOST=127.0.0.1 PGPORT=5433 PGUSER=ann",
+    ];
+    follow("examples/sql/TUTORIAL.md", &mut reader, &served, |_, _| {});
+    // All flows are there, and nothing was rejected on the way.
+    let flows = reader.server.json(&["get", "flow"]);
+    let flows = flows["items"].as_array().expect("flows");
+    assert_eq!(flows.len(), 5, "{flows:?}");
+    let stations = reader.server.json(&["get", "station"]);
+    for station in stations["items"].as_array().expect("stations") {
+        assert_eq!(station["dead_letters"], json!(0), "{station}");
+    }
 }
 
 #[test]

@@ -139,6 +139,8 @@ pub(crate) struct QueryCompiled {
     /// Whether results change that were told.
     pub(crate) is_updating: bool,
     pub(crate) layout: u64,
+    /// The station that gets late messages.
+    pub(crate) late: Option<String>,
 }
 
 /// What a query may read, and how what is there looks.
@@ -201,6 +203,7 @@ mod continuous {
             explain: compiled.explain().to_owned(),
             is_updating: compiled.is_updating(),
             layout: compiled.layout(),
+            late: compiled.side_output().map(str::to_owned),
             query: Arc::new(Own(compiled)),
         })
     }

@@ -61,9 +61,11 @@ pub(super) async fn sql(args: &SqlArgs, session: Session<'_, '_>) -> Result<(), 
     Ok(())
 }
 
-/// The next statement of standard input: lines up to one that ends with `;`, or to the end.
+/// The next statement of standard input: lines up to one that ends with `;`, or to the end. What declares a table goes with
+/// the flow behind it.
 fn next_statement(console: &mut Console<'_>) -> Result<Option<String>, CliError> {
     let mut statement = String::new();
+    let mut begins = 0;
     loop {
         let before = statement.len();
         let read = console.input.read_line(&mut statement)?;
@@ -71,11 +73,27 @@ fn next_statement(console: &mut Console<'_>) -> Result<Option<String>, CliError>
         match statement[before..].trim() {
             "exit" | "quit" | "\\q" if before == 0 => return Ok(None),
             _ if read == 0 && blank => return Ok(None),
+            line if read != 0 && line.ends_with(';') && declares_table(&statement[begins..]) => {
+                begins = statement.len();
+            }
             line if read == 0 || line.ends_with(';') && !blank => return Ok(Some(statement)),
             _ if blank => statement.clear(),
             _ => {}
         }
     }
+}
+
+/// Whether a statement is `CREATE TABLE …`, of which a server makes something only together with a flow.
+fn declares_table(statement: &str) -> bool {
+    let mut lines = statement.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with("--"));
+    let mut words = first.unwrap_or_default().split_whitespace();
+    let mut is = |word: &str| {
+        words
+            .next()
+            .is_some_and(|next| next.eq_ignore_ascii_case(word))
+    };
+    is("CREATE") && is("TABLE")
 }
 
 /// What the server is asked.

@@ -13,7 +13,6 @@ use millstream_cluster::{Catalog, FlowEntry, Node, flow_key, rerun_key};
 use millstream_jetstream::{
     Flow, FlowEffects, FlowSetup, FlowStatus, JetStream, QuerySetup, state_stream,
 };
-use millstream_spec::Late;
 use tracing::{error, warn};
 
 use self::compile::Compiled;
@@ -239,16 +238,12 @@ async fn all_ready(flows: &[Arc<Flow>]) -> bool {
 
 fn setup(entry: &FlowEntry, compiled: &Compiled) -> FlowSetup {
     let spec = &entry.spec;
-    let query = spec.query.as_ref().zip(compiled.query.as_ref());
-    let query = query.map(|(query, compiled)| {
+    let query = compiled.query.as_ref().map(|compiled| {
         Arc::new(QuerySetup {
             query: Arc::clone(&compiled.query),
             sources: compiled.sources.clone(),
             layout: compiled.layout,
-            late: match &query.late {
-                Late::SideOutput(station) => Some(station.clone()),
-                Late::Drop | Late::UpdateWithin(_) => None,
-            },
+            late: compiled.late.clone(),
             state: state_stream(&spec.name),
         })
     });

@@ -88,6 +88,7 @@ pub struct Compiled {
     explain: String,
     updating: bool,
     layout: u64,
+    late: Late,
 }
 
 impl Compiled {
@@ -120,6 +121,15 @@ impl Compiled {
     #[must_use]
     pub fn is_updating(&self) -> bool {
         self.updating
+    }
+
+    /// The station that gets late messages, which the text or the specification names.
+    #[must_use]
+    pub fn side_output(&self) -> Option<&str> {
+        match &self.late {
+            Late::SideOutput(station) => Some(station),
+            Late::Drop | Late::UpdateWithin(_) => None,
+        }
     }
 
     /// What its state looks like: that of a query with the same layout serves.
@@ -197,6 +207,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         explain,
         updating: built.updating,
         layout,
+        late,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Flows that are queries: what is wrong with one before it is applied.
 
 use millstream_cluster::{Catalog, FlowEntry};
-use millstream_spec::{Document, FlowSpec, Late, Problem, QuerySpec, Spec};
+use millstream_spec::{Document, FlowSpec, Problem, QuerySpec, Spec};
 use millstream_types::filters_overlap;
 use serde_json::{Value, json};
 
@@ -59,7 +59,10 @@ impl Manager {
             problems.extend(self.source_problem(new, document, source));
         }
         problems.extend(self.target_problem(new, document, ("into", &query.into), &sources));
-        if let Late::SideOutput(station) = &query.late {
+        if let Some(station) = compiled
+            .as_ref()
+            .and_then(|compiled| compiled.late.as_ref())
+        {
             let problem = self.target_problem(new, document, ("late", station), &sources);
             problems.extend(problem.or_else(|| self.late_problem(new, document, station)));
         }

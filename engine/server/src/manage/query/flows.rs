@@ -17,7 +17,7 @@ pub(super) const SHOW: &str = "SELECT name, \"from\", \"to\", state, reason, wat
 /// A statement that is no question.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Statement {
-    /// `CREATE FLOW …`.
+    /// `CREATE FLOW …`, with `CREATE TABLE …` before it.
     Create,
     /// `DROP FLOW [IF EXISTS] name`.
     Drop {
@@ -42,7 +42,8 @@ impl Statement {
         let mut words = code.trim().trim_end_matches(';').split_whitespace();
         let mut word = || words.next().unwrap_or_default().to_ascii_uppercase();
         match (word().as_str(), word().as_str()) {
-            ("CREATE", "FLOW") => Some(Self::Create),
+            // Tables are declared in front of the flows that read them.
+            ("CREATE", "FLOW" | "TABLE" | "STREAM" | "SOURCE") => Some(Self::Create),
             ("CREATE", "OR") => (word() == "REPLACE" && word() == "FLOW").then_some(Self::Create),
             ("SHOW", "FLOWS") => Some(Self::Show),
             ("DROP", "FLOW") => {
@@ -172,7 +173,11 @@ mod tests {
     fn statements_are_told_from_questions() {
         let of = Statement::of;
         assert_eq!(of("SELECT 1"), None);
-        assert_eq!(of("create table x"), None);
+        assert_eq!(of("create index x"), None);
+        assert_eq!(
+            of("create table x (a text); create flow b into c as select a from x"),
+            Some(Statement::Create)
+        );
         assert_eq!(
             of("-- late ones\n CREATE FLOW a INTO b AS SELECT 1"),
             Some(Statement::Create)
