@@ -144,6 +144,7 @@ pub(crate) struct QueryCompiled {
 }
 
 /// What a query may read, and how what is there looks.
+#[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "only queries look"))]
 pub(crate) trait Readable: Sync {
     /// Columns of what a station or stream stores, none where they are not known; `None`: there is none.
     fn columns(&self, name: &str) -> Result<Option<Vec<Column>>, String>;

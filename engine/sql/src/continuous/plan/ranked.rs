@@ -234,8 +234,7 @@ impl Planner<'_> {
     }
 }
 
-/// The columns that tell the first rows of partitions apart; `None` when partitions are by something else than columns and
-/// have one row.
+/// The columns that tell the first rows of partitions apart; `None` when partitions are by something else than columns.
 fn apart(
     partition: &[Expr],
     schema: &DFSchema,
@@ -249,7 +248,7 @@ fn apart(
     if limit == 1 {
         return columns;
     }
-    let mut columns = columns.unwrap_or_else(|| vec![NOWHERE]);
+    let mut columns = columns?;
     columns.push(rank.unwrap_or(NOWHERE));
     Some(columns)
 }
