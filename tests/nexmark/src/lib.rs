@@ -4,9 +4,8 @@
 //! `examples/nexmark`. What may not come in: anything that runs a query.
 //!
 //! The public specification says what the events look like: 1 person, 3 auctions and 46 bids of every 50 events, average
-//! sizes, how many of the auctions, sellers and bidders are hot, how far ids run ahead. The crate `nexmark` follows it too, but
-//! adds the first id to a bidder twice, as its model does, so that bids and people never meet, and it brings a second
-//! `rand`; this one has a random sequence per event, so that a test can ask for any of them.
+//! sizes, how many of the auctions, sellers and bidders are hot, how far ids run ahead. The crate `nexmark` follows
+//! it too, but brings a second `rand`; this one has a random sequence per event, so that a test can ask for any of them.
 
 mod events;
 mod queries;

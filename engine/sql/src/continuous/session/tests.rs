@@ -53,17 +53,22 @@ fn rows_are_told_when_their_session_has_ended() {
     let make = || plan(true).operator().unwrap();
     let mut test = Harness::new(&make);
     assert_eq!(
-        test.step(&[delta(&rows(&[(1, 5), (1, 0), (1, 15), (2, 1)]))], 10),
+        test.step(&[delta(&rows(&[(1, 5), (1, 0), (1, 16), (2, 1)]))], 10),
         []
     );
     test.crash(&make);
-    assert_eq!(test.step(&[], 11), made(&[("2 1 - 1 11", 1)]));
-    assert_eq!(test.step(&[], 14), []);
     assert_eq!(
-        test.step(&[], 15),
+        test.step(&[], 11),
+        [],
+        "a row at 11 would still belong to it"
+    );
+    assert_eq!(test.step(&[], 12), made(&[("2 1 - 1 11", 1)]));
+    assert_eq!(test.step(&[], 15), []);
+    assert_eq!(
+        test.step(&[], 16),
         made(&[("1 0 - 0 15", 1), ("1 5 - 0 15", 1)])
     );
-    assert_eq!(test.step(&[], i64::MAX), made(&[("1 15 - 15 25", 1)]));
+    assert_eq!(test.step(&[], i64::MAX), made(&[("1 16 - 16 26", 1)]));
     test.assert_empty();
 }
 
@@ -90,7 +95,7 @@ fn a_row_joins_two_sessions_into_one() {
         made(&[("1 3 - 0 22", 1)]),
         "a row inside changes no other"
     );
-    assert_eq!(test.step(&[], 22), [], "what ended was told");
+    assert_eq!(test.step(&[], 23), [], "what ended was told");
     test.assert_empty();
 }
 
@@ -98,9 +103,9 @@ fn a_row_joins_two_sessions_into_one() {
 fn a_row_is_late_when_the_session_it_makes_has_ended() {
     let mut test = Harness::new(&|| plan(true).operator().unwrap());
     test.step(&[delta(&rows(&[(1, 28)]))], 30);
-    // Alone they end at 30 and 29; the first joins the session that is kept, the second then does, and one of another key
-    // has none to join.
-    test.step(&[delta(&rows(&[(1, 20), (1, 19), (2, 20)]))], 30);
+    // Alone they end at 30, 29 and 29: the first has not ended and joins the session that is kept, the second then does, and
+    // the one of another key has none to join.
+    test.step(&[delta(&rows(&[(1, 20), (1, 19), (2, 19)]))], 30);
     assert_eq!(test.late, 1);
     // Its session ends at 31.
     test.step(&[delta(&rows(&[(2, 21)]))], 30);
