@@ -155,7 +155,7 @@ fn fixed_windows_are_told_when_they_end() {
 }
 
 #[test]
-fn nexmark_five_in_both_modes() {
+fn nexmark_five_is_told_when_its_windows_end() {
     let sql = "SELECT AuctionBids.auction, AuctionBids.num FROM (
         SELECT auction, count(*) AS num, window_start AS starttime, window_end AS endtime
         FROM TABLE(HOP(TABLE bid, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
@@ -166,11 +166,19 @@ fn nexmark_five_in_both_modes() {
             GROUP BY auction, window_start, window_end) AS CountBids
           GROUP BY CountBids.starttime, CountBids.endtime) AS MaxBids
         ON AuctionBids.starttime = MaxBids.starttime AND AuctionBids.endtime = MaxBids.endtime AND AuctionBids.num >= MaxBids.maxn";
-    let compiled = compile(&spec(sql), &stations());
-    match compiled {
-        Ok(compiled) => println!("{}", compiled.explain()),
-        Err(error) => println!("{error}"),
-    }
+    let mut flow = compiled(sql).start();
+    run(
+        &mut *flow,
+        &[bid(1, 1, 5, 0), bid(2, 2, 5, 1), bid(3, 2, 5, 1)],
+    );
+    check(
+        &mut *flow,
+        &[bid(4, 3, 5, 4)],
+        &expect![[r#"
+        {"auction":2,"num":2}
+        {"auction":2,"num":2}
+    "#]],
+    );
 }
 
 #[test]
@@ -236,4 +244,73 @@ fn flows_are_declared_in_sql() {
             }
           ]
         ]"#]].assert_eq(&json);
+}
+
+fn refused(sql: &str, subject: Option<&str>) -> String {
+    let mut spec = spec(sql);
+    spec.subject = subject.map(str::to_owned);
+    spec.results = Some(millstream_spec::Results::Upsert);
+    let compiled = compile(&spec, &stations());
+    compiled.expect_err("refused").to_string()
+}
+
+#[test]
+fn windows_at_the_end_of_time_end_as_well() {
+    let sql = "SELECT window_end, count(*) AS n FROM CUMULATE(bid, ts, INTERVAL '1 hour', INTERVAL '1 day') GROUP BY window_start, window_end EMIT ON UPDATE";
+    let mut flow = compiled(sql).start();
+    let last = record(1, r#"{"auction":1,"price":1,"ts":"2262-04-11T23:30:00Z"}"#);
+    let effects = run(&mut *flow, &[last]);
+    assert!(effects.outputs.len() <= 24, "{}", told(&effects));
+}
+
+#[test]
+fn a_filter_behind_a_session_leaves_the_session_as_it_is() {
+    let sql = "SELECT window_start, price FROM TABLE(SESSION(TABLE bid PARTITION BY auction, DESCRIPTOR(ts), INTERVAL '10' SECOND)) WHERE price = 7";
+    let mut flow = compiled(sql).start();
+    run(
+        &mut *flow,
+        &[bid(1, 1, 1, 0), bid(2, 1, 2, 8), bid(3, 1, 7, 16)],
+    );
+    check(
+        &mut *flow,
+        &[bid(4, 2, 1, 60)],
+        &expect![[r#"
+        {"window_start":"2026-01-01T00:00:00Z","price":7}
+    "#]],
+    );
+}
+
+#[test]
+fn a_sum_without_room_costs_its_group_alone() {
+    let sql = "SELECT auction, sum(price) AS total FROM bid GROUP BY auction";
+    let mut flow = compiled(sql).start();
+    let most = i64::MAX;
+    run(&mut *flow, &[bid(1, 1, most, 0)]);
+    let effects = run(&mut *flow, &[bid(2, 1, most, 1), bid(3, 2, 5, 1)]);
+    assert_eq!(effects.rejected.len(), 1, "{}", told(&effects));
+    assert!(told(&effects).contains(r#"{"auction":2,"total":5}"#));
+    // It goes on, and the group is back when it has room again.
+    run(&mut *flow, &[bid(4, 2, 1, 2)]);
+    let effects = run(&mut *flow, &[bid(5, 1, -most, 3)]);
+    assert!(
+        told(&effects).contains(&format!(r#""total":{most}"#)),
+        "{}",
+        told(&effects)
+    );
+}
+
+#[test]
+fn what_cannot_be_right_is_refused() {
+    let grouped = "SELECT auction, price, count(*) AS n FROM bid GROUP BY auction, price";
+    let told = refused(grouped, Some("out.{auction}"));
+    assert!(
+        told.contains("several rows would have the same subject"),
+        "{told}"
+    );
+    let moving = "SELECT auction, count(*) AS n, now() AS at FROM bid GROUP BY auction";
+    let told = refused(moving, Some("out.{auction}"));
+    assert!(told.contains("says something else each time"), "{told}");
+    let late = "SELECT price FROM SESSION(bid, ts, INTERVAL '1 second') LATE UPDATE WITHIN INTERVAL '1' HOUR";
+    let told = refused(late, None);
+    assert!(told.contains("and nothing else"), "{told}");
 }
