@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use millstream_pipeline::DataflowStatus;
@@ -37,6 +38,41 @@ pub(super) struct Inner {
     pub(super) turn: tokio::sync::Mutex<()>,
     /// The setup whose place is known: what comes after that is not passed over.
     ready: tokio::sync::watch::Sender<Option<Arc<FlowSetup>>>,
+}
+
+/// Pauses before something that did not work is tried again.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+impl Inner {
+    /// Waits until something changed, or for a time to come.
+    pub(super) async fn wait(&self, until: Option<Timestamp>) {
+        let woken = self.wake.notified();
+        match until {
+            None => woken.await,
+            Some(time) => {
+                let rest = time.since(Timestamp::now()).max(Duration::from_millis(1));
+                // Either way there is something to look at.
+                let _elapsed = tokio::time::timeout(rest, woken).await;
+            }
+        }
+    }
+
+    /// Waits before something is tried again, each time longer; not when it is declared anew or stops.
+    pub(super) async fn wait_a_little(&self, pause: &mut Duration) {
+        let end = tokio::time::Instant::now() + *pause;
+        *pause = (*pause * 2).min(LAST_PAUSE);
+        let setup = self.setup.load_full();
+        self.ready(&setup);
+        // Messages that come wake it as well, and change nothing.
+        while !self.stopping.load(Ordering::Acquire) && Arc::ptr_eq(&setup, &self.setup.load_full())
+        {
+            let woken = self.wake.notified();
+            if tokio::time::timeout_at(end, woken).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Inner {

@@ -10,7 +10,7 @@ use millstream_types::{Message, Timestamp};
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::handle::Inner;
+use super::handle::{FIRST_PAUSE, Inner};
 use super::made::{Condemned, Made, condemn, forgets, refusal};
 use super::position::{Position, Unreadable};
 use super::select::{Input, MAX_INPUTS, Selected, Selector, grown};
@@ -18,10 +18,6 @@ use super::setup::{FlowEffects, FlowSetup};
 use super::status::FlowState;
 use super::work::{Blocked, Work};
 use crate::service::Shared;
-
-/// Pauses before something that did not work is tried again.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A batch whose commit is not decided.
 struct UnderWay {
@@ -84,7 +80,7 @@ impl Loop {
                 self.settle().await;
                 if let Err(reason) = self.find_place(&setup, &cell).await {
                     self.inner.failed(FlowState::Failed, &reason);
-                    self.wait_a_little().await;
+                    self.inner.wait_a_little(&mut self.pause).await;
                     continue;
                 }
             }
@@ -238,7 +234,7 @@ impl Loop {
                 };
                 self.inner.says(state, None);
                 drop(turn);
-                self.wait(until).await;
+                self.inner.wait(until).await;
             }
             Next::Done => {
                 self.inner.says(FlowState::Done, None);
@@ -249,7 +245,7 @@ impl Loop {
             Next::Stuck(state, reason) => {
                 self.inner.failed(state, &reason);
                 drop(turn);
-                self.wait_a_little().await;
+                self.inner.wait_a_little(&mut self.pause).await;
             }
         }
     }
@@ -348,19 +344,19 @@ impl Loop {
                 if let Some(reason) = self.unfit(&setup, &made.owners, &made.inputs, part) {
                     self.inner.failed(FlowState::Blocked, &reason);
                     self.restore(&setup);
-                    self.wait_a_little().await;
+                    self.inner.wait_a_little(&mut self.pause).await;
                     return false;
                 }
             }
             Ok(other) => {
                 let reason = format!("a batch came to something unknown: {other:?}");
                 self.inner.failed(FlowState::Failed, &reason);
-                self.wait_a_little().await;
+                self.inner.wait_a_little(&mut self.pause).await;
             }
             Err(error) => {
                 let reason = format!("the log does not take it: {error}");
                 self.inner.failed(FlowState::Blocked, &reason);
-                self.wait_a_little().await;
+                self.inner.wait_a_little(&mut self.pause).await;
             }
         }
         self.restore(&setup);
@@ -421,35 +417,6 @@ impl Loop {
             .spawn_blocking(move || shared.broadcast(&live));
         // A server that goes down shows nothing any more.
         let _gone = sent.await;
-    }
-
-    async fn wait(&self, until: Option<Timestamp>) {
-        let woken = self.inner.wake.notified();
-        match until {
-            None => woken.await,
-            Some(time) => {
-                let rest = time.since(Timestamp::now()).max(Duration::from_millis(1));
-                // Either way there is something to look at.
-                let _elapsed = tokio::time::timeout(rest, woken).await;
-            }
-        }
-    }
-
-    async fn wait_a_little(&mut self) {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LAST_PAUSE);
-        let setup = self.inner.setup.load_full();
-        self.inner.ready(&setup);
-        let end = tokio::time::Instant::now() + pause;
-        // Messages that come wake it as well, and change nothing.
-        while !self.inner.stopping.load(Ordering::Acquire)
-            && Arc::ptr_eq(&setup, &self.inner.setup.load_full())
-        {
-            let woken = self.inner.wake.notified();
-            if tokio::time::timeout_at(end, woken).await.is_err() {
-                return;
-            }
-        }
     }
 }
 

@@ -1,20 +1,20 @@
 //! Rows one by one: filters, projections, and lists that become rows.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::common::Result;
 use datafusion::common::cast::as_boolean_array;
-use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::physical_expr::PhysicalExpr;
 use millstream_pipeline::BrokenState;
 
 use super::delta::Delta;
 use super::operator::{Input, Operator, Step};
+use super::parts::caught;
 
 /// What is done to each row.
 #[derive(Clone, Debug)]
@@ -69,9 +69,7 @@ impl Map {
         if delta.is_empty() {
             return;
         }
-        // Kernels may panic at the ends of a type's range; that is the row's error, not the server's.
-        let ran = catch_unwind(AssertUnwindSafe(|| self.run(&delta)))
-            .unwrap_or_else(|_| Err(exec_datafusion_err!("evaluation panicked")));
+        let ran = caught(|| self.run(&delta));
         match ran {
             Ok(changed) if changed.is_empty() => {}
             Ok(changed) => made.push(changed),

@@ -10,7 +10,7 @@ use millstream_streams::{ApiError, Command as StreamCommand, Unfit};
 use millstream_types::Message;
 use tokio::sync::oneshot;
 
-use super::super::handle::Inner;
+use super::super::handle::{FIRST_PAUSE, Inner, LAST_PAUSE};
 use super::super::made::{Condemned, condemn, refusal};
 use super::super::setup::{FlowSetup, QuerySetup};
 use super::super::status::FlowState;
@@ -29,10 +29,6 @@ const ENTRY: usize = 8 << 20;
 
 /// Messages of stored results that one commit publishes.
 const TAKEN: usize = 16;
-
-/// Pauses before something that did not work is tried again.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The query is to be made anew from what is stored.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use millstream_streams::{Command as StreamCommand, Purge};
 use millstream_types::Timestamp;
 use tracing::info;
 
-use super::super::handle::Inner;
+use super::super::handle::{FIRST_PAUSE, Inner};
 use super::super::made::forgets;
 use super::super::position::Unreadable;
 use super::super::setup::{FlowSetup, QuerySetup};
@@ -21,10 +21,6 @@ use super::input::Source;
 use super::place::Place;
 use super::store::{Owner, Store};
 use crate::service::Shared;
-
-/// Pauses before something that did not work is tried again.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Messages that one command removes.
 const REMOVED: usize = 4096;
@@ -76,7 +72,7 @@ impl QueryLoop {
                     }
                     Err((state, reason)) => {
                         self.inner.failed(state, &reason);
-                        self.wait_a_little().await;
+                        self.inner.wait_a_little(&mut self.pause).await;
                         continue;
                     }
                 },
@@ -168,14 +164,14 @@ impl QueryLoop {
         });
         if nothing && caught_up && may_wait {
             self.inner.says(FlowState::Running, None);
-            self.wait(wake_at).await;
+            self.inner.wait(wake_at).await;
         }
     }
 
     async fn discarded(&mut self, why: Option<Stuck>) {
         if let Some((state, reason)) = why {
             self.inner.failed(state, &reason);
-            self.wait_a_little().await;
+            self.inner.wait_a_little(&mut self.pause).await;
         }
     }
 
@@ -187,7 +183,7 @@ impl QueryLoop {
                     setup.name
                 );
                 self.inner.failed(FlowState::Failed, &reason);
-                self.wait_a_little().await;
+                self.inner.wait_a_little(&mut self.pause).await;
             }
             Stop::Query(reason) => {
                 self.inner.failed(FlowState::Failed, &reason);
@@ -196,35 +192,6 @@ impl QueryLoop {
                 while same() && !self.inner.stopping.load(Ordering::Acquire) {
                     self.inner.wake.notified().await;
                 }
-            }
-        }
-    }
-
-    async fn wait(&mut self, until: Option<Timestamp>) {
-        let woken = self.inner.wake.notified();
-        match until {
-            None => woken.await,
-            Some(time) => {
-                let rest = time.since(Timestamp::now()).max(Duration::from_millis(1));
-                // Either way there is something to look at.
-                let _elapsed = tokio::time::timeout(rest, woken).await;
-            }
-        }
-    }
-
-    async fn wait_a_little(&mut self) {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LAST_PAUSE);
-        let setup = self.inner.setup.load_full();
-        self.inner.ready(&setup);
-        let end = tokio::time::Instant::now() + pause;
-        // Messages that come wake it as well, and change nothing.
-        while !self.inner.stopping.load(Ordering::Acquire)
-            && Arc::ptr_eq(&setup, &self.inner.setup.load_full())
-        {
-            let woken = self.inner.wake.notified();
-            if tokio::time::timeout_at(end, woken).await.is_err() {
-                return;
             }
         }
     }

@@ -5,7 +5,6 @@
 //! there. Numbers are big-endian.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
@@ -23,6 +22,7 @@ use super::{AggregatePlan, Emission, Rows, bytes};
 use crate::continuous::delta::Delta;
 use crate::continuous::map::evaluate;
 use crate::continuous::operator::{Input, Operator, Step};
+use crate::continuous::parts::caught;
 use crate::continuous::source::converter;
 use crate::continuous::time::{Bound, Clock};
 
@@ -141,8 +141,7 @@ impl Aggregation {
                     .collect::<Result<_>>()?,
             })
         };
-        catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|_| Err(exec_datafusion_err!("evaluation panicked")))
+        caught(run)
     }
 
     /// Takes rows in; when they cannot be evaluated, their halves.

@@ -11,10 +11,11 @@ use datafusion::common::cast::as_boolean_array;
 use datafusion::physical_expr::PhysicalExpr;
 use hashbrown::HashSet;
 
-use super::side::{Side, caught};
+use super::side::Side;
 use super::table::Table;
 use crate::continuous::delta::Delta;
 use crate::continuous::operator::Step;
+use crate::continuous::parts::caught;
 
 /// Most pairs that are made at once.
 pub(super) const CHUNK: usize = 8192;

@@ -1,15 +1,14 @@
 //! The rows of an input before they are joined.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef, TimestampNanosecondType};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use arrow::row::{RowConverter, Rows, SortField};
-use datafusion::common::{DataFusionError, Result, exec_datafusion_err, exec_err, plan_err};
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use hashbrown::HashMap;
@@ -17,14 +16,15 @@ use hashbrown::HashMap;
 use super::ends::{NEVER, deadline};
 use super::{Expiry, On};
 use crate::continuous::delta::Delta;
+use crate::continuous::map::evaluate;
 use crate::continuous::operator::{Input, Step};
+use crate::continuous::parts::{self, Encoded, each_evaluated, times};
 use crate::continuous::time::Clock;
 
-/// Rows as bytes and back.
+/// Rows as bytes and back, in the types they had.
 #[derive(Debug)]
 pub(super) struct Encoder {
-    /// `None` without columns: all rows are equal.
-    converter: Option<RowConverter>,
+    rows: parts::Encoder,
     types: Vec<DataType>,
 }
 
@@ -34,28 +34,16 @@ impl Encoder {
         if !RowConverter::supports_fields(&fields) {
             return plan_err!("a join cannot keep columns of type {types:?}; leave them out");
         }
-        let converter = if fields.is_empty() {
-            None
-        } else {
-            Some(RowConverter::new(fields)?)
-        };
-        Ok(Self { converter, types })
+        let rows = parts::Encoder::new(fields)?;
+        Ok(Self { rows, types })
     }
 
     fn encode(&self, columns: &[ArrayRef]) -> Result<Encoded> {
-        let rows = match &self.converter {
-            Some(converter) => Some(converter.convert_columns(columns)?),
-            None => None,
-        };
-        Ok(Encoded { rows })
+        self.rows.encode(columns)
     }
 
     pub(super) fn decode<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
-        let Some(converter) = &self.converter else {
-            return Ok(Vec::new());
-        };
-        let parser = converter.parser();
-        let arrays = converter.convert_rows(rows.map(|row| parser.parse(row)))?;
+        let arrays = self.rows.decode(rows)?;
         // Dictionaries come back as what they hold.
         let typed = arrays.into_iter().zip(&self.types).map(|(array, to)| {
             if array.data_type() == to {
@@ -71,18 +59,6 @@ impl Encoder {
     pub(super) fn nulls(&self) -> Result<Vec<u8>> {
         let nulls: Vec<ArrayRef> = self.types.iter().map(|of| new_null_array(of, 1)).collect();
         Ok(self.encode(&nulls)?.row(0).to_vec())
-    }
-}
-
-/// The rows of a batch as bytes.
-#[derive(Debug)]
-pub(super) struct Encoded {
-    rows: Option<Rows>,
-}
-
-impl Encoded {
-    pub(super) fn row(&self, row: usize) -> &[u8] {
-        self.rows.as_ref().map_or(&[], |rows| rows.row(row).data())
     }
 }
 
@@ -187,7 +163,7 @@ impl Side {
     pub(super) fn arrive(&self, input: &Input, step: &mut Step<'_>) -> Result<Vec<Arrived>> {
         let mut all = Vec::new();
         for delta in &input.deltas {
-            let evaluate = |batch: &RecordBatch| self.evaluate(batch);
+            let evaluate = |batch: &RecordBatch| evaluate(batch, &self.exprs);
             for (delta, keys) in each_evaluated(delta.clone(), step, &evaluate) {
                 all.push(self.read(delta, &keys, input, step)?);
             }
@@ -196,15 +172,6 @@ impl Side {
             net(&mut all);
         }
         Ok(all)
-    }
-
-    fn evaluate(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        let count = batch.num_rows();
-        let arrays = self
-            .exprs
-            .iter()
-            .map(|expr| expr.evaluate(batch)?.into_array(count));
-        arrays.collect()
     }
 
     fn read(
@@ -243,7 +210,7 @@ impl Side {
         });
         let rows = match &self.rows {
             Some(rows) => rows.encode(delta.batch.columns())?,
-            None => Encoded { rows: None },
+            None => Encoded::default(),
         };
         Ok(Arrived {
             keys: self.keys.encode(keys)?,
@@ -332,55 +299,5 @@ fn net(all: &mut [Arrived]) {
     drop(sums);
     for (arrived, arrivals) in all.iter_mut().zip(kept) {
         arrived.arrivals = arrivals;
-    }
-}
-
-/// Evaluates the rows of a delta; when that fails, its halves, until the rows that fail stand alone and are rejected.
-pub(super) fn each_evaluated<T>(
-    delta: Delta,
-    step: &mut Step<'_>,
-    evaluate: &dyn Fn(&RecordBatch) -> Result<T>,
-) -> Vec<(Delta, T)> {
-    let mut done = Vec::new();
-    let mut left = vec![delta];
-    while let Some(delta) = left.pop() {
-        if delta.is_empty() {
-            continue;
-        }
-        match caught(|| evaluate(&delta.batch)) {
-            Ok(evaluated) => done.push((delta, evaluated)),
-            // One that is taken back was never added.
-            Err(error) if delta.len() == 1 => {
-                if delta.diff(0) > 0 {
-                    step.reject(&delta, 0, &error);
-                }
-            }
-            Err(_) => {
-                let half = delta.len() / 2;
-                left.push(delta.slice(half, delta.len() - half));
-                left.push(delta.slice(0, half));
-            }
-        }
-    }
-    done
-}
-
-/// Kernels may panic at the ends of a type's range; that is the row's error, not the server's.
-///
-/// # Errors
-/// Those of `run`, and its panics.
-pub(super) fn caught<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
-    let panicked = || -> DataFusionError { exec_datafusion_err!("evaluation panicked") };
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(panicked()))
-}
-
-fn times(
-    batch: &RecordBatch,
-    column: usize,
-) -> Result<&arrow::array::PrimitiveArray<TimestampNanosecondType>> {
-    let column = batch.column(column);
-    match column.as_primitive_opt::<TimestampNanosecondType>() {
-        Some(times) => Ok(times),
-        None => exec_err!("time is of type {}", column.data_type()),
     }
 }

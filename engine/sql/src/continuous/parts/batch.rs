@@ -61,8 +61,8 @@ impl Encoder {
     }
 }
 
-/// The rows of a batch as bytes.
-#[derive(Debug)]
+/// The rows of a batch as bytes; by default of no columns.
+#[derive(Debug, Default)]
 pub(crate) struct Encoded {
     rows: Option<Rows>,
 }
