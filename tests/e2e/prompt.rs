@@ -19,8 +19,10 @@ struct Terminal {
 
 impl Terminal {
     fn start(command: &str, variables: &[(&str, &str)]) -> Option<Self> {
+        // A shell that stayed around would get Ctrl-C as well, and some end by it: `script` takes the one that SHELL names.
+        let command = format!("exec {command}");
         let child = Command::new("script")
-            .args(["-q", "-e", "-c", command, "/dev/null"])
+            .args(["-q", "-e", "-c", &command, "/dev/null"])
             .envs(variables.iter().copied())
             .env("TERM", "xterm")
             .stdin(Stdio::piped())
