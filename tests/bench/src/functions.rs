@@ -3,14 +3,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use millstream_load::{Client, Ending, Plan, Watch, publish_window, put_publish};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cases::WINDOW;
 use crate::common::Common;
@@ -128,7 +127,7 @@ fn overhead(common: &Common, server: &Server, size: usize, sink: &mut Sink) -> R
 
 /// Microseconds that a function's calls took per message, since the server started.
 fn micros(server: &Server, function: &str) -> Result<f64> {
-    let described = get(server, &format!("/api/v1/functions/{function}"))?;
+    let described = server.get(&format!("/api/v1/functions/{function}"))?;
     let numbers = &described["numbers"];
     let busy = numbers["busy"].as_f64().context("a function's numbers")?;
     let messages = numbers["messages"]
@@ -202,7 +201,7 @@ fn switching(
         );
         fs::write(&file, text)?;
         switched.push(longest(server, common.time(), || {
-            cli(binary, server, &["function", "deploy", "-f"], &file)
+            server.cli(binary, &["function", "deploy", "-f"], &file)
         })?);
     }
     let calm = spread(calm).0;
@@ -271,23 +270,7 @@ fn apply(binary: &Path, server: &Server, example: &Path, folder: &Path) -> Resul
     }
     let file = folder.join("functions.yaml");
     fs::write(&file, text)?;
-    cli(binary, server, &["apply", "-f"], &file)
-}
-
-fn cli(binary: &Path, server: &Server, arguments: &[&str], file: &Path) -> Result<()> {
-    let output = Command::new(binary)
-        .args(arguments)
-        .arg(file)
-        .args(["--server", &format!("http://{}", server.http)])
-        .output()?;
-    if !output.status.success() {
-        bail!(
-            "{arguments:?} failed: {}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(())
+    server.cli(binary, &["apply", "-f"], &file)
 }
 
 /// Messages stored, and seconds taken.
@@ -302,20 +285,4 @@ fn publish(server: &Server, subject: &str, payload: &[u8], time: Duration) -> Re
     let (messages, _latency) =
         publish_window(&mut client, "_INBOX.f.*", WINDOW, &ending, &mut put)?;
     Ok((messages as f64, ending.since().elapsed().as_secs_f64()))
-}
-
-fn get(server: &Server, path: &str) -> Result<Value> {
-    use std::io::{Read as _, Write as _};
-    let mut socket = std::net::TcpStream::connect(server.http)?;
-    let host = server.http;
-    socket.write_all(
-        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes(),
-    )?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer)?;
-    let body = answer
-        .split("\r\n\r\n")
-        .nth(1)
-        .context("an answer with a body")?;
-    Ok(serde_json::from_str(body)?)
 }

@@ -12,6 +12,7 @@ mod disk;
 mod functions;
 mod latency;
 mod memory;
+mod nexmark;
 mod pipeline;
 mod process;
 mod query;
@@ -74,6 +75,9 @@ enum Action {
         #[arg(long, default_value = "examples/flights")]
         example: PathBuf,
     },
+    /// The queries of Nexmark as flows from stations to stations, next to what others publish. Needs a server with the feature
+    /// `sql`.
+    Nexmark(nexmark::Nexmark),
     /// Durable publishes at a fixed rate with consumers attached: latencies from when each message was due, against fdatasync.
     OpenLoop(latency::OpenLoop),
     /// One publisher that waits for each acknowledgement against a bare write and fdatasync.
@@ -126,6 +130,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Action::Query { messages } => query::run(common, *messages, sink),
         Action::Pipeline { example, messages } => pipeline::run(common, example, *messages, sink),
         Action::Functions { example } => functions::run(common, example, sink),
+        Action::Nexmark(options) => nexmark::run(common, options, sink),
         Action::OpenLoop(options) => latency::open(common, options, sink),
         Action::SyncFloor { bytes } => latency::sync_floor(common, bytes, sink),
         Action::WriteAmp { bytes, total } => disk::run(common, bytes, *total, sink),

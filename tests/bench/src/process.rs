@@ -1,7 +1,9 @@
 //! A server under test: started on a free port in a folder of its own, killed when dropped, its CPU time, memory and disk
 //! writes read from /proc.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use millstream_load::Target;
+use serde_json::Value;
 
 use crate::common::PeerSync;
 
@@ -168,6 +171,43 @@ impl Server {
             .status()?;
         if !status.success() {
             bail!("kill {name} failed");
+        }
+        Ok(())
+    }
+
+    /// What management answers, as JSON.
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
+        let mut socket = TcpStream::connect(self.http)?;
+        let host = self.http;
+        socket.write_all(
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let body = answer.split("\r\n\r\n").nth(1);
+        Ok(serde_json::from_str(
+            body.context("an answer with a body")?,
+        )?)
+    }
+
+    /// Runs a command of ours against this server; the last argument is a file or a name.
+    pub(crate) fn cli(
+        &self,
+        binary: &Path,
+        arguments: &[&str],
+        last: impl AsRef<OsStr>,
+    ) -> Result<()> {
+        let output = Command::new(binary)
+            .args(arguments)
+            .arg(last)
+            .args(["--server", &format!("http://{}", self.http)])
+            .output()?;
+        if !output.status.success() {
+            bail!(
+                "{arguments:?} failed: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(())
     }
