@@ -99,11 +99,13 @@ pub(crate) fn run(common: &Common, messages: u64, sink: &mut Sink) -> Result<()>
             for mut child in children {
                 let ended = child.try_wait()?;
                 child.kill()?;
-                child.wait()?;
+                let said = child.wait_with_output()?;
                 if let Some(status) = ended {
-                    bail!("a question that never ends has ended: {status}");
+                    let said = String::from_utf8_lossy(&said.stderr);
+                    bail!("a question that never ends has ended, {status}: {said}");
                 }
             }
+            while asked > 0 && !is_free(ours, &server)? {}
         }
     }
     let ratios = rates[1].iter().zip(&rates[0]).skip(1);
@@ -138,7 +140,22 @@ fn ask(binary: &std::path::Path, server: &Server, sql: &str) -> Result<u64> {
 fn endless(binary: &std::path::Path, server: &Server) -> Result<Child> {
     let mut asked = command(binary, server);
     asked.args(["sql", "--timeout", "600", "-c", ENDLESS]);
-    Ok(asked.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    Ok(asked.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?)
+}
+
+/// Whether a server takes as many questions as it does at once: those before may not have noticed yet that nobody listens.
+fn is_free(binary: &std::path::Path, server: &Server) -> Result<bool> {
+    let ask = |_| {
+        let mut asked = command(binary, server);
+        asked.args(["sql", "-c", "SELECT count(*) FROM beside"]);
+        asked.stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    };
+    let asked = (0..AT_ONCE).map(ask).collect::<std::io::Result<Vec<_>>>()?;
+    let mut free = true;
+    for mut child in asked {
+        free &= child.wait()?.success();
+    }
+    Ok(free)
 }
 
 /// Messages a second.

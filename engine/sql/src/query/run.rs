@@ -29,9 +29,6 @@ use crate::print::{Printer, check_printable, kind_of};
 
 /// Stack of a query's thread: planning recurses over the statement with frames of many kilobytes.
 const STACK: usize = 64 * 1024 * 1024;
-#[cfg(target_os = "linux")]
-/// The priority that gives way to everything else.
-const LOWEST: i32 = 19;
 /// Between two reports of how far it is.
 const REPORT: Duration = Duration::from_millis(500);
 /// Bytes of printed rows that are told at once.
@@ -114,11 +111,20 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, QueryError>) -> Result<T, QueryErr
     })
 }
 
-/// Lets everything else go first. Only Linux has a priority for a single thread.
+/// Lets everything else go first. A low priority would not do: a thread that wakes waits for the slice of the one that runs
+/// unless that one is idle by its policy, and publishing is made of threads that wake.
 fn give_way() {
-    // Where it is not to be had, the query runs all the same.
+    // Only Linux has this for a single thread. Where it is not to be had, the query runs all the same.
     #[cfg(target_os = "linux")]
-    let _lower = rustix::process::nice(LOWEST);
+    {
+        use thread_priority::unix::{
+            NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+            thread_native_id,
+        };
+        let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let lowest = thread_priority::ThreadPriority::Min;
+        let _idle = set_thread_priority_and_policy(thread_native_id(), lowest, policy);
+    }
 }
 
 fn runtime() -> Result<Runtime, QueryError> {
