@@ -99,7 +99,7 @@ impl Again<'_> {
     pub(super) fn pieces(&self, pieces: &[Piece]) -> Result<Vec<Retold>> {
         let mut retold = Vec::new();
         if !self.look.runs {
-            self.round(pieces, &mut Vec::new(), &mut retold)?;
+            self.round(pieces, &mut [], &mut retold)?;
             return Ok(retold);
         }
         // What a piece carries on goes into the next of its partition.
@@ -119,7 +119,7 @@ impl Again<'_> {
     fn round(
         &self,
         pieces: &[Piece],
-        carried: &mut Vec<Carried>,
+        carried: &mut [Carried],
         retold: &mut Vec<Retold>,
     ) -> Result<()> {
         let mut bytes = Vec::new();

@@ -347,7 +347,7 @@ impl Row {
         Some(Self { line, answers })
     }
 
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+    fn against(&self, other: &Self) -> std::cmp::Ordering {
         let rows = self.line.common().cmp(other.line.common());
         rows.then_with(|| self.answers.cmp(&other.answers))
     }
@@ -355,15 +355,15 @@ impl Row {
 
 /// What is on one side only, where equal rows are one as good as the other.
 fn differ(mut was: Vec<Row>, mut is: Vec<Row>, gone: &mut Vec<Row>, come: &mut Vec<Row>) {
-    was.sort_by(Row::cmp);
-    is.sort_by(Row::cmp);
+    was.sort_by(Row::against);
+    is.sort_by(Row::against);
     let (mut was, mut is) = (was.into_iter().peekable(), is.into_iter().peekable());
     loop {
         let order = match (was.peek(), is.peek()) {
             (None, None) => return,
             (Some(_), None) => std::cmp::Ordering::Less,
             (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(was), Some(is)) => was.cmp(is),
+            (Some(was), Some(is)) => was.against(is),
         };
         if order.is_eq() {
             was.next();
@@ -380,7 +380,9 @@ impl Operator for Incremental {
     fn step(&mut self, inputs: Vec<Input>, step: &mut Step<'_>) -> Result<Vec<Delta>> {
         let input = inputs.into_iter().next();
         let input = input.ok_or_else(|| internal_datafusion_err!("windows have no input"))?;
-        let restored = std::mem::take(&mut self.restored);
+        let mut restored = std::mem::take(&mut self.restored);
+        restored.sort_unstable();
+        restored.dedup();
         self.ends.set(&mut self.store, &self.evaluator, &restored)?;
         let mut made = Made::default();
         for mut delta in input.deltas {

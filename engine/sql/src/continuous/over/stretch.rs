@@ -224,8 +224,8 @@ impl Surroundings<'_> {
             let to = self.lines.forward(at, 1);
             let columns = self.columns(self.lines.between(from, to).map(Line::order))?;
             let row = self.lines.count(from, at);
-            let range = self.context(frame);
-            let range = { range }.calculate_range(&columns, &(0..0), row + 1, row)?;
+            let mut context = self.context(frame);
+            let range = context.calculate_range(&columns, &(0..0), row + 1, row)?;
             if range.start > 0 || from == Lines::START {
                 return Ok(self.lines.forward(from, range.start.min(row)));
             }

@@ -126,6 +126,46 @@ fn ended_partitions_are_told_once_and_forgotten() {
 }
 
 #[test]
+fn partitions_that_are_told_at_once_end_too() {
+    let config = OverConfig {
+        close: Some((1, Bound::EVENT)),
+        ..CONFIG
+    };
+    let plan = plan("sum(v) OVER (PARTITION BY t ORDER BY v)", config).unwrap();
+    assert!(plan.is_incremental());
+    let make = || plan.operator().unwrap();
+    let mut test = Harness::new(&make);
+    let told = test.step(&[delta(&rows(&[(1, 10, 7), (1, 20, 3)]))], 10);
+    assert_eq!(told, made(&[("1 10 7 7", 1), ("1 20 3 3", 1)]));
+    test.crash(&make);
+    assert_eq!(test.step(&[], 11), []);
+    assert_eq!(test.size().1, 1);
+    test.step(&[delta(&rows(&[(1, 10, 7)]))], 11);
+    assert_eq!(test.late, 1);
+    assert_eq!(test.step(&[], i64::MAX), []);
+    test.assert_empty();
+}
+
+#[test]
+fn rows_whose_partition_cannot_be_evaluated_with_them_leave_it_as_it_was() {
+    let functions = "avg(v::DECIMAL(38, 0) * 1000000000000000000) OVER (PARTITION BY k ORDER BY t)";
+    let plan = plan(functions, CONFIG).unwrap();
+    assert!(plan.is_incremental());
+    let make = || plan.operator().unwrap();
+    let mut test = Harness::new(&make);
+    assert_eq!(test.step(&[delta(&rows(&[(1, 1, 5)]))], 0).len(), 1);
+    let size = test.size();
+    let large = 9_000_000_000_000_000_000;
+    let told = test.step(&[delta(&rows(&[(1, 0, large), (1, 2, 3)]))], 0);
+    assert_eq!((told, test.rejected), (Vec::new(), 2));
+    assert_eq!(test.size(), size);
+    test.crash(&make);
+    let told = test.step(&[delta(&rows(&[(1, 2, large), (2, 1, 3)]))], 0);
+    assert_eq!((told.len(), test.rejected), (1, 3));
+    assert_eq!(test.step(&[delta(&rows(&[(1, 3, 7)]))], 0).len(), 1);
+}
+
+#[test]
 fn rows_that_cannot_be_evaluated_are_rejected_alone() {
     let plan = plan("max(100 / v) OVER (PARTITION BY k)", CONFIG).unwrap();
     let mut test = Harness::new(&|| plan.operator().unwrap());
