@@ -4,14 +4,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array};
-use arrow::compute::{concat, take, take_record_batch};
+use arrow::compute::{SortOptions, concat, take, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::row::SortField;
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalSortExpr;
 
+use super::lines::Lines;
 use super::plan::{OverPlan, Window};
+use super::reach::Look;
+use super::stretch::Surroundings;
 use crate::continuous::parts::{Encoded, Encoder, Key, caught};
 
 /// The rows of a partition, and how often each is there.
@@ -24,9 +27,14 @@ pub(super) struct Evaluator {
     output: SchemaRef,
     windows: Vec<Window>,
     orders: Vec<(Vec<PhysicalSortExpr>, Encoder)>,
+    /// How the first order is.
+    options: Vec<SortOptions>,
     rows: Encoder,
     /// Compares what windows answer.
     answers: Encoder,
+    /// Rows that were evaluated.
+    #[cfg(test)]
+    seen: std::cell::Cell<usize>,
 }
 
 /// The answers of some partitions, one behind the other.
@@ -54,8 +62,11 @@ impl Evaluator {
             output: Arc::clone(&plan.output),
             windows: plan.windows.clone(),
             orders: orders.collect::<Result<_>>()?,
+            options: plan.orders[0].iter().map(|sort| sort.options).collect(),
             rows: Encoder::of(&plan.input)?,
             answers: Encoder::new(answers.collect())?,
+            #[cfg(test)]
+            seen: std::cell::Cell::new(0),
         })
     }
 
@@ -91,14 +102,57 @@ impl Evaluator {
 
     /// The rows of a partition as a batch of the input.
     pub(super) fn decode<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Result<RecordBatch> {
+        self.batch(keys.map(Key::row))
+    }
+
+    /// Rows as a batch of the input.
+    pub(super) fn batch<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> Result<RecordBatch> {
         let mut count = 0;
-        let rows = keys.inspect(|_| count += 1).map(Key::row);
-        let columns = self.rows.decode(rows)?;
+        let columns = self.rows.decode(rows.inspect(|_| count += 1))?;
+        #[cfg(test)]
+        self.seen.set(self.seen.get() + count);
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let schema = Arc::clone(&self.input);
         Ok(RecordBatch::try_new_with_options(
             schema, columns, &options,
         )?)
+    }
+
+    /// What partitions order by, from bytes.
+    pub(super) fn order_columns<'a>(
+        &self,
+        orders: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>> {
+        self.orders[0].1.decode(orders)
+    }
+
+    /// What windows answer, as bytes.
+    pub(super) fn answers_of(&self, columns: &[ArrayRef]) -> Result<Encoded> {
+        self.answers.encode(columns)
+    }
+
+    /// What windows answered, from bytes.
+    pub(super) fn answered<'a>(
+        &self,
+        answers: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>> {
+        self.answers.decode(answers)
+    }
+
+    /// What functions of a partition look at, in the first order.
+    pub(super) fn surroundings<'a>(&'a self, lines: &'a Lines, look: &'a Look) -> Surroundings<'a> {
+        Surroundings {
+            lines,
+            look,
+            orders: &self.orders[0].1,
+            options: &self.options,
+        }
+    }
+
+    /// How many rows were evaluated.
+    #[cfg(test)]
+    pub(super) fn seen(&self) -> usize {
+        self.seen.get()
     }
 
     /// Evaluates partitions.

@@ -12,7 +12,9 @@ use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr, create_physical_expr};
 use datafusion::physical_plan::windows::create_window_expr;
 
+use super::incremental::Incremental;
 use super::operator::Windows;
+use super::reach::{Look, Reach};
 use crate::continuous::operator::Operator;
 use crate::continuous::time::Bound;
 use crate::overflow::{checked, execution_props};
@@ -36,6 +38,9 @@ pub(crate) struct OverPlan {
 pub(crate) struct OverConfig {
     /// The column of the input that ends a partition, which is among those of the partition, and its bound.
     pub(crate) close: Option<(usize, Bound)>,
+    /// The column of the input that comes first in the order of partitions, and its bound, when rows are never taken back:
+    /// those below it are final.
+    pub(crate) order: Option<(usize, Bound)>,
     /// Whether a partition is told once, when it ends.
     pub(crate) waits: bool,
     /// Nanoseconds of the wall clock after which a partition is forgotten that nothing touches.
@@ -50,6 +55,8 @@ pub(crate) struct Window {
     pub(crate) order: usize,
     /// What it evaluates of each row.
     pub(crate) inputs: Vec<Arc<dyn PhysicalExpr>>,
+    /// How far it looks from a row.
+    pub(super) reach: Reach,
 }
 
 impl OverPlan {
@@ -104,7 +111,20 @@ impl OverPlan {
     /// # Errors
     /// When a type has no order.
     pub(crate) fn operator(&self) -> Result<Box<dyn Operator>> {
-        Ok(Box::new(Windows::new(self.clone())?))
+        match self.look() {
+            Some(look) => Ok(Box::new(Incremental::new(self.clone(), look)?)),
+            None => Ok(Box::new(Windows::new(self.clone())?)),
+        }
+    }
+
+    /// Whether a step evaluates the rows that it touches, and not their whole partitions.
+    pub(crate) fn is_incremental(&self) -> bool {
+        self.look().is_some()
+    }
+
+    /// Partitions that are told once are evaluated once.
+    pub(super) fn look(&self) -> Option<Look> {
+        Look::of(self).filter(|_| !self.config.waits)
     }
 }
 
@@ -186,6 +206,7 @@ impl Compiler<'_> {
         // Some aggregates cannot take rows out of their frame; better now than with the first row.
         made.create_window_fn()?;
         Ok(Window {
+            reach: Reach::of(function, &made, &args),
             function: made,
             order: place(&mut plan.orders, order_by),
             inputs: args.into_iter().chain(filter).collect(),

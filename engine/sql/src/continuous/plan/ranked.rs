@@ -174,8 +174,14 @@ impl Planner<'_> {
         if let Some((column, bound)) = close {
             known[column] = Some(Known::Time(bound));
         }
+        // Late rows that are waited for come below what else is final.
+        let final_below = !input.updating && !matches!(self.late, Late::UpdateWithin(_));
+        let first = window.window_expr.first().and_then(call);
+        let first = first.and_then(|call| call.params.order_by.first());
+        let order = first.filter(|_| final_below && close.is_none());
         let config = OverConfig {
             close,
+            order: order.and_then(|sort| growing(&input, sort, schema)),
             waits,
             ttl: self.ttl.filter(|_| close.is_none()),
         };
@@ -183,12 +189,12 @@ impl Planner<'_> {
         let mut plan = OverPlan::new(&window.window_expr, schema, config, options)?;
         (plan.input, plan.output) = (loose(schema), loose(&window.schema));
         let told: Vec<String> = window.window_expr.iter().map(ToString::to_string).collect();
+        let mut text = told.join(", ");
+        if plan.is_incremental() {
+            text.push_str(", row by row");
+        }
         let from = self.node(&input);
-        let node = self.add(
-            vec![from],
-            told.join(", "),
-            Arc::new(move || plan.operator()),
-        );
+        let node = self.add(vec![from], text, Arc::new(move || plan.operator()));
         Ok(Built {
             node,
             changes: Vec::new(),
@@ -251,6 +257,17 @@ fn apart(
     let mut columns = columns?;
     columns.push(rank.unwrap_or(NOWHERE));
     Some(columns)
+}
+
+/// The column of an ascending order that is a time of the messages, and its bound.
+fn growing(input: &Built, sort: &SortExpr, schema: &DFSchema) -> Option<(usize, Bound)> {
+    let Expr::Column(column) = &sort.expr else {
+        return None;
+    };
+    let column = schema.index_of_column(column).ok()?;
+    let bound = input.bound(column).filter(|_| sort.asc)?;
+    // Time on the wall goes on without messages, and these operators wait for one.
+    (bound.clock == Clock::Event).then_some((column, bound))
 }
 
 fn listed<T: ToString>(all: &[T]) -> String {

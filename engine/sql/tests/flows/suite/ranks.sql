@@ -96,3 +96,41 @@ FROM a
 --: check: updating
 --: distinct_times: true
 SELECT id, v, LAG(v) OVER (PARTITION BY k ORDER BY ts) AS before FROM a
+
+-- case the last ten of one hot key
+--: check: updating
+--: distinct_times: true
+--: events: true
+SELECT id, AVG(v) OVER (ORDER BY ts ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS mean FROM a
+
+-- case the last seconds of one hot key
+--: check: updating
+--: events: true
+SELECT id, SUM(v) OVER (ORDER BY ts RANGE BETWEEN INTERVAL '2' SECOND PRECEDING AND CURRENT ROW) AS total,
+  COUNT(*) OVER (ORDER BY ts RANGE BETWEEN INTERVAL '2' SECOND PRECEDING AND CURRENT ROW) AS n
+FROM a
+
+-- case sums so far of one hot key
+--: check: updating
+--: events: true
+SELECT id, SUM(v) OVER (ORDER BY ts) AS total, AVG(f) OVER (ORDER BY ts) AS mean, MAX(text) OVER (ORDER BY ts) AS last, RANK() OVER (ORDER BY ts) AS place FROM a
+
+-- case neighbours of one hot key
+--: check: updating
+--: distinct_times: true
+--: events: true
+SELECT id, LAG(v, 2) OVER (ORDER BY ts) AS before, LEAD(v) OVER (ORDER BY ts) AS next, ROW_NUMBER() OVER (ORDER BY ts) AS place,
+  FIRST_VALUE(id) OVER (ORDER BY ts) AS one
+FROM a
+
+-- case rows around each of one hot key
+--: check: updating
+--: distinct_times: true
+SELECT id, SUM(v) OVER (ORDER BY ts ROWS BETWEEN 3 PRECEDING AND 2 FOLLOWING) AS total,
+  MIN(f) OVER (ORDER BY ts ROWS BETWEEN 3 PRECEDING AND 2 FOLLOWING) AS least
+FROM a
+
+-- case the last ten results that change
+--: check: updating
+SELECT k, n, AVG(n) OVER (ORDER BY n, k ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS mean, SUM(n) OVER (ORDER BY n, k) AS total
+FROM (SELECT id % 17 AS k, COUNT(*) + SUM(v) AS n FROM a GROUP BY id % 17) AS counts
