@@ -318,7 +318,7 @@ fn a_certificate_for_postgres() {
     check(
         "millstream { postgres { listen: 5433, tls { cert_file: '/c.pem' } } }",
         "",
-        expect!["s.conf:1:44: `tls` needs `cert_file` and `key_file`"],
+        expect!["s.conf:1:43: `tls` needs `cert_file` and `key_file`"],
     );
     check(
         "millstream { postgres { listen: 5433, tls: true } }",
