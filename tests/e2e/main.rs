@@ -20,6 +20,10 @@ mod pipeline;
 #[cfg(feature = "sql")]
 mod postgres;
 #[cfg(feature = "sql")]
+mod postgres_clients;
+#[cfg(feature = "sql")]
+mod postgres_tls;
+#[cfg(feature = "sql")]
 mod prompt;
 mod proposals;
 mod pullers;

@@ -8,14 +8,19 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tokio_postgres::NoTls;
 
-use crate::harness::{Server, binary, folder, text};
+use crate::harness::{PATIENCE, Server, binary, folder, text};
 use crate::queries::fill;
 use crate::schemas::{apply, publish, station};
 
 /// A server that PostgreSQL's clients may ask, and its address.
 pub fn start(place: &Path, more: &str) -> (Server, String) {
+    start_door(place, "", more)
+}
+
+/// The same with more in the block of the door.
+pub fn start_door(place: &Path, door: &str, more: &str) -> (Server, String) {
     let config = place.join("server.conf");
-    let text = format!("millstream {{ postgres: {{ listen: \"127.0.0.1:-1\" }} }}\n{more}");
+    let text = format!("millstream {{ postgres: {{ listen: \"127.0.0.1:-1\" {door} }} }}\n{more}");
     fs::write(&config, text).expect("configuration");
     let server = Server::start_with(place, &["-c", config.to_str().expect("UTF-8")]);
     let ports = fs::read_dir(place.join("ports")).expect("ports");
@@ -193,6 +198,124 @@ async fn psql_is_told_what_is_wrong_and_what_is_left_out() {
         "{}",
         text(&output)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_copies_fetches_times_and_is_interrupted() {
+    if !has_psql() {
+        return;
+    }
+    let place = folder();
+    let (server, address) = start(place.path(), "");
+    let flights = fill(&server).await;
+    let file = place.path().join("flights.csv");
+    let name = file.to_str().expect("UTF-8");
+    // As a person writes it: a question, and a whole table.
+    let copy = format!(
+        "\\copy (SELECT carrier, count(*) FROM flights GROUP BY 1 ORDER BY 1) TO '{name}' CSV HEADER"
+    );
+    let said = plain(&address, &copy);
+    assert!(said.starts_with("COPY "), "{said}");
+    let written = fs::read_to_string(&file).expect("a file");
+    assert!(
+        written.starts_with("carrier,count\n") && written.contains("\nUA,"),
+        "{written}"
+    );
+    let said = plain(
+        &address,
+        &format!("\\copy flights (carrier, _headers) TO '{name}'"),
+    );
+    assert_eq!(said, format!("COPY {}\n", flights.len()));
+    let written = fs::read_to_string(&file).expect("a file");
+    assert_eq!(written.lines().count(), flights.len());
+    assert!(
+        written.lines().all(|line| line.ends_with("\t{}")),
+        "{written}"
+    );
+    let output = psql(
+        &address,
+        &["-c", "COPY (SELECT nope FROM flights) TO STDOUT"],
+    );
+    let said = text(&output);
+    assert!(
+        said.contains("LINE 1: COPY (SELECT nope FROM") && said.contains("HINT:"),
+        "{said}"
+    );
+    let output = psql(&address, &["-c", "COPY flights FROM STDIN"]);
+    assert!(
+        text(&output).contains("statements only read"),
+        "{}",
+        text(&output)
+    );
+    // Rows in parts, which is a setting of psql and a statement.
+    let script =
+        "\\timing on\n\\set FETCH_COUNT 100\nSELECT _sequence FROM flights ORDER BY _sequence;\n";
+    let output = fed(&address, script);
+    let said = text(&output);
+    assert!(output.status.success() && said.contains("Time: "), "{said}");
+    let rows = String::from_utf8_lossy(&output.stdout);
+    let rows = rows
+        .lines()
+        .filter(|line| line.trim().parse::<u64>().is_ok());
+    assert_eq!(rows.count(), flights.len());
+    let script = "BEGIN;\nDECLARE c CURSOR FOR SELECT _sequence FROM flights ORDER BY _sequence;\nFETCH 2 FROM c;\nMOVE 3 IN c;\n\
+                  FETCH NEXT FROM c;\nCLOSE c;\nCOMMIT;\n";
+    let output = fed(&address, script);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(
+        said,
+        "BEGIN\nDECLARE CURSOR\n1\n2\nMOVE 3\n6\nCLOSE CURSOR\nCOMMIT\n",
+        "{}",
+        text(&output)
+    );
+    interrupt(&address);
+}
+
+/// What psql says to a script.
+fn fed(address: &str, script: &str) -> Output {
+    let mut running = Command::new("psql")
+        .args([address, "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+        .env("PGUSER", "ann")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("psql runs");
+    let mut input = running.stdin.take().expect("input");
+    input.write_all(script.as_bytes()).expect("written");
+    drop(input);
+    running.wait_with_output().expect("it ends")
+}
+
+/// Ctrl-C in psql ends the question that runs.
+fn interrupt(address: &str) {
+    let endless =
+        "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 1000000) b";
+    let mut running = Command::new("psql")
+        .args([address, "-X", "-c", "\\echo begun", "-c", endless])
+        .env("PGUSER", "ann")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("psql runs");
+    let mut output = std::io::BufReader::new(running.stdout.take().expect("output"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut output, &mut line).expect("a line");
+    assert_eq!(line, "begun\n");
+    let pid = running.id().to_string();
+    let begin = std::time::Instant::now();
+    // What comes before the question runs interrupts nothing, so it comes again.
+    while running.try_wait().expect("a status").is_none() {
+        assert!(begin.elapsed() < PATIENCE, "it goes on");
+        std::thread::park_timeout(std::time::Duration::from_millis(500));
+        let sent = Command::new("kill").args(["-INT", &pid]).output();
+        sent.expect("kill runs");
+    }
+    let mut errors = String::new();
+    std::io::Read::read_to_string(&mut running.stderr.take().expect("errors"), &mut errors)
+        .expect("text");
+    assert!(errors.contains("query was cancelled"), "{errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

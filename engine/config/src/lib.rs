@@ -13,6 +13,6 @@ mod server;
 pub use flags::{Command, FlagError, FlagErrors, Flags, help_text, parse_flags};
 pub use problem::{ConfigError, Problem};
 pub use server::{
-    Authorization, Cipher, Config, Encryption, Flavor, Http, JetStream, Limits, Logging,
-    Millstream, Secret, UserEntry,
+    Authorization, Certificate, Cipher, Config, Encryption, Flavor, Http, JetStream, Limits,
+    Logging, Millstream, Secret, UserEntry,
 };

@@ -157,6 +157,17 @@ pub struct Millstream {
     pub schema_registry: Option<Http>,
     /// Where clients of PostgreSQL connect; none: nowhere.
     pub postgres: Option<Http>,
+    /// The certificate for them; with one, they connect with TLS only.
+    pub postgres_tls: Option<Certificate>,
+}
+
+/// The files of a certificate, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate and those that sign it.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
 }
 
 /// How to run a server. `Debug` shows no secret.

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use millstream_sql::query::{
-    CellKind, Described, Event, Form, Limits, Looked, Parameter, QueryError, Question, Tables,
-    describe, start,
+    CellKind, Cells, Described, Event, Form, Limits, Looked, QueryError, Question, describe, start,
 };
 use pgwire::api::portal::Format;
 use pgwire::error::{PgWireError, PgWireResult};
@@ -15,50 +14,17 @@ use pgwire::messages::data::DataRow;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::catalog::rewritten;
 use crate::encode::{self, Field};
-use crate::errors::{Asked, error};
+use crate::errors::error;
+use crate::lists::Bound;
 use crate::serve::Shared;
 use crate::session::Session;
+use crate::text::Text;
 
 /// Batches of an answer that may wait for its client.
 const WAITING: usize = 4;
 /// How long a question waits for others to end before it is refused: tools ask several at once.
 const TURN: Duration = Duration::from_secs(10);
-
-/// A statement as it was sent and as it is run.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Text {
-    whole: Arc<str>,
-    at: usize,
-    /// What is run where it is not what was sent: a question to PostgreSQL's catalog.
-    run: Option<Arc<str>>,
-    own: Arc<str>,
-}
-
-impl Text {
-    /// A statement of a text, which begins so many bytes in.
-    pub(crate) fn new(whole: &str, at: usize, own: &str, shared: &Shared) -> Self {
-        Self {
-            whole: whole.into(),
-            at,
-            run: rewritten(own, &shared.catalog).map(Into::into),
-            own: own.into(),
-        }
-    }
-
-    fn sql(&self) -> String {
-        self.run.as_ref().unwrap_or(&self.own).to_string()
-    }
-
-    fn asked(&self) -> Asked<'_> {
-        Asked {
-            whole: &self.whole,
-            at: self.at,
-            is_verbatim: self.run.is_none(),
-        }
-    }
-}
 
 /// What a question has skipped, when it is over.
 pub(crate) type Ended = Arc<Mutex<Option<Looked>>>;
@@ -69,14 +35,6 @@ pub(crate) struct Answer {
     events: mpsc::Receiver<Event>,
     cancelled: watch::Receiver<u64>,
     text: Text,
-}
-
-fn tables(shared: &Shared, text: &Text) -> Arc<dyn Tables> {
-    match text.run {
-        // Only a question to the catalog sees it.
-        Some(_) => Arc::clone(&shared.catalog) as Arc<dyn Tables>,
-        None => Arc::clone(&shared.options.tables),
-    }
 }
 
 async fn turn(shared: &Shared) -> PgWireResult<OwnedSemaphorePermit> {
@@ -103,7 +61,7 @@ pub(crate) async fn ask(
     shared: &Shared,
     session: &Session,
     text: &Text,
-    parameters: Vec<Parameter>,
+    bound: Vec<Bound>,
 ) -> PgWireResult<Answer> {
     let mut cancelled = session.cancelled();
     let limits = Limits {
@@ -117,15 +75,17 @@ pub(crate) async fn ask(
         let _turn = &turn;
         events.blocking_send(event).is_ok()
     };
+    let (sql, parameters) = text.with(bound);
     let question = Question {
-        text: text.sql(),
+        text: sql,
         parameters,
         form: Form::Cells,
     };
-    start(question, tables(shared, text), limits, tell).map_err(|failure| no_thread(&failure))?;
+    start(question, text.tables(), limits, tell).map_err(|failure| no_thread(&failure))?;
     loop {
         match next(&mut heard, &mut cancelled).await {
-            Next::Event(Event::Kinds(columns)) => {
+            Next::Event(Event::Kinds(mut columns)) => {
+                text.name(&mut columns);
                 return Ok(Answer {
                     columns,
                     events: heard,
@@ -169,33 +129,56 @@ impl Answer {
         impl Stream<Item = PgWireResult<DataRow>> + Send + use<>,
         Ended,
     ) {
-        let ended = Ended::default();
-        let rows = Rows {
-            fields: encode::fields(&self.columns, format),
-            answer: self,
-            ready: VecDeque::new(),
-            is_over: false,
-            ended: Arc::clone(&ended),
-        };
+        let rows = self.unread(format);
+        let ended = Arc::clone(&rows.ended);
         let rows = stream::unfold(rows, async |mut rows| {
             let row = rows.next().await?;
             Some((row, rows))
         });
         (rows, ended)
     }
+
+    /// The same to be read one by one.
+    pub(crate) fn unread(self, format: &Format) -> Rows {
+        Rows {
+            fields: encode::fields(&self.columns, format),
+            answer: self,
+            batch: None,
+            ready: VecDeque::new(),
+            is_over: false,
+            ended: Ended::default(),
+        }
+    }
 }
 
-struct Rows {
+/// The rows of an answer that nobody has read.
+pub(crate) struct Rows {
     answer: Answer,
     fields: Vec<Field>,
-    /// Of the batch that was read last.
+    /// What was read last, and its rows that nobody has.
+    batch: Option<Cells>,
     ready: VecDeque<DataRow>,
     is_over: bool,
     ended: Ended,
 }
 
 impl Rows {
-    async fn next(&mut self) -> Option<PgWireResult<DataRow>> {
+    /// Has rows in other formats from now on.
+    pub(crate) fn set_format(&mut self, format: &Format) {
+        let fields = encode::fields(&self.answer.columns, format);
+        if fields == self.fields {
+            return;
+        }
+        self.fields = fields;
+        if let Some(batch) = &self.batch {
+            let had = batch.rows() - self.ready.len();
+            let rows = encode::rows(batch, &self.fields);
+            self.ready = rows.into_iter().skip(had).collect();
+        }
+    }
+
+    /// The next one.
+    pub(crate) async fn next(&mut self) -> Option<PgWireResult<DataRow>> {
         loop {
             if let Some(row) = self.ready.pop_front() {
                 return Some(Ok(row));
@@ -207,6 +190,7 @@ impl Rows {
             match next(&mut answer.events, &mut answer.cancelled).await {
                 Next::Event(Event::Cells(cells)) => {
                     self.ready = encode::rows(&cells, &self.fields).into();
+                    self.batch = Some(cells);
                 }
                 Next::Event(Event::End(ended)) => {
                     self.is_over = true;
@@ -255,8 +239,18 @@ pub(crate) async fn described(
         // Nobody may be there to hear it.
         let _gone = tell.send(found);
     };
-    describe(text.sql(), parameters, tables(shared, text), limits, tell)
-        .map_err(|failure| no_thread(&failure))?;
+    let written = text.written(&parameters);
+    let sql = text.with_values(&parameters);
+    let asked = match written {
+        Some(_) => Vec::new(),
+        None => parameters,
+    };
+    describe(sql, asked, text.tables(), limits, tell).map_err(|failure| no_thread(&failure))?;
     let found = heard.await.map_err(|_| gone())?;
-    found.map_err(|failure| text.asked().failed(&failure))
+    let mut found = found.map_err(|failure| text.asked().failed(&failure))?;
+    if let Some(written) = written {
+        found.parameters = written;
+    }
+    text.name(&mut found.columns);
+    Ok(found)
 }

@@ -31,10 +31,8 @@ fn info(severity: &str, code: &str, message: impl Into<String>) -> ErrorInfo {
 pub(crate) struct Asked<'a> {
     /// The whole text the client sent, in which places are counted.
     pub(crate) whole: &'a str,
-    /// Where the statement begins in it, in bytes.
-    pub(crate) at: usize,
-    /// Whether the statement was run as it was written, so that places in it are places in the text.
-    pub(crate) is_verbatim: bool,
+    /// Where the statement begins in it, in bytes; `None` where places in what was run are no places in it.
+    pub(crate) at: Option<usize>,
 }
 
 impl Asked<'_> {
@@ -45,7 +43,7 @@ impl Asked<'_> {
             QueryError::Memory(_) => ("53200", None),
             QueryError::Deadline(_) => ("57014", Some("set `statement_timeout` to give it more")),
             QueryError::Cancelled => ("57014", None),
-            QueryError::Failed(_) => ("22000", None),
+            QueryError::Failed(why) => (class(why), None),
         };
         let mut told = info("ERROR", code, failure.to_string());
         told.hint = hint.map(str::to_owned);
@@ -55,19 +53,18 @@ impl Asked<'_> {
     fn refused(&self, wrong: &SqlError) -> PgWireError {
         let mut told = info("ERROR", code(&wrong.message), wrong.message.clone());
         told.hint.clone_from(&wrong.hint);
-        if self.is_verbatim {
-            told.position = Some(self.position(wrong.line, wrong.column).to_string());
-        }
+        let place = self.position(wrong.line, wrong.column);
+        told.position = place.map(|place| place.to_string());
         PgWireError::UserError(Box::new(told))
     }
 
     /// Characters from 1 in the whole text.
-    fn position(&self, line: u32, column: u32) -> usize {
-        let (before, statement) = self.whole.split_at(self.at);
+    fn position(&self, line: u32, column: u32) -> Option<usize> {
+        let (before, statement) = self.whole.split_at_checked(self.at?)?;
         let count = |number: u32| usize::try_from(number.saturating_sub(1)).unwrap_or(0);
         let lines = statement.split_inclusive('\n').take(count(line));
         let above: usize = lines.map(|line| line.chars().count()).sum();
-        before.chars().count() + above + count(column) + 1
+        Some(before.chars().count() + above + count(column) + 1)
     }
 }
 
@@ -87,8 +84,31 @@ fn code(message: &str) -> &'static str {
         "42P02"
     } else if has("ambiguous") {
         "42702"
+    } else if has("must be in GROUP BY") {
+        "42803"
+    } else if has("cannot coerce") {
+        "42804"
+    } else if has("failed to coerce") || has("does not support type") {
+        "42883"
     } else {
-        "42601"
+        match class(message) {
+            "22000" => "42601",
+            other => other,
+        }
+    }
+}
+
+/// The class of a value that cannot be, by the words.
+fn class(message: &str) -> &'static str {
+    let has = |words: &str| message.contains(words);
+    if has("divide by zero") {
+        "22012"
+    } else if has("Cannot cast") || has("Error parsing") {
+        "22P02"
+    } else if has("overflow") || has("out of range") {
+        "22003"
+    } else {
+        "22000"
     }
 }
 
@@ -111,13 +131,12 @@ mod tests {
         let whole = "SELECT 'ä';\nSELECT a,\n  b FROM t";
         let asked = Asked {
             whole,
-            at: 13,
-            is_verbatim: true,
+            at: Some(13),
         };
         // The second statement begins at character 13, its second line at 23.
         assert_eq!(&whole[13..19], "SELECT");
-        assert_eq!(asked.position(1, 8), 20);
-        assert_eq!(asked.position(2, 3), 25);
+        assert_eq!(asked.position(1, 8), Some(20));
+        assert_eq!(asked.position(2, 3), Some(25));
         assert_eq!(whole.chars().nth(24), Some('b'));
     }
 }

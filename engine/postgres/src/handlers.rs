@@ -5,31 +5,37 @@ use std::ops::DerefMut as _;
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use futures_util::{Sink, SinkExt as _};
-use millstream_sql::query::{CellKind, Parameter};
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt as _, StreamExt as _};
+use millstream_sql::query::CellKind;
 use pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use pgwire::api::query::{
-    ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_partial_query_response,
-    send_query_response, send_ready_for_query,
+    ExtendedQueryHandler, SimpleQueryHandler, send_describe_response, send_execution_response,
+    send_partial_query_response, send_query_response, send_ready_for_query,
 };
-use pgwire::api::results::{FieldInfo, QueryResponse, Response};
+use pgwire::api::results::{DescribePortalResponse, FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::stmt::QueryParser;
 use pgwire::api::store::{Entry, PortalStore};
 use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
-use pgwire::messages::extendedquery::Execute;
+use pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse};
+use pgwire::messages::extendedquery::{Describe, Execute, TARGET_TYPE_BYTE_PORTAL};
 use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use pgwire::messages::simplequery::Query;
 
-use crate::answer::{Ended, Text, ask, described};
+use crate::answer::{Answer, Ended, ask, described};
+use crate::copy::{Copy, Form};
+use crate::cursors::{self, Fetch};
 use crate::encode::{infos, kind_of, text_fields, type_of};
 use crate::errors::{error, warning};
+use crate::lists::Bound;
 use crate::local;
-use crate::parameters;
+use crate::parameters::{self, element};
 use crate::serve::Shared;
 use crate::session::Session;
-use crate::statements::{Kind, Local, split};
+use crate::statements::{Kind, Local, Piece, split};
+use crate::text::Text;
 
 /// What answers a connection's messages.
 #[derive(Clone)]
@@ -42,11 +48,21 @@ pub(crate) struct Prepared(Arc<Inner>);
 #[derive(Debug)]
 enum Inner {
     Local(Local),
+    Fetch(Fetch, Vec<(String, CellKind)>),
     Question {
+        way: Way,
         text: Text,
         parameters: Vec<CellKind>,
         columns: Vec<(String, CellKind)>,
     },
+}
+
+/// What becomes of a question's rows.
+#[derive(Debug)]
+enum Way {
+    Rows,
+    Copy(Copy),
+    Declare { name: String, is_held: bool },
 }
 
 #[async_trait]
@@ -68,23 +84,8 @@ impl SimpleQueryHandler for Handlers {
             let empty = PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new());
             client.feed(empty).await?;
         }
-        for piece in pieces {
-            match &piece.kind {
-                Kind::Local(own) => {
-                    forget(client, own);
-                    let response = local::run(own, &session)?;
-                    self.respond(client, response, true).await?;
-                }
-                Kind::Question => {
-                    let text = Text::new(&query.query, piece.at, &piece.text, &self.0);
-                    let answer = ask(&self.0, &session, &text, Vec::new()).await?;
-                    let fields = infos(&answer.columns, &Format::UnifiedText);
-                    let (rows, ended) = answer.rows(&Format::UnifiedText);
-                    let response = QueryResponse::new(Arc::new(fields), rows);
-                    send_query_response(client, response, true).await?;
-                    warn(client, &ended).await?;
-                }
-            }
+        for piece in &pieces {
+            self.answer(client, &session, &query.query, piece).await?;
         }
         client.set_state(PgWireConnectionState::ReadyForQuery);
         let status = client.transaction_status();
@@ -104,6 +105,56 @@ impl SimpleQueryHandler for Handlers {
 }
 
 impl Handlers {
+    /// Answers a statement of a text.
+    async fn answer<C>(
+        &self,
+        client: &mut C,
+        session: &Arc<Session>,
+        whole: &str,
+        piece: &Piece,
+    ) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let format = &Format::UnifiedText;
+        match &piece.kind {
+            Kind::Local(own) => {
+                forget(client, session, own);
+                let response = local::run(own, session)?;
+                return self.respond(client, response, true).await;
+            }
+            Kind::Fetch(fetch) => {
+                let response = cursors::fetch(session, fetch, format).await?;
+                return self.respond(client, response, true).await;
+            }
+            Kind::Wrong(why) => return Err(error("0A000", why)),
+            Kind::Declare { name, is_held } => {
+                let within = client.transaction_status() != TransactionStatus::Idle;
+                cursors::may_declare(session, name, *is_held, within)?;
+            }
+            Kind::Question | Kind::Copy(_) => {}
+        }
+        let text = Text::new(whole, piece.at, &piece.text, &self.0, session);
+        let answer = ask(&self.0, session, &text, Vec::new()).await?;
+        match &piece.kind {
+            Kind::Copy(copy) => copied(client, copy, answer).await,
+            Kind::Declare { name, is_held } => {
+                let response = cursors::declare(session, name, *is_held, answer);
+                self.respond(client, response, true).await
+            }
+            _ => {
+                let fields = infos(&answer.columns, format);
+                let (rows, ended) = answer.rows(format);
+                let response = QueryResponse::new(Arc::new(fields), rows);
+                send_query_response(client, response, true).await?;
+                warn(client, &ended).await
+            }
+        }
+    }
+
     /// Sends what a statement of the session answers.
     async fn respond<C>(
         &self,
@@ -144,6 +195,17 @@ impl Handlers {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        if let Inner::Question {
+            way: Way::Copy(copy),
+            text,
+            parameters,
+            ..
+        } = &*portal.statement.statement.0
+        {
+            let values = bound(portal, text, parameters)?;
+            let answer = ask(&self.0, &Session::of(client), text, values).await?;
+            return copied(client, copy, answer).await;
+        }
         let state = portal.state();
         let mut state = state.lock().await;
         if matches!(*state, PortalExecutionState::Initial) {
@@ -173,15 +235,67 @@ impl Handlers {
     }
 }
 
-/// Takes prepared statements away that a statement says to forget.
-fn forget<C>(client: &C, own: &Local)
+/// Sends an answer as a file.
+async fn copied<C>(client: &mut C, copy: &Copy, answer: Answer) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin,
+    C::Error: Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    let is_binary = copy.form == Form::Binary;
+    let format = if is_binary {
+        Format::UnifiedBinary
+    } else {
+        Format::UnifiedText
+    };
+    let columns = answer.columns.clone();
+    let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+    let count = i16::try_from(names.len()).unwrap_or(i16::MAX);
+    let forms = vec![i16::from(is_binary); names.len()];
+    let begin = CopyOutResponse::new(i8::from(is_binary), count, forms);
+    client
+        .feed(PgWireBackendMessage::CopyOutResponse(begin))
+        .await?;
+    let data = |bytes| PgWireBackendMessage::CopyData(CopyData::new(bytes));
+    // Clients want the head of bytes together with what follows, and the head of a text by itself.
+    let mut head = copy.head(&names);
+    if !is_binary && let Some(head) = head.take() {
+        client.feed(data(head)).await?;
+    }
+    let mut behind = |bytes: Bytes| match head.take() {
+        Some(head) => Bytes::from([head, bytes].concat()),
+        None => bytes,
+    };
+    let (rows, ended) = answer.rows(&format);
+    let mut rows = std::pin::pin!(rows);
+    let mut count = 0;
+    while let Some(row) = rows.next().await {
+        client.feed(data(behind(copy.row(&row?)))).await?;
+        count += 1;
+    }
+    if let Some(tail) = copy.tail() {
+        client.feed(data(behind(tail))).await?;
+    }
+    client
+        .feed(PgWireBackendMessage::CopyDone(CopyDone::new()))
+        .await?;
+    warn(client, &ended).await?;
+    send_execution_response(client, Tag::new("COPY").with_rows(count)).await
+}
+
+/// Takes prepared statements and cursors away that a statement says to forget.
+fn forget<C>(client: &C, session: &Session, own: &Local)
 where
     C: ClientPortalStore,
     C::PortalStore: PortalStore,
 {
     match own {
         Local::Forget(Some(name), _) => client.portal_store().rm_statement(name),
-        Local::End(_) => client.portal_store().clear_portals(),
+        Local::Forget(None, "DISCARD ALL") => session.cursors().clear(),
+        Local::End(_) => {
+            client.portal_store().clear_portals();
+            cursors::end(session);
+        }
         _ => {}
     }
 }
@@ -213,7 +327,7 @@ impl QueryParser for Handlers {
 
     async fn parse_sql<C>(
         &self,
-        _: &C,
+        client: &C,
         sql: &str,
         types: &[Option<Type>],
     ) -> PgWireResult<Option<Prepared>>
@@ -228,26 +342,45 @@ impl QueryParser for Handlers {
         let Some(piece) = pieces.pop() else {
             return Ok(None);
         };
-        let own = match piece.kind {
-            Kind::Local(own) => Inner::Local(own),
-            Kind::Question => {
-                let text = Text::new(sql, piece.at, &piece.text, &self.0);
-                let known = types.iter().map(|of| of.as_ref().and_then(kind_of));
-                let found = described(&self.0, &text, known.collect()).await?;
-                Inner::Question {
-                    text,
-                    parameters: found.parameters,
-                    columns: found.columns,
-                }
+        let session = Session::of(client);
+        let way = match piece.kind {
+            Kind::Local(own) => return Ok(Some(Prepared(Arc::new(Inner::Local(own))))),
+            Kind::Fetch(fetch) => {
+                let columns = cursors::columns(&session, &fetch.name)?;
+                return Ok(Some(Prepared(Arc::new(Inner::Fetch(fetch, columns)))));
             }
+            Kind::Wrong(why) => return Err(error("0A000", why)),
+            Kind::Question => Way::Rows,
+            Kind::Copy(copy) => Way::Copy(copy),
+            Kind::Declare { name, is_held } => Way::Declare { name, is_held },
+        };
+        let text = Text::new(sql, piece.at, &piece.text, &self.0, &session);
+        let known = types.iter().map(|of| {
+            let of = of.as_ref()?;
+            kind_of(&element(of).unwrap_or_else(|| of.clone()))
+        });
+        let found = described(&self.0, &text, known.collect()).await?;
+        let own = Inner::Question {
+            way,
+            text,
+            parameters: found.parameters,
+            columns: found.columns,
         };
         Ok(Some(Prepared(Arc::new(own))))
     }
 
     fn get_parameter_types(&self, prepared: &Prepared) -> PgWireResult<Vec<Type>> {
         match &*prepared.0 {
-            Inner::Local(_) => Ok(Vec::new()),
-            Inner::Question { parameters, .. } => Ok(parameters.iter().map(type_of).collect()),
+            Inner::Local(_) | Inner::Fetch(..) => Ok(Vec::new()),
+            Inner::Question {
+                parameters, text, ..
+            } => {
+                let of = |(index, kind): (usize, &CellKind)| match text.has_list(index + 1) {
+                    true => type_of(&CellKind::List(Box::new(kind.clone()))),
+                    false => type_of(kind),
+                };
+                Ok(parameters.iter().enumerate().map(of).collect())
+            }
         }
     }
 
@@ -263,7 +396,15 @@ impl QueryParser for Handlers {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 Ok(text_fields(&names).to_vec())
             }
-            Inner::Question { columns, .. } => Ok(infos(columns, format.unwrap_or(&text))),
+            Inner::Fetch(fetch, _) if fetch.is_move => Ok(Vec::new()),
+            Inner::Fetch(_, columns)
+            | Inner::Question {
+                way: Way::Rows,
+                columns,
+                ..
+            } => Ok(infos(columns, format.unwrap_or(&text))),
+            // Rows that are not sent as such.
+            Inner::Question { .. } => Ok(Vec::new()),
         }
     }
 }
@@ -302,6 +443,25 @@ impl ExtendedQueryHandler for Handlers {
         Ok(())
     }
 
+    /// A cursor is a portal as well, with another way to open it.
+    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        if message.target_type == TARGET_TYPE_BYTE_PORTAL
+            && client.portal_store().get_portal(name).is_none()
+            && let Ok(columns) = cursors::columns(&Session::of(client), name)
+        {
+            let fields = infos(&columns, &Format::UnifiedText);
+            return send_describe_response(client, &DescribePortalResponse::new(fields)).await;
+        }
+        self._on_describe(client, message).await
+    }
+
     async fn do_query<C>(
         &self,
         client: &mut C,
@@ -317,14 +477,27 @@ impl ExtendedQueryHandler for Handlers {
         let session = Session::of(client);
         match &*portal.statement.statement.0 {
             Inner::Local(own) => {
-                forget(client, own);
+                forget(client, &session, own);
                 local::run(own, &session)
             }
+            Inner::Fetch(fetch, _) => {
+                cursors::fetch(&session, fetch, &portal.result_column_format).await
+            }
             Inner::Question {
-                text, parameters, ..
+                way,
+                text,
+                parameters,
+                ..
             } => {
-                let values = bound(portal, parameters)?;
+                if let Way::Declare { name, is_held } = way {
+                    let within = client.transaction_status() != TransactionStatus::Idle;
+                    cursors::may_declare(&session, name, *is_held, within)?;
+                }
+                let values = bound(portal, text, parameters)?;
                 let answer = ask(&self.0, &session, text, values).await?;
+                if let Way::Declare { name, is_held } = way {
+                    return Ok(cursors::declare(&session, name, *is_held, answer));
+                }
                 let fields = infos(&answer.columns, &portal.result_column_format);
                 let (rows, _) = answer.rows(&portal.result_column_format);
                 Ok(Response::Query(QueryResponse::new(Arc::new(fields), rows)))
@@ -334,7 +507,7 @@ impl ExtendedQueryHandler for Handlers {
 }
 
 /// The values of a portal's parameters.
-fn bound(portal: &Portal<Prepared>, kinds: &[CellKind]) -> PgWireResult<Vec<Parameter>> {
+fn bound(portal: &Portal<Prepared>, text: &Text, kinds: &[CellKind]) -> PgWireResult<Vec<Bound>> {
     let given = portal.parameters.len();
     if given != kinds.len() {
         let needed = kinds.len();
@@ -342,15 +515,25 @@ fn bound(portal: &Portal<Prepared>, kinds: &[CellKind]) -> PgWireResult<Vec<Para
         return Err(error("08P01", why));
     }
     let declared = &portal.statement.parameter_types;
-    let value = |(index, (bytes, kind)): (usize, (&Option<bytes::Bytes>, &CellKind))| {
+    let value = |(index, (bytes, kind)): (usize, (&Option<Bytes>, &CellKind))| {
+        let number = index + 1;
+        let has_list = text.has_list(number);
         let declared = declared.get(index).cloned().flatten();
         // Not declared: the client goes by what it was told.
-        let declared = declared.unwrap_or_else(|| type_of(kind));
+        let declared = declared.unwrap_or_else(|| match has_list {
+            true => type_of(&CellKind::List(Box::new(kind.clone()))),
+            false => type_of(kind),
+        });
         let is_binary = match &portal.parameter_format {
             Format::Individual(codes) => codes.get(index).is_some_and(|code| *code == 1),
             all => all.is_binary(index),
         };
-        let read = parameters::read(index + 1, bytes.as_deref(), is_binary, &declared, kind);
+        let bytes = bytes.as_deref();
+        let read = if has_list {
+            parameters::read_list(number, bytes, is_binary, &declared, kind).map(Bound::Many)
+        } else {
+            parameters::read(number, bytes, is_binary, &declared, kind).map(Bound::One)
+        };
         read.map_err(PgWireError::from)
     };
     let pairs = portal.parameters.iter().zip(kinds);

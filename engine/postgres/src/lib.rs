@@ -4,16 +4,24 @@
 //! PostgreSQL's own catalog as tools ask for. What may not come in: another way to run a question than
 //! `millstream_sql::query`, anything that writes, knowledge of what tables are made of.
 //!
-//! The way through the files: `serve` (connections), `startup` (login), `session` (what a connection has set, and its cancel key),
-//! `handlers` (the two protocols), `statements` (a text to statements), `local` (those that are answered here), `answer` (rows as
-//! they come), `encode` and `parameters` (values), `catalog` (what tools ask of `pg_catalog`), `errors`.
+//! The way through the files: `serve` (the listener), `connection` and `tls` (plain or secret, and the loop), `startup` (login),
+//! `session` (what a connection has set, and its cancel key), `handlers` (the two protocols), `statements` and `commands` (a text to
+//! statements), `local` (those that are answered here), `cursors` and `copy` (other ways to take rows), `text` (what is run), `answer`
+//! (rows as they come), `names` (what columns are called), `encode`, `parameters`, `lists` and `written` (values), `catalog` (what tools ask of
+//! `pg_catalog`), `errors`.
 
 mod answer;
 mod catalog;
+mod commands;
+mod connection;
+mod copy;
+mod cursors;
 mod encode;
 mod errors;
 mod handlers;
+mod lists;
 mod local;
+mod names;
 mod parameters;
 mod serve;
 mod session;
@@ -21,5 +29,9 @@ mod startup;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod text;
+mod tls;
+mod written;
 
 pub use serve::{Options, Postgres, StartError};
+pub use tls::{Tls, TlsError};

@@ -6,6 +6,7 @@ use futures_util::stream;
 use pgwire::api::results::{QueryResponse, Response, Tag};
 use pgwire::error::{PgWireError, PgWireResult};
 
+use crate::cursors;
 use crate::encode::{text_fields, text_row};
 use crate::errors::error;
 use crate::session::Session;
@@ -48,6 +49,8 @@ pub(crate) fn run(local: &Local, session: &Session) -> PgWireResult<Response> {
             ))
         }
         Local::Begin => Ok(Response::TransactionStart(Tag::new("BEGIN"))),
+        Local::Close(name) => cursors::close(session, name.as_deref()),
+        Local::Back => Ok(Response::TransactionStart(Tag::new("ROLLBACK"))),
         Local::End(word) => Ok(Response::TransactionEnd(Tag::new(word))),
         Local::Forget(_, tag) | Local::Nothing(tag) => Ok(Response::Execution(Tag::new(tag))),
     }

@@ -41,7 +41,9 @@ pub(crate) fn read(
     let Some(bytes) = bytes else {
         return Ok(Parameter::Null(kind));
     };
-    let value = if is_binary {
+    let value = if is_binary && *declared == Type::UUID {
+        uuid(bytes).map(|text| Parameter::Text(text, kind))
+    } else if is_binary {
         binary(bytes, kind, *declared == Type::JSONB)
     } else {
         text(bytes, kind)
@@ -52,9 +54,138 @@ pub(crate) fn read(
     })
 }
 
+/// Types of lists and of their values.
+const LISTS: &[(Type, Type)] = &[
+    (Type::BOOL_ARRAY, Type::BOOL),
+    (Type::INT2_ARRAY, Type::INT2),
+    (Type::INT4_ARRAY, Type::INT4),
+    (Type::INT8_ARRAY, Type::INT8),
+    (Type::OID_ARRAY, Type::OID),
+    (Type::FLOAT4_ARRAY, Type::FLOAT4),
+    (Type::FLOAT8_ARRAY, Type::FLOAT8),
+    (Type::NUMERIC_ARRAY, Type::NUMERIC),
+    (Type::TEXT_ARRAY, Type::TEXT),
+    (Type::VARCHAR_ARRAY, Type::VARCHAR),
+    (Type::BPCHAR_ARRAY, Type::BPCHAR),
+    (Type::NAME_ARRAY, Type::NAME),
+    (Type::DATE_ARRAY, Type::DATE),
+    (Type::TIME_ARRAY, Type::TIME),
+    (Type::TIMESTAMP_ARRAY, Type::TIMESTAMP),
+    (Type::TIMESTAMPTZ_ARRAY, Type::TIMESTAMPTZ),
+];
+
+/// The type of a list's values.
+pub(crate) fn element(list: &Type) -> Option<Type> {
+    let found = LISTS.iter().find(|(own, _)| own == list);
+    found.map(|(_, element)| element.clone())
+}
+
+/// The values of parameter `number`, which is a list; `None` is not known.
+pub(crate) fn read_list(
+    number: usize,
+    bytes: Option<&[u8]>,
+    is_binary: bool,
+    declared: &Type,
+    found: &CellKind,
+) -> Result<Option<Vec<Parameter>>, BadParameter> {
+    let Some(bytes) = bytes else {
+        return Ok(None);
+    };
+    let element = element(declared).unwrap_or(Type::UNKNOWN);
+    let values = if is_binary {
+        binary_list(bytes)
+    } else {
+        text_list(bytes)
+    };
+    let values = values.ok_or_else(|| BadParameter::Value {
+        number,
+        type_name: declared.name().to_owned(),
+    })?;
+    let one = |value: Option<Vec<u8>>| read(number, value.as_deref(), is_binary, &element, found);
+    values
+        .into_iter()
+        .map(one)
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
+/// One dimension, whether there are NULLs, the type, how many from where, and each behind its length.
+fn binary_list(bytes: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
+    let number = |bytes: &mut &[u8]| {
+        let (first, rest) = bytes.split_first_chunk::<4>()?;
+        *bytes = rest;
+        Some(i32::from_be_bytes(*first))
+    };
+    let mut rest = bytes;
+    let dimensions = number(&mut rest)?;
+    let (_nulls, _type) = (number(&mut rest)?, number(&mut rest)?);
+    match dimensions {
+        0 => return Some(Vec::new()),
+        1 => {}
+        _ => return None,
+    }
+    let (count, _from) = (number(&mut rest)?, number(&mut rest)?);
+    let mut values = Vec::new();
+    for _ in 0..count {
+        let Ok(length) = usize::try_from(number(&mut rest)?) else {
+            values.push(None);
+            continue;
+        };
+        let (value, behind) = rest.split_at_checked(length)?;
+        values.push(Some(value.to_vec()));
+        rest = behind;
+    }
+    rest.is_empty().then_some(values)
+}
+
+/// `{a,"b, c",NULL}`
+fn text_list(bytes: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
+    let text = bytes.trim_ascii();
+    let inner = text.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    let mut values = Vec::new();
+    if inner.trim_ascii().is_empty() {
+        return Some(values);
+    }
+    let mut rest = inner.iter().copied();
+    loop {
+        let (mut value, mut is_quoted, mut is_inside) = (Vec::new(), false, false);
+        let is_last = loop {
+            match rest.next() {
+                None if is_inside => return None,
+                None => break true,
+                Some(b'\\') => value.push(rest.next()?),
+                Some(b'"') => (is_quoted, is_inside) = (true, !is_inside),
+                Some(b',') if !is_inside => break false,
+                // Lists of lists are none.
+                Some(b'{' | b'}') if !is_inside => return None,
+                Some(byte) => value.push(byte),
+            }
+        };
+        let is_null = !is_quoted && value.trim_ascii().eq_ignore_ascii_case(b"null");
+        if !is_quoted && value.trim_ascii().is_empty() {
+            return None;
+        }
+        values.push((!is_null).then_some(value));
+        if is_last {
+            return Some(values);
+        }
+    }
+}
+
+/// 16 bytes as people write them.
+fn uuid(bytes: &[u8]) -> Option<String> {
+    let number = u128::from_be_bytes(bytes.try_into().ok()?);
+    let mut text = format!("{number:032x}");
+    for at in [20, 16, 12, 8] {
+        text.insert(at, '-');
+    }
+    Some(text)
+}
+
 fn text(bytes: &[u8], kind: CellKind) -> Option<Parameter> {
     let text = str::from_utf8(bytes).ok()?;
     Some(match kind {
+        CellKind::Timestamp | CellKind::TimestampUtc => Parameter::Text(at_midnight(text), kind),
         CellKind::Bool => Parameter::Bool(truth(text.trim())?),
         CellKind::Int16 | CellKind::Int32 | CellKind::Int64 => {
             Parameter::Int(text.trim().parse().ok()?)
@@ -62,6 +193,17 @@ fn text(bytes: &[u8], kind: CellKind) -> Option<Parameter> {
         CellKind::Float32 | CellKind::Float64 => Parameter::Float(text.trim().parse().ok()?),
         kind => Parameter::Text(text.to_owned(), kind),
     })
+}
+
+/// A day with a zone behind it, as a driver writes one where a time is wanted, is its midnight.
+fn at_midnight(text: &str) -> String {
+    let trimmed = text.trim();
+    match trimmed.split_once(' ') {
+        Some((day, zone)) if zone.starts_with(['+', '-']) && day.parse::<NaiveDate>().is_ok() => {
+            format!("{day} 00:00:00{zone}")
+        }
+        _ => trimmed.to_owned(),
+    }
 }
 
 /// The words that PostgreSQL takes for a truth value.
@@ -253,6 +395,61 @@ mod tests {
             read(1, None, true, &Type::INT4, &CellKind::Text),
             Ok(Parameter::Null(CellKind::Int32))
         );
+    }
+
+    #[test]
+    fn lists_are_read_in_both_forms() {
+        let text = |text: &str| Parameter::Text(text.to_owned(), CellKind::Text);
+        let list = |bytes: &[u8], is_binary, of: &Type| {
+            read_list(1, Some(bytes), is_binary, of, &CellKind::Text)
+        };
+        assert_eq!(
+            list(br#"{a,"b, \"c\"",NULL,"NULL"}"#, false, &Type::TEXT_ARRAY),
+            Ok(Some(vec![
+                text("a"),
+                text("b, \"c\""),
+                Parameter::Null(CellKind::Text),
+                text("NULL")
+            ]))
+        );
+        assert_eq!(list(b"{}", false, &Type::UNKNOWN), Ok(Some(Vec::new())));
+        let words = [1_i32, 0, 23, 2, 1, 4, 7, -1];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        assert_eq!(
+            list(&bytes, true, &Type::INT4_ARRAY),
+            Ok(Some(vec![
+                Parameter::Int(7),
+                Parameter::Null(CellKind::Int32)
+            ]))
+        );
+        assert_eq!(
+            read_list(1, None, false, &Type::TEXT_ARRAY, &CellKind::Text),
+            Ok(None)
+        );
+        for bad in ["a", "{a", "{a,}", "{\"a}", "{{a}}"] {
+            let found = list(bad.as_bytes(), false, &Type::TEXT_ARRAY);
+            assert!(matches!(found, Err(BadParameter::Value { .. })), "{bad}");
+        }
+        let found = list(&bytes[..30], true, &Type::INT4_ARRAY);
+        assert!(matches!(found, Err(BadParameter::Value { .. })));
+    }
+
+    #[test]
+    fn identifiers_are_read_as_people_write_them() {
+        let number = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128;
+        let shown = "01234567-89ab-cdef-0123-456789abcdef".to_owned();
+        assert_eq!(
+            value(&number.to_be_bytes(), true, &Type::UUID),
+            Ok(Parameter::Text(shown, CellKind::Text))
+        );
+    }
+
+    #[test]
+    fn a_day_with_a_zone_is_its_midnight() {
+        let of = |text: &str| value(text.as_bytes(), false, &Type::TIMESTAMPTZ);
+        let want = |text: &str| Ok(Parameter::Text(text.to_owned(), CellKind::TimestampUtc));
+        assert_eq!(of("1970-01-02 +00"), want("1970-01-02 00:00:00+00"));
+        assert_eq!(of("1970-01-02 03:04:05+00"), want("1970-01-02 03:04:05+00"));
     }
 
     #[test]

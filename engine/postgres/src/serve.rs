@@ -7,25 +7,24 @@ use std::time::Duration;
 
 use millstream_access::Authenticator;
 use millstream_sql::query::Tables;
-use pgwire::api::PgWireServerHandlers;
-use pgwire::api::cancel::CancelHandler;
-use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use pgwire::tokio::process_socket;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
-use crate::catalog::Catalog;
-use crate::handlers::Handlers;
+use crate::catalog::Cache;
+use crate::connection::serve;
 use crate::session::Sessions;
-use crate::startup::Startup;
+use crate::tls::{Tls, TlsError, acceptor};
 
 /// How to serve.
 #[derive(Clone)]
 pub struct Options {
     /// Where.
     pub listen: SocketAddr,
+    /// The certificate; with one, only connections with TLS are served.
+    pub tls: Option<Tls>,
     /// Who is let in.
     pub auth: Authenticator,
     /// What can be asked.
@@ -65,6 +64,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A listener that serves.
@@ -77,7 +79,9 @@ pub struct Postgres {
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) options: Options,
-    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// What is known of the tables.
+    pub(crate) cache: Arc<Cache>,
     pub(crate) sessions: Arc<Sessions>,
 }
 
@@ -85,16 +89,18 @@ impl Postgres {
     /// Binds and serves.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// When the address cannot be bound, or the certificate cannot be used.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let listen = options.listen;
+        let tls = options.tls.as_ref().map(acceptor).transpose()?;
         let bind = |source| StartError::Bind { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let (stop, stopped) = watch::channel(false);
         let places = Arc::new(Semaphore::new(options.connections));
         let shared = Arc::new(Shared {
-            catalog: Arc::new(Catalog::new(Arc::clone(&options.tables))),
+            tls,
+            cache: Arc::default(),
             sessions: Arc::default(),
             options,
         });
@@ -139,48 +145,16 @@ async fn accept(
         };
         // One more is let in to be told that there are too many.
         let place = Arc::clone(&places).try_acquire_owned().ok();
-        let handlers = Arc::new(Connection {
-            shared: Arc::clone(&shared),
-            is_full: place.is_none(),
-        });
+        let served = serve(socket, Arc::clone(&shared), place.is_none());
         let mut stop = stopped.clone();
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => {}
-                () = serve(socket, handlers) => {}
+                served = served => if let Err(error) = served {
+                    debug!(target: "nats", "PostgreSQL client went away: {error}");
+                }
             }
         });
-    }
-}
-
-async fn serve(socket: TcpStream, handlers: Arc<Connection>) {
-    // `None`: a client that asks for TLS is told that there is none.
-    if let Err(error) = process_socket(socket, None, handlers).await {
-        debug!(target: "nats", "PostgreSQL client went away: {error}");
-    }
-}
-
-/// One connection, as the protocol's loop asks for its parts.
-struct Connection {
-    shared: Arc<Shared>,
-    is_full: bool,
-}
-
-impl PgWireServerHandlers for Connection {
-    fn simple_query_handler(&self) -> Arc<impl SimpleQueryHandler> {
-        Arc::new(Handlers(Arc::clone(&self.shared)))
-    }
-
-    fn extended_query_handler(&self) -> Arc<impl ExtendedQueryHandler> {
-        Arc::new(Handlers(Arc::clone(&self.shared)))
-    }
-
-    fn startup_handler(&self) -> Arc<impl pgwire::api::auth::StartupHandler> {
-        Arc::new(Startup::new(Arc::clone(&self.shared), self.is_full))
-    }
-
-    fn cancel_handler(&self) -> Arc<impl CancelHandler> {
-        Arc::clone(&self.shared.sessions)
     }
 }

@@ -11,8 +11,14 @@ use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::startup::SecretKey;
 use tokio::sync::watch;
 
+use crate::cursors::Cursor;
+use crate::startup::POSTGRES_VERSION;
+
 /// The setting of how long a statement may take, in milliseconds; 0 is the longest there is.
 pub(crate) const STATEMENT_TIMEOUT: &str = "statement_timeout";
+
+/// The setting of the group whose tables need no group in front of their names.
+const SEARCH_PATH: &str = "search_path";
 
 /// Settings that a session may ask for without having set them. What changes nothing here is kept and told all the same.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -21,14 +27,21 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("client_encoding", "UTF8"),
     ("client_min_messages", "notice"),
     ("datestyle", "ISO, MDY"),
+    ("default_table_access_method", "heap"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "on"),
     ("extra_float_digits", "1"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("integer_datetimes", "on"),
     ("intervalstyle", "postgres"),
+    ("is_superuser", "off"),
     ("lock_timeout", "0"),
     ("max_identifier_length", "63"),
-    ("search_path", "stations"),
+    ("max_index_keys", "32"),
+    (SEARCH_PATH, "stations"),
     ("server_encoding", "UTF8"),
+    ("server_version", POSTGRES_VERSION),
+    ("server_version_num", "150000"),
     ("standard_conforming_strings", "on"),
     (STATEMENT_TIMEOUT, ""),
     ("timezone", "UTC"),
@@ -38,8 +51,13 @@ const DEFAULTS: &[(&str, &str)] = &[
 
 /// Settings that cannot be others than they are, and why.
 const FIXED: &[(&str, &str)] = &[
+    ("integer_datetimes", "it is what it is"),
+    ("is_superuser", "nobody is"),
+    ("max_identifier_length", "it is what it is"),
+    ("max_index_keys", "it is what it is"),
     ("server_encoding", "it is UTF8"),
     ("server_version", "it is what it is"),
+    ("server_version_num", "it is what it is"),
     ("transaction_read_only", "statements only read"),
     ("default_transaction_read_only", "statements only read"),
 ];
@@ -50,6 +68,7 @@ pub(crate) struct Session {
     /// Counts the requests to cancel.
     cancel: watch::Sender<u64>,
     settings: Mutex<BTreeMap<String, String>>,
+    cursors: Mutex<BTreeMap<String, Arc<Cursor>>>,
 }
 
 impl Default for Session {
@@ -58,6 +77,7 @@ impl Default for Session {
         Self {
             cancel: watch::Sender::new(0),
             settings: Mutex::new(DEFAULTS.iter().map(own).collect()),
+            cursors: Mutex::default(),
         }
     }
 }
@@ -120,6 +140,34 @@ impl Session {
         }
         self.settings().insert(name, value.to_owned());
         Ok(())
+    }
+
+    /// The groups whose tables need no group in front of their names, best first.
+    pub(crate) fn search_path(&self) -> Vec<String> {
+        let path = self.get(SEARCH_PATH).unwrap_or_default();
+        let names = path.split(',').map(|name| name.trim().trim_matches('"'));
+        names.map(str::to_owned).collect()
+    }
+
+    /// The cursors that are open.
+    pub(crate) fn cursors(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Cursor>>> {
+        // What is in there is whole whoever panicked.
+        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets what a client says in `options` as it would on a command line: `-c name=value`, `--name=value`.
+    pub(crate) fn set_options(&self, options: &str) {
+        let mut words = options.split_whitespace();
+        while let Some(word) = words.next() {
+            let setting = match word {
+                "-c" => words.next(),
+                word => word.strip_prefix("--").or_else(|| word.strip_prefix("-c")),
+            };
+            if let Some((name, value)) = setting.and_then(|setting| setting.split_once('=')) {
+                // What cannot be set keeps its value, as a connection is worth more than a setting.
+                let _kept = self.set(&name.replace('-', "_"), Some(value));
+            }
+        }
     }
 
     /// How long a statement may take.
@@ -231,6 +279,9 @@ mod tests {
         session
             .set("client_encoding", Some("utf-8"))
             .expect("the only one");
+        session.set_options("-c statement_timeout=7s --search-path=system -c=x");
+        assert_eq!(session.time(usual, most).as_secs(), 7);
+        assert_eq!(session.search_path(), ["system"]);
         session.set("my.own", Some("x")).expect("anything");
         assert_eq!(session.get("MY.OWN").as_deref(), Some("x"));
     }

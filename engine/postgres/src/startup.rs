@@ -49,6 +49,9 @@ impl Startup {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let session = Session::of(client);
+        if let Some(options) = client.metadata().get("options") {
+            session.set_options(options);
+        }
         for (name, value) in client.metadata() {
             // What cannot be set keeps its value, as a connection is worth more than a setting.
             if name != METADATA_USER && name != "database" && name != "options" {

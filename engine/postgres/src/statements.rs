@@ -3,12 +3,16 @@
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use crate::commands::{self, Inside};
+use crate::copy::Copy;
+use crate::cursors::Fetch;
+
 /// One statement of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// Where it begins, in bytes.
-    pub(crate) at: usize,
-    /// Its text without the semicolon.
+    /// Where it begins, in bytes; `None` where its text is nowhere as it is.
+    pub(crate) at: Option<usize>,
+    /// Its text without the semicolon; that of the question inside where it has one.
     pub(crate) text: String,
     /// What it is.
     pub(crate) kind: Kind,
@@ -21,6 +25,19 @@ pub(crate) enum Kind {
     Question,
     /// Something of the session.
     Local(Local),
+    /// A question whose rows go to a file.
+    Copy(Copy),
+    /// A question whose rows are fetched later.
+    Declare {
+        /// The cursor.
+        name: String,
+        /// Whether it outlives its transaction.
+        is_held: bool,
+    },
+    /// Rows of a cursor.
+    Fetch(Fetch),
+    /// Something that cannot be, and why.
+    Wrong(String),
 }
 
 /// Statements of the session.
@@ -38,6 +55,10 @@ pub(crate) enum Local {
     Begin,
     /// Its end; the word says which.
     End(&'static str),
+    /// Back to before something failed.
+    Back,
+    /// A cursor goes; `None` is all of them.
+    Close(Option<String>),
     /// Prepared statements go; the word is its tag.
     Forget(Option<String>, &'static str),
     /// Changes nothing; the word is its tag.
@@ -49,7 +70,7 @@ pub(crate) fn split(text: &str) -> Vec<Piece> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location();
     let Ok(tokens) = tokens else {
         return vec![Piece {
-            at: 0,
+            at: Some(0),
             text: text.to_owned(),
             kind: Kind::Question,
         }];
@@ -69,14 +90,32 @@ pub(crate) fn split(text: &str) -> Vec<Piece> {
 }
 
 fn piece(text: &str, places: &Places<'_>, words: &[&TokenWithSpan]) -> Option<Piece> {
-    let (first, last) = (words.first()?, words.last()?);
+    let (kind, inside) = match commands::command(words) {
+        Some(Ok(found)) => found,
+        Some(Err(why)) => (Kind::Wrong(why), Inside::Nothing),
+        None => {
+            let kind = local(words).map_or(Kind::Question, Kind::Local);
+            (kind, Inside::Nothing)
+        }
+    };
+    let own = match inside {
+        Inside::Nothing => words,
+        Inside::Words(words) => words,
+        Inside::Table(text) => {
+            return Some(Piece {
+                at: None,
+                text,
+                kind,
+            });
+        }
+    };
+    let (first, last) = (own.first()?, own.last()?);
     let at = places.byte(first.span.start.line, first.span.start.column);
     let end = places.byte(last.span.end.line, last.span.end.column);
-    let own = text.get(at..end)?;
     Some(Piece {
-        at,
-        text: own.to_owned(),
-        kind: local(words).map_or(Kind::Question, Kind::Local),
+        at: Some(at),
+        text: text.get(at..end)?.to_owned(),
+        kind,
     })
 }
 
@@ -121,7 +160,7 @@ fn local(words: &[&TokenWithSpan]) -> Option<Local> {
         "BEGIN" => Some(Local::Begin),
         "START" if word(1) == "TRANSACTION" => Some(Local::Begin),
         "COMMIT" | "END" => Some(Local::End("COMMIT")),
-        "ROLLBACK" if word(1) == "TO" => none("ROLLBACK"),
+        "ROLLBACK" if (1..4).any(|at| word(at) == "TO") => Some(Local::Back),
         "ROLLBACK" | "ABORT" => Some(Local::End("ROLLBACK")),
         "SAVEPOINT" => none("SAVEPOINT"),
         "RELEASE" => none("RELEASE"),
@@ -212,6 +251,7 @@ fn plain(token: &Token) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copy::Form;
 
     fn kinds(text: &str) -> Vec<Kind> {
         split(text).into_iter().map(|piece| piece.kind).collect()
@@ -224,7 +264,7 @@ mod tests {
         let texts: Vec<_> = pieces.iter().map(|piece| piece.text.as_str()).collect();
         assert_eq!(texts, ["SELECT 'a;ä'", "SELECT $$;$$", "SELECT 3"]);
         for piece in &pieces {
-            assert!(text[piece.at..].starts_with(&piece.text));
+            assert!(text[piece.at.expect("a place")..].starts_with(&piece.text));
         }
         assert!(split(" ; ").is_empty());
         // Not SQL at all: whoever runs it says why.
@@ -262,7 +302,10 @@ mod tests {
             ("START TRANSACTION READ ONLY", Local::Begin),
             ("begin isolation level serializable", Local::Begin),
             ("END", Local::End("COMMIT")),
-            ("ROLLBACK TO SAVEPOINT a", Local::Nothing("ROLLBACK")),
+            ("ROLLBACK TO SAVEPOINT a", Local::Back),
+            ("rollback transaction to a", Local::Back),
+            ("CLOSE \"My\"", Local::Close(Some("My".to_owned()))),
+            ("close all", Local::Close(None)),
             ("rollback", Local::End("ROLLBACK")),
             ("DEALLOCATE ALL", Local::Forget(None, "DEALLOCATE")),
             (
@@ -285,6 +328,72 @@ mod tests {
             "CREATE TABLE a (b int)",
         ] {
             assert_eq!(kinds(text), [Kind::Question], "{text}");
+        }
+    }
+
+    #[test]
+    fn questions_inside_statements_keep_their_place() {
+        let text =
+            "COPY ( SELECT a FROM b ) TO STDOUT WITH (FORMAT csv, HEADER true, DELIMITER ';')";
+        let pieces = split(text);
+        assert_eq!(pieces[0].text, "SELECT a FROM b");
+        assert_eq!(pieces[0].at, Some(7));
+        let Kind::Copy(copy) = &pieces[0].kind else {
+            panic!("{:?}", pieces[0].kind);
+        };
+        assert_eq!(
+            (copy.form, copy.header, copy.delimiter),
+            (Form::Csv, true, b';')
+        );
+        let pieces = split("COPY stations.\"b c\" (x, \"y\") TO STDOUT CSV HEADER QUOTE AS '|'");
+        assert_eq!(pieces[0].text, "SELECT x,\"y\" FROM stations.\"b c\"");
+        let Kind::Copy(copy) = &pieces[0].kind else {
+            panic!("{:?}", pieces[0].kind);
+        };
+        assert_eq!((copy.quote, copy.escape, copy.header), (b'|', b'|', true));
+        let pieces = split("DECLARE C NO SCROLL CURSOR WITH HOLD FOR SELECT 1 AS for");
+        assert_eq!(pieces[0].text, "SELECT 1 AS for");
+        let name = "c".to_owned();
+        assert_eq!(
+            pieces[0].kind,
+            Kind::Declare {
+                name,
+                is_held: true
+            }
+        );
+    }
+
+    #[test]
+    fn rows_of_cursors_are_counted() {
+        for (text, count, is_move) in [
+            ("FETCH c", Some(1), false),
+            ("FETCH NEXT FROM c", Some(1), false),
+            ("fetch forward 20 in c", Some(20), false),
+            ("FETCH FORWARD ALL FROM c", None, false),
+            ("FETCH 5 c", Some(5), false),
+            ("MOVE ALL IN c", None, true),
+        ] {
+            let name = "c".to_owned();
+            let want = Fetch {
+                name,
+                count,
+                is_move,
+            };
+            assert_eq!(kinds(text), [Kind::Fetch(want)], "{text}");
+        }
+        for text in [
+            "FETCH -1 FROM c",
+            "FETCH PRIOR FROM c",
+            "FETCH",
+            "CLOSE",
+            "COPY a FROM STDIN",
+            "COPY a TO '/tmp/x'",
+            "COPY a TO STDOUT (FORMAT parquet)",
+            "COPY a TO STDOUT (DELIMITER 'ab')",
+            "DECLARE a SCROLL CURSOR FOR SELECT 1",
+            "DECLARE a CURSOR",
+        ] {
+            assert!(matches!(&kinds(text)[..], [Kind::Wrong(_)]), "{text}");
         }
     }
 }

@@ -158,7 +158,12 @@ impl Running {
 
     #[cfg(feature = "sql")]
     async fn open_postgres(&mut self, config: &Config, listen: SocketAddr) -> anyhow::Result<()> {
-        let options = crate::manage::postgres(&self.manager, listen, authenticator(config));
+        let mut options = crate::manage::postgres(&self.manager, listen, authenticator(config));
+        let files = config.millstream.postgres_tls.clone();
+        options.tls = files.map(|files| millstream_postgres::Tls {
+            cert_file: files.cert_file,
+            key_file: files.key_file,
+        });
         self.postgres = Some(millstream_postgres::Postgres::start(options).await?);
         Ok(())
     }

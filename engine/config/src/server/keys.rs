@@ -165,3 +165,9 @@ pub(super) const MILLSTREAM: &[Key] = &[
 
 /// Of a door that only has an address.
 pub(super) const DOOR: &[Key] = &[does(&["listen"])];
+
+/// Of the door for PostgreSQL's clients.
+pub(super) const POSTGRES: &[Key] = &[does(&["listen"]), does(&["tls"])];
+
+/// Of a certificate.
+pub(super) const CERTIFICATE: &[Key] = &[does(&["cert_file"]), does(&["key_file"])];

@@ -7,10 +7,11 @@ use crate::conf::{Data, Entry};
 use crate::flags::Flags;
 use crate::problem::ConfigError;
 
-use super::keys::{DOOR, JETSTREAM, MILLSTREAM, TOP};
+use super::keys::{CERTIFICATE, DOOR, JETSTREAM, Key, MILLSTREAM, POSTGRES, TOP};
 use super::table::{Notes, Table};
 use super::{
-    Authorization, Config, Flavor, Http, JetStream, Limits, Logging, Millstream, auth, encryption,
+    Authorization, Certificate, Config, Flavor, Http, JetStream, Limits, Logging, Millstream, auth,
+    encryption,
 };
 
 const CLIENT_PORT: u16 = 4222;
@@ -272,21 +273,46 @@ fn millstream(top: &Table<'_>) -> Millstream {
         journal_file_size: block.size("journal_file_size"),
         journal_cache: block.size("journal_cache"),
         index_cache: block.size("index_cache"),
-        schema_registry: door(&block, "schema_registry", SCHEMA_REGISTRY_PORT),
-        postgres: door(&block, "postgres", POSTGRES_PORT),
+        schema_registry: door(&block, "schema_registry", DOOR, SCHEMA_REGISTRY_PORT),
+        postgres: door(&block, "postgres", POSTGRES, POSTGRES_PORT),
+        postgres_tls: certificate(&block),
     })
 }
 
 /// A port of its own for the schema registry, or for clients of PostgreSQL. A number alone listens on loopback, as the HTTP port
 /// does.
-fn door(millstream: &Table<'_>, key: &str, default: u16) -> Option<Http> {
+fn door(millstream: &Table<'_>, key: &str, keys: &'static [Key], default: u16) -> Option<Http> {
     let entry = millstream.entry(key)?;
-    let block = millstream.block(&entry.value, DOOR, &format!("`{key}`"))?;
+    let block = millstream.block(&entry.value, keys, &format!("`{key}`"))?;
     let (host, number) = block.address("listen")?;
     Some(Http {
         host: host.unwrap_or_else(|| LOOPBACK.to_owned()),
         port: port(number, default),
     })
+}
+
+/// The certificate for PostgreSQL's clients.
+fn certificate(millstream: &Table<'_>) -> Option<Certificate> {
+    let entry = millstream.entry("postgres")?;
+    // What else is wrong with the block is told where its address is read.
+    let Data::Map(entries) = &entry.value.data else {
+        return None;
+    };
+    let tls = entries
+        .iter()
+        .find(|entry| entry.key.eq_ignore_ascii_case("tls"))?;
+    let block = millstream.block(&tls.value, CERTIFICATE, "`tls`")?;
+    match (block.text("cert_file"), block.text("key_file")) {
+        (Some(cert), Some(key)) => Some(Certificate {
+            cert_file: cert.into(),
+            key_file: key.into(),
+        }),
+        _ => {
+            let why = "`tls` needs `cert_file` and `key_file`";
+            millstream.note(&tls.value.at, why.to_owned());
+            None
+        }
+    }
 }
 
 /// What is allowed but should be known.
@@ -327,8 +353,10 @@ fn remarks(top: &Table<'_>, config: &mut Config) {
         let open = config.authorization == Authorization::None;
         let note = if open {
             "anyone who reaches the port for PostgreSQL clients may read everything: no authentication is configured"
+        } else if config.millstream.postgres_tls.is_none() {
+            "PostgreSQL clients send their passwords in clear text, from other machines as well: configure `tls` for them"
         } else {
-            "PostgreSQL clients send their passwords in clear text, from other machines as well"
+            return;
         };
         config.notes.push(note.to_owned());
     }

@@ -93,7 +93,7 @@ fn every_supported_key() {
          millstream { allow_private_addresses: true, journal_file_size: 16MB, journal_cache: 8MB, index_cache: 4MB, schema_registry: { listen: \"127.0.0.1:8085\" }, postgres: { listen: 5433 } }",
         "",
     );
-    expect![[r#"Config { host: "0.0.0.0", port: 4333, server_name: Some("mill"), http: Some(Http { host: "127.0.0.1", port: 8333 }), jetstream: Some(JetStream { store_dir: "/data", max_memory: Some(1073741824), max_file: Some(10000000000), encryption: None }), authorization: Users([UserEntry { name: "ann", password: [secret] }, UserEntry { name: "bob", password: [secret] }]), limits: Limits { max_payload: 2097152, max_control_line: 8192, max_pending: 134217728, max_connections: 100, ping_interval: 30s, ping_max: 5, write_deadline: 3s, auth_timeout: 1.5s }, logging: Logging { debug: true, trace: true, time: false, file: Some("/l") }, pid_file: Some("/p"), ports_file_dir: Some("/d"), millstream: Millstream { allow_private_addresses: true, journal_file_size: Some(16777216), journal_cache: Some(8388608), index_cache: Some(4194304), schema_registry: Some(Http { host: "127.0.0.1", port: 8085 }), postgres: Some(Http { host: "127.0.0.1", port: 5433 }) }, file: Some("s.conf"), notes: ["`sync_interval` changes nothing: every message is synced before it is acknowledged"] }"#]].assert_eq(&format!("{config:?}"));
+    expect![[r#"Config { host: "0.0.0.0", port: 4333, server_name: Some("mill"), http: Some(Http { host: "127.0.0.1", port: 8333 }), jetstream: Some(JetStream { store_dir: "/data", max_memory: Some(1073741824), max_file: Some(10000000000), encryption: None }), authorization: Users([UserEntry { name: "ann", password: [secret] }, UserEntry { name: "bob", password: [secret] }]), limits: Limits { max_payload: 2097152, max_control_line: 8192, max_pending: 134217728, max_connections: 100, ping_interval: 30s, ping_max: 5, write_deadline: 3s, auth_timeout: 1.5s }, logging: Logging { debug: true, trace: true, time: false, file: Some("/l") }, pid_file: Some("/p"), ports_file_dir: Some("/d"), millstream: Millstream { allow_private_addresses: true, journal_file_size: Some(16777216), journal_cache: Some(8388608), index_cache: Some(4194304), schema_registry: Some(Http { host: "127.0.0.1", port: 8085 }), postgres: Some(Http { host: "127.0.0.1", port: 5433 }), postgres_tls: None }, file: Some("s.conf"), notes: ["`sync_interval` changes nothing: every message is synced before it is acknowledged"] }"#]].assert_eq(&format!("{config:?}"));
 }
 
 #[test]
@@ -310,6 +310,20 @@ fn wrong_keys() {
         expect![
             "s.conf:1:18: `$NOWHERE` is neither a key written above nor set in the environment"
         ],
+    );
+}
+
+#[test]
+fn a_certificate_for_postgres() {
+    check(
+        "millstream { postgres { listen: 5433, tls { cert_file: '/c.pem' } } }",
+        "",
+        expect!["s.conf:1:43: `tls` needs `cert_file` and `key_file`"],
+    );
+    check(
+        "millstream { postgres { listen: 5433, tls: true } }",
+        "",
+        expect!["s.conf:1:44: `tls` must be a block `{ … }`, not a truth value"],
     );
 }
 

@@ -52,7 +52,7 @@ pub(super) const TABLES: &[Known] = &[
          relpages:i=0 reltuples:i=-1 relallvisible:i=0 reltoastrelid:i=0 relhasindex:b=false relisshared:b=false \
          relpersistence:t=p relkind:t=r relnatts:i=0 relchecks:i=0 relhasrules:b=false relhastriggers:b=false \
          relhassubclass:b=false relrowsecurity:b=false relforcerowsecurity:b=false relispopulated:b=true relreplident:t=n \
-         relispartition:b=false relrewrite:i=0 relfrozenxid:i=0 relminmxid:i=0 relhasoids:b=false relacl:t reloptions:t \
+         relispartition:b=false relrewrite:i=0 relfrozenxid:i=0 relminmxid:i=0 relhasoids:b=false relacl:t={=r/millstream} reloptions:t \
          relpartbound:t",
     ),
     pg(
@@ -96,10 +96,16 @@ pub(super) const TABLES: &[Known] = &[
         "pg_settings",
         "name:t setting:t unit:t category:t= short_desc:t= context:t=user vartype:t=string source:t=default",
     ),
+    pg(
+        "pg_cursors",
+        "name:t statement:t= is_holdable:b is_binary:b=false is_scrollable:b=false creation_time:t",
+    ),
     empty("pg_attrdef", "oid:i adrelid:i adnum:i adbin:t"),
     empty(
         "pg_index",
-        "indexrelid:i indrelid:i indnatts:i indisunique:b indisprimary:b indisclustered:b indisvalid:b indkey:t indpred:t",
+        "indexrelid:i indrelid:i indnatts:i indnkeyatts:i indisunique:b indnullsnotdistinct:b indisprimary:b indisexclusion:b \
+         indimmediate:b indisclustered:b indisvalid:b indcheckxmin:b indisready:b indislive:b indisreplident:b indkey:t \
+         indcollation:t indclass:t indoption:t indexprs:t indpred:t",
     ),
     empty(
         "pg_indexes",
@@ -107,7 +113,9 @@ pub(super) const TABLES: &[Known] = &[
     ),
     empty(
         "pg_constraint",
-        "oid:i conname:t connamespace:i contype:t conrelid:i confrelid:i conindid:i conkey:t confkey:t condeferrable:b",
+        "oid:i conname:t connamespace:i contype:t condeferrable:b condeferred:b convalidated:b conrelid:i contypid:i conindid:i \
+         conparentid:i confrelid:i confupdtype:t confdeltype:t confmatchtype:t conislocal:b coninhcount:i connoinherit:b \
+         conkey:t confkey:t conexclop:t conbin:t",
     ),
     empty(
         "pg_description",
@@ -116,7 +124,9 @@ pub(super) const TABLES: &[Known] = &[
     empty("pg_shdescription", "objoid:i classoid:i description:t"),
     empty(
         "pg_proc",
-        "oid:i proname:t pronamespace:i prokind:t prorettype:i proargtypes:t proretset:b",
+        "oid:i proname:t pronamespace:i proowner:i prolang:i procost:i prorows:i provariadic:i prokind:t prosecdef:b \
+         proleakproof:b proisstrict:b proretset:b provolatile:t proparallel:t pronargs:i pronargdefaults:i prorettype:i \
+         proargtypes:t proallargtypes:t proargmodes:t proargnames:t prosrc:t probin:t proacl:t",
     ),
     empty(
         "pg_inherits",
@@ -124,23 +134,30 @@ pub(super) const TABLES: &[Known] = &[
     ),
     empty(
         "pg_collation",
-        "oid:i collname:t collnamespace:i collprovider:t",
+        "oid:i collname:t collnamespace:i collowner:i collprovider:t collisdeterministic:b collencoding:i collcollate:t \
+         collctype:t colliculocale:t collversion:t",
     ),
     empty("pg_enum", "oid:i enumtypid:i enumsortorder:i enumlabel:t"),
-    empty("pg_range", "rngtypid:i rngsubtype:i"),
+    empty(
+        "pg_range",
+        "rngtypid:i rngsubtype:i rngmultitypid:i rngcollation:i rngsubopc:i rngcanonical:t rngsubdiff:t",
+    ),
     empty(
         "pg_views",
         "schemaname:t viewname:t viewowner:t definition:t",
     ),
     empty(
         "pg_matviews",
-        "schemaname:t matviewname:t matviewowner:t definition:t",
+        "schemaname:t matviewname:t matviewowner:t tablespace:t hasindexes:b ispopulated:b definition:t",
     ),
     empty(
         "pg_extension",
-        "oid:i extname:t extowner:i extnamespace:i extversion:t",
+        "oid:i extname:t extowner:i extnamespace:i extrelocatable:b extversion:t extconfig:t extcondition:t",
     ),
-    empty("pg_tablespace", "oid:i spcname:t spcowner:i"),
+    empty(
+        "pg_tablespace",
+        "oid:i spcname:t spcowner:i spcacl:t spcoptions:t",
+    ),
     empty(
         "pg_stat_activity",
         "datid:i datname:t pid:i usename:t application_name:t state:t query:t",
@@ -149,34 +166,84 @@ pub(super) const TABLES: &[Known] = &[
         "pg_stat_user_tables",
         "relid:i schemaname:t relname:t n_live_tup:i",
     ),
-    empty("pg_trigger", "oid:i tgrelid:i tgname:t tgisinternal:b"),
-    empty("pg_rewrite", "oid:i rulename:t ev_class:i"),
-    empty("pg_policy", "oid:i polname:t polrelid:i"),
+    empty(
+        "pg_trigger",
+        "oid:i tgrelid:i tgparentid:i tgname:t tgfoid:i tgtype:i tgenabled:t tgisinternal:b tgconstrrelid:i tgconstrindid:i \
+         tgconstraint:i",
+    ),
+    empty(
+        "pg_rewrite",
+        "oid:i rulename:t ev_class:i ev_type:t ev_enabled:t is_instead:b",
+    ),
+    empty(
+        "pg_policy",
+        "oid:i polname:t polrelid:i polcmd:t polpermissive:b polroles:t polqual:t polwithcheck:t",
+    ),
     empty("pg_policies", "schemaname:t tablename:t policyname:t"),
     empty("pg_statistic_ext", "oid:i stxrelid:i stxname:t"),
     empty("pg_publication", "oid:i pubname:t puballtables:b"),
     empty("pg_publication_rel", "oid:i prpubid:i prrelid:i"),
     empty("pg_publication_namespace", "oid:i pnpubid:i pnnspid:i"),
     empty("pg_subscription", "oid:i subname:t"),
-    empty("pg_foreign_table", "ftrelid:i ftserver:i"),
-    empty("pg_foreign_server", "oid:i srvname:t"),
+    empty("pg_foreign_table", "ftrelid:i ftserver:i ftoptions:t"),
+    empty(
+        "pg_foreign_server",
+        "oid:i srvname:t srvowner:i srvfdw:i srvtype:t srvversion:t srvoptions:t",
+    ),
     empty("pg_foreign_data_wrapper", "oid:i fdwname:t"),
-    empty("pg_sequence", "seqrelid:i"),
+    empty(
+        "pg_sequence",
+        "seqrelid:i seqtypid:i seqstart:i seqincrement:i seqmax:i seqmin:i seqcache:i seqcycle:b",
+    ),
     empty("pg_sequences", "schemaname:t sequencename:t"),
-    empty("pg_partitioned_table", "partrelid:i"),
+    empty(
+        "pg_partitioned_table",
+        "partrelid:i partstrat:t partnatts:i partdefid:i partattrs:t partclass:t partcollation:t partexprs:t",
+    ),
     empty(
         "pg_depend",
         "classid:i objid:i objsubid:i refclassid:i refobjid:i refobjsubid:i deptype:t",
     ),
-    empty("pg_language", "oid:i lanname:t"),
+    empty(
+        "pg_language",
+        "oid:i lanname:t lanowner:i lanispl:b lanpltrusted:b",
+    ),
     empty("pg_cast", "oid:i castsource:i casttarget:i"),
     empty("pg_operator", "oid:i oprname:t"),
     empty("pg_aggregate", "aggfnoid:i"),
     empty("pg_locks", "locktype:t pid:i"),
     empty("pg_auth_members", "roleid:i member:i admin_option:b"),
     empty("pg_db_role_setting", "setdatabase:i setrole:i"),
-    empty("pg_event_trigger", "oid:i evtname:t"),
+    empty(
+        "pg_event_trigger",
+        "oid:i evtname:t evtevent:t evtowner:i evtfoid:i evtenabled:t",
+    ),
     empty("pg_user_mapping", "oid:i umuser:i"),
+    empty(
+        "pg_opclass",
+        "oid:i opcmethod:i opcname:t opcnamespace:i opcowner:i opcfamily:i opcintype:i opcdefault:b opckeytype:i",
+    ),
+    empty(
+        "pg_opfamily",
+        "oid:i opfmethod:i opfname:t opfnamespace:i opfowner:i",
+    ),
+    empty("pg_conversion", "oid:i conname:t connamespace:i"),
+    empty(
+        "pg_seclabel",
+        "objoid:i classoid:i objsubid:i provider:t label:t",
+    ),
+    empty(
+        "pg_stat_user_indexes",
+        "relid:i indexrelid:i schemaname:t relname:t indexrelname:t idx_scan:i",
+    ),
+    empty(
+        "pg_statio_user_tables",
+        "relid:i schemaname:t relname:t heap_blks_read:i",
+    ),
+    empty(
+        "pg_stat_all_tables",
+        "relid:i schemaname:t relname:t n_live_tup:i",
+    ),
     empty("pg_prepared_xacts", "transaction:i gid:t"),
     schema(
         "schemata",

@@ -1,9 +1,10 @@
 //! PostgreSQL's own catalog, as far as tools ask for it: tables like `pg_class` over what can be asked here, and questions to them
 //! in words that the engine has.
 //!
-//! `rewrite` makes the questions, `columns` says which columns the tables have, `rows` fills them.
+//! `rewrite` makes the questions, `empty` finds those without rows, `columns` says which columns the tables have, `rows` fills them.
 
 mod columns;
+mod empty;
 mod names;
 mod rewrite;
 mod rows;
@@ -19,6 +20,7 @@ use millstream_types::{Message, Timestamp};
 use serde_json::Value;
 
 use crate::encode::type_of;
+use crate::session::Session;
 
 pub(crate) use self::rewrite::rewritten;
 
@@ -42,10 +44,15 @@ const METADATA: [(&str, CellKind); 4] = [
 
 type Kinds = Arc<Vec<(String, CellKind)>>;
 
-/// What can be asked, and PostgreSQL's catalog of it.
+/// The columns of tables, for a while.
+#[derive(Debug, Default)]
+pub(crate) struct Cache(Mutex<HashMap<(String, String), (Instant, Kinds)>>);
+
+/// What can be asked, and PostgreSQL's catalog of it, as a session sees it.
 pub(crate) struct Catalog {
     tables: Arc<dyn Tables>,
-    columns: Mutex<HashMap<(String, String), (Instant, Kinds)>>,
+    cache: Arc<Cache>,
+    session: Arc<Session>,
 }
 
 impl fmt::Debug for Catalog {
@@ -54,12 +61,62 @@ impl fmt::Debug for Catalog {
     }
 }
 
+/// Tables with another group first.
+#[derive(Debug)]
+struct Ordered {
+    tables: Arc<dyn Tables>,
+    first: String,
+}
+
+impl Tables for Ordered {
+    fn groups(&self) -> Vec<String> {
+        let mut groups = self.tables.groups();
+        groups.sort_by_key(|group| *group != self.first);
+        groups
+    }
+
+    fn names(&self, group: &str) -> Vec<String> {
+        self.tables.names(group)
+    }
+
+    fn table(&self, group: &str, name: &str) -> Result<Option<Arc<dyn Table>>, String> {
+        self.tables.table(group, name)
+    }
+}
+
 impl Catalog {
-    pub(crate) fn new(tables: Arc<dyn Tables>) -> Self {
+    pub(crate) fn new(
+        tables: &Arc<dyn Tables>,
+        cache: &Arc<Cache>,
+        session: &Arc<Session>,
+    ) -> Self {
+        let groups = tables.groups();
+        let path = session.search_path().into_iter();
+        let first = path.into_iter().find(|name| groups.contains(name));
+        let tables = match first {
+            Some(first) if groups.first() != Some(&first) => Arc::new(Ordered {
+                tables: Arc::clone(tables),
+                first,
+            }),
+            // A path of other servers changes nothing.
+            _ => Arc::clone(tables),
+        };
         Self {
             tables,
-            columns: Mutex::default(),
+            cache: Arc::clone(cache),
+            session: Arc::clone(session),
         }
+    }
+
+    /// What can be asked without the catalog.
+    pub(crate) fn plain(&self) -> Arc<dyn Tables> {
+        Arc::clone(&self.tables)
+    }
+
+    /// The group that needs not to be named.
+    fn first(&self) -> String {
+        let groups = self.tables.groups();
+        groups.into_iter().next().unwrap_or_default()
     }
 
     /// Groups and names of all tables that hold something.
@@ -78,7 +135,7 @@ impl Catalog {
         let key = (group.to_owned(), name.to_owned());
         let now = Instant::now();
         // What is in there is whole whoever panicked.
-        let known = || self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.cache.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((found, kinds)) = known().get(&key)
             && now.duration_since(*found) < REMEMBERED
         {

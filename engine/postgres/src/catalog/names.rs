@@ -1,5 +1,6 @@
 //! The numbers that things in PostgreSQL's catalog are known by.
 
+use super::rows::MORE_TYPES;
 use super::{Catalog, INFORMATION_SCHEMA, PG_CATALOG, all_kinds, formatted, oid};
 use crate::encode::type_of;
 
@@ -51,7 +52,7 @@ impl Catalog {
             .split('.')
             .map(|part| part.trim_matches('"').to_owned())
             .collect();
-        let first = self.tables.groups().into_iter().next().unwrap_or_default();
+        let first = self.first();
         match parts.as_slice() {
             [name] => {
                 if self.tables.names(&first).contains(name) {
@@ -70,6 +71,8 @@ impl Catalog {
         let known = |kind: &millstream_sql::query::CellKind| {
             formatted(kind) == name || type_of(kind).name() == name
         };
-        all_kinds().find(known).map(|kind| oid(&kind))
+        let more = || MORE_TYPES.iter().find(|more| more.name == name);
+        let found = all_kinds().find(known).map(|kind| oid(&kind));
+        found.or_else(|| more().map(|more| more.oid))
     }
 }

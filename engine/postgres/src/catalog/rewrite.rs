@@ -4,19 +4,19 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName, Query, Select, SelectItem,
-    SetExpr, Statement, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    Array, BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem,
+    SetExpr, Statement, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
-use super::columns::{TABLES, find};
-use super::names::VISIBLE;
-use super::rows::type_names;
+use super::columns::find;
+use super::empty::{counts, empty_set, is_empty, name_outputs};
+use super::names::{VISIBLE, of_group};
+use super::rows::{all, groups, type_names, type_numbers};
 use super::{Catalog, DATABASE, INFORMATION_SCHEMA, OWNER, PG_CATALOG};
-use crate::session::Session;
 use crate::startup::POSTGRES_VERSION;
 
 /// Words besides those that begin with `pg_` that only PostgreSQL answers.
@@ -34,10 +34,16 @@ const WORDS: &[&str] = &[
     "set_config",
     "regclass",
     "regtype",
+    "regproc",
+    "regnamespace",
     "to_regclass",
+    "to_regtype",
     "format_type",
     "obj_description",
     "col_description",
+    "shobj_description",
+    "has_column_privilege",
+    "has_any_column_privilege",
     "has_table_privilege",
     "has_schema_privilege",
     "has_database_privilege",
@@ -83,7 +89,7 @@ fn number(number: impl ToString) -> Expr {
     value(Value::Number(number.to_string(), false))
 }
 
-fn truth(truth: bool) -> Expr {
+pub(super) fn truth(truth: bool) -> Expr {
     value(Value::Boolean(truth))
 }
 
@@ -97,12 +103,12 @@ fn cast(expr: Expr, data_type: DataType) -> Expr {
     }
 }
 
-fn unknown() -> Expr {
+pub(super) fn unknown() -> Expr {
     cast(value(Value::Null), DataType::Varchar(None))
 }
 
 /// The last part of a name, in small letters.
-fn last(name: &ObjectName) -> String {
+pub(super) fn last(name: &ObjectName) -> String {
     let ident = name.0.last().and_then(|part| part.as_ident());
     ident
         .map(|ident| ident.value.to_ascii_lowercase())
@@ -155,13 +161,83 @@ impl VisitorMut for Rewrite<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            ..
+        } = factor
+        {
+            let function = last(name);
+            if function.starts_with("pg_")
+                && let Some(other) = other(&function, alias.clone())
+            {
+                *factor = other;
+            } else if function == "generate_series" {
+                *name = ObjectName::from(vec![Ident::new(function)]);
+                for argument in &mut args.args {
+                    if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument {
+                        let _all = expr.visit(self);
+                    }
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Subquery(query) = expr
+            && !is_empty(query)
+        {
+            single(query);
+        }
         let other = match expr {
+            // `x::regtype::oid` is the number that it was.
+            Expr::Cast {
+                expr, data_type, ..
+            } => match &**expr {
+                Expr::Cast {
+                    expr: inner,
+                    data_type: between,
+                    ..
+                } if type_word(between).starts_with("reg") && literal(inner).is_none() => {
+                    match (type_word(between).as_str(), type_word(data_type).as_str()) {
+                        (_, "oid" | "int8" | "int4") => Some((**inner).clone()),
+                        ("regclass", "text" | "varchar") => {
+                            Some(self.class_case((**inner).clone()))
+                        }
+                        _ => None,
+                    }
+                }
+                _ => None,
+            },
+            Expr::AllOp {
+                left,
+                compare_op: BinaryOperator::NotEq,
+                right,
+            } => self.list(right).map(|list| match list.is_empty() {
+                true => truth(true),
+                false => Expr::InList {
+                    expr: left.clone(),
+                    list,
+                    negated: true,
+                },
+            }),
             Expr::Subquery(query) if is_empty(query) => Some(unknown()),
             Expr::Exists { subquery, negated } if is_empty(subquery) => Some(truth(*negated)),
             Expr::InSubquery {
                 subquery, negated, ..
             } if is_empty(subquery) => Some(truth(*negated)),
+            Expr::InSubquery {
+                expr,
+                subquery,
+                negated,
+            } if asks_path(subquery) => Some(Expr::InList {
+                expr: expr.clone(),
+                list: vec![text(&self.catalog.first())],
+                negated: *negated,
+            }),
             Expr::Function(function) => match &function.args {
                 // `ARRAY(SELECT …)`
                 FunctionArguments::Subquery(query) if is_empty(query) => Some(unknown()),
@@ -191,6 +267,22 @@ impl VisitorMut for Rewrite<'_> {
                 expr, data_type, ..
             } => self.cast(expr, data_type),
             Expr::Function(function) => self.function(function),
+            Expr::Like {
+                pattern,
+                escape_char,
+                ..
+            }
+            | Expr::ILike {
+                pattern,
+                escape_char,
+                ..
+            } => {
+                let by = escape_char.take().and_then(|by| by.into_string());
+                if let Some(by) = by.filter(|by| !by.is_empty() && by != "\\") {
+                    escape(pattern, &by);
+                }
+                None
+            }
             _ => None,
         };
         if let Some(other) = other {
@@ -218,22 +310,10 @@ fn operator(sign: &str) -> Option<BinaryOperator> {
 impl Rewrite<'_> {
     /// `x = ANY (current_schemas(…))`, `x = ANY ('{a,b}')`
     fn any(&self, left: &Expr, right: &Expr) -> Option<Expr> {
-        let list: Vec<Expr> = match right {
-            Expr::Function(function) if last(&function.name) == "current_schemas" => {
-                vec![text(&self.first()), text(PG_CATALOG)]
-            }
-            Expr::Array(array) => array.elem.clone(),
-            other => {
-                let words = literal(other)?
-                    .trim()
-                    .strip_prefix('{')?
-                    .strip_suffix('}')?;
-                words
-                    .split(',')
-                    .filter(|word| !word.is_empty())
-                    .map(text)
-                    .collect()
-            }
+        let list = match right {
+            // No list in the catalog is known.
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => Vec::new(),
+            right => self.list(right)?,
         };
         if list.is_empty() {
             return Some(truth(false));
@@ -245,22 +325,58 @@ impl Rewrite<'_> {
         })
     }
 
-    /// The group that needs not to be named.
-    fn first(&self) -> String {
-        self.catalog
-            .tables
-            .groups()
-            .into_iter()
-            .next()
-            .unwrap_or_default()
+    /// The values of a list that is written out.
+    fn list(&self, list: &Expr) -> Option<Vec<Expr>> {
+        Some(match list {
+            Expr::Function(function) if last(&function.name) == "current_schemas" => {
+                self.schemas(function)
+            }
+            Expr::Array(array) => array.elem.clone(),
+            Expr::Nested(inner) => self.list(inner)?,
+            Expr::Cast { expr, .. } if literal(expr).is_none() => self.list(expr)?,
+            other => {
+                let words = literal(other)?
+                    .trim()
+                    .strip_prefix('{')?
+                    .strip_suffix('}')?;
+                let words = words.split(',').filter(|word| !word.is_empty());
+                words.map(|word| text(word.trim_matches('"'))).collect()
+            }
+        })
+    }
+
+    /// The groups whose tables need no group in front of their names; the catalog's own is one of them if that is wanted.
+    fn schemas(&self, function: &Function) -> Vec<Expr> {
+        let wants = arguments(function);
+        let wants = matches!(wants.first(), Some(Expr::Value(value)) if value.value == Value::Boolean(true));
+        let own = text(&self.catalog.first());
+        if wants {
+            vec![text(PG_CATALOG), own]
+        } else {
+            vec![own]
+        }
+    }
+
+    /// The name of a table by its number.
+    fn class_case(&self, number_of: Expr) -> Expr {
+        let first = self.catalog.first();
+        let named = |(group, name, oid): (String, String, u32)| {
+            let shown = if group == first || group == PG_CATALOG {
+                name
+            } else {
+                format!("{group}.{name}")
+            };
+            (number(oid), text(&shown))
+        };
+        let pairs = all(self.catalog).into_iter().map(named);
+        case(number_of, pairs, Some(text("-")))
     }
 
     fn cast(&self, expr: &mut Expr, data_type: &mut DataType) -> Option<Expr> {
-        let name = match &*data_type {
-            DataType::Regclass => "regclass".to_owned(),
-            DataType::Custom(name, _) => last(name),
-            _ => return None,
-        };
+        if !matches!(data_type, DataType::Regclass | DataType::Custom(..)) {
+            return None;
+        }
+        let name = type_word(data_type);
         let known = |found: Option<u32>| Some(found.map_or_else(unknown, number));
         match (name.as_str(), literal(expr)) {
             ("regclass", Some(text)) if text.parse::<u32>().is_err() => {
@@ -268,6 +384,21 @@ impl Rewrite<'_> {
             }
             ("regtype", Some(text)) if text.parse::<u32>().is_err() => {
                 return known(Catalog::type_number(text));
+            }
+            ("regtype", None) => {
+                let expr = std::mem::replace(expr, unknown());
+                return Some(type_case(expr));
+            }
+            ("regproc" | "regprocedure", Some(name)) => {
+                return Some(text(name.rsplit('.').next().unwrap_or(name)));
+            }
+            ("regnamespace", Some(name)) if name.parse::<u32>().is_err() => {
+                return Some(number(of_group(name.trim_matches('"'))));
+            }
+            ("regnamespace", None) => {
+                let expr = std::mem::replace(expr, unknown());
+                let named = |group: String| (number(of_group(&group)), text(&group));
+                return Some(case(expr, groups(self.catalog).map(named), None));
             }
             _ => {}
         }
@@ -293,31 +424,47 @@ impl Rewrite<'_> {
         let answer = match name.as_str() {
             "version" => text(&format!("PostgreSQL {POSTGRES_VERSION} (Millstream)")),
             "current_database" | "current_catalog" => text(DATABASE),
-            "current_schema" => text(&self.first()),
+            "current_schema" => text(&self.catalog.first()),
+            "current_schemas" => Expr::Array(Array {
+                elem: self.schemas(function),
+                named: true,
+            }),
+            "array_upper" | "array_length" | "cardinality" => match &first {
+                Some(Expr::Array(array)) => number(array.elem.len()),
+                // No list in the catalog is known.
+                _ => cast(value(Value::Null), DataType::BigInt(None)),
+            },
             "current_user" | "session_user" | "current_role" | "pg_get_userbyid" => text(OWNER),
             "pg_backend_pid" | "pg_my_temp_schema" => number(0),
             "pg_encoding_to_char" => text("UTF8"),
             "pg_is_in_recovery" | "pg_is_other_temp_schema" => truth(false),
             "pg_table_is_visible" => visible(first?),
-            name if name.ends_with("_is_visible")
-                || name.ends_with("_privilege")
-                || name == "pg_has_role" =>
-            {
-                truth(true)
-            }
+            name if name.ends_with("_privilege") => truth(!given.iter().any(writes)),
+            name if name.ends_with("_is_visible") || name == "pg_has_role" => truth(true),
+            "to_regtype" => match literal(first.as_ref()?) {
+                Some(name) => Catalog::type_number(name).map_or_else(unknown, number),
+                None => {
+                    let pairs = type_numbers().into_iter();
+                    let pair = |(name, oid): (String, u32)| (text(&name), number(oid));
+                    case(first?, pairs.map(pair), None)
+                }
+            },
             "format_type" => type_case(first?),
             "quote_ident" | "quote_literal" => first?,
-            "set_config" => given.get(1).cloned()?,
-            "current_setting" => {
-                let name = literal(first.as_ref()?)?;
-                match name {
-                    "server_version_num" => text("150000"),
-                    "server_version" => text(POSTGRES_VERSION),
-                    name => Session::default()
-                        .get(name)
-                        .map_or_else(unknown, |value| text(&value)),
+            "set_config" => {
+                let (name, value) = (literal(first.as_ref()?)?, given.get(1)?);
+                if let Some(text) = literal(value) {
+                    // Who reads the answer sees what it is now.
+                    let _kept = self.catalog.session.set(name, Some(text));
                 }
+                value.clone()
             }
+            "current_setting" => {
+                let value =
+                    literal(first.as_ref()?).and_then(|name| self.catalog.session.get(name));
+                value.map_or_else(unknown, |value| text(&value))
+            }
+            "format" => formatted(literal(first.as_ref()?)?, given.get(1..)?)?,
             "to_regclass" => {
                 let found = self.catalog.table_number(literal(first.as_ref()?)?);
                 found.map_or_else(unknown, number)
@@ -368,173 +515,143 @@ fn visible(table: Expr) -> Expr {
 }
 
 fn type_case(number_of: Expr) -> Expr {
-    let when = |(oid, name): (u32, String)| CaseWhen {
-        condition: number(oid),
-        result: text(&name),
-    };
+    let pair = |(oid, name): (u32, String)| (number(oid), text(&name));
+    case(
+        number_of,
+        type_names().into_iter().map(pair),
+        Some(text("???")),
+    )
+}
+
+/// `CASE … WHEN … THEN …`
+fn case(of: Expr, pairs: impl Iterator<Item = (Expr, Expr)>, other: Option<Expr>) -> Expr {
+    let when = |(condition, result)| CaseWhen { condition, result };
     Expr::Case {
         case_token: sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
         end_token: sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
-        operand: Some(Box::new(number_of)),
-        conditions: type_names().into_iter().map(when).collect(),
-        else_result: Some(Box::new(text("???"))),
+        operand: Some(Box::new(of)),
+        conditions: pairs.map(when).collect(),
+        else_result: other.map(Box::new),
     }
 }
 
-/// Whether a query has no rows, for it reads a table that never has any.
-fn is_empty(query: &Query) -> bool {
-    match &*query.body {
-        SetExpr::Select(select) => is_empty_select(select),
-        _ => false,
-    }
-}
-
-fn is_empty_select(select: &Select) -> bool {
-    select.from.iter().any(is_empty_from) && !select.projection.iter().any(counts)
-}
-
-/// Whether an output is there even where there are no rows.
-fn counts(item: &SelectItem) -> bool {
-    let (SelectItem::UnnamedExpr(Expr::Function(function))
-    | SelectItem::ExprWithAlias {
-        expr: Expr::Function(function),
-        ..
-    }) = item
-    else {
-        return false;
+/// `format('%s.%I', a, b)` as a sum of texts.
+fn formatted(form: &str, values: &[Expr]) -> Option<Expr> {
+    let mut values = values.iter();
+    let mut sum: Option<Expr> = None;
+    let mut add = |part: Expr| {
+        let left = sum.take();
+        sum = Some(match left {
+            None => part,
+            Some(left) => Expr::BinaryOp {
+                left: Box::new(left),
+                op: BinaryOperator::StringConcat,
+                right: Box::new(part),
+            },
+        });
     };
-    matches!(
-        last(&function.name).as_str(),
-        "count" | "max" | "min" | "sum" | "array_agg" | "string_agg" | "bool_or" | "bool_and"
-    )
-}
-
-fn is_empty_from(from: &TableWithJoins) -> bool {
-    let inner = from.joins.iter().filter(|join| {
-        matches!(
-            join.join_operator,
-            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_)
-        )
-    });
-    // The left side of a full or right join is no condition.
-    let open = from.joins.iter().any(|join| {
-        matches!(
-            join.join_operator,
-            JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
-        )
-    });
-    let joined = inner.map(|join| &join.relation);
-    !open
-        && std::iter::once(&from.relation)
-            .chain(joined)
-            .any(is_empty_table)
-}
-
-fn is_empty_table(factor: &TableFactor) -> bool {
-    match factor {
-        TableFactor::Table { name, .. } => {
-            let group = match name.0.as_slice() {
-                [_] => PG_CATALOG.to_owned(),
-                [.., group, _] => group.to_string().to_ascii_lowercase(),
-                [] => return false,
-            };
-            let name = last(name);
-            TABLES
-                .iter()
-                .any(|table| table.is_empty && table.group == group && table.name == name)
+    let mut pieces = form.split('%');
+    add(text(pieces.next()?));
+    while let Some(piece) = pieces.next() {
+        if piece.is_empty() {
+            // `%%`
+            add(text(&format!("%{}", pieces.next()?)));
+            continue;
         }
-        TableFactor::NestedJoin {
-            table_with_joins, ..
-        } => is_empty_from(table_with_joins),
-        TableFactor::Derived { subquery, .. } => is_empty(subquery),
-        _ => false,
+        let rest = piece.strip_prefix(['s', 'I', 'L'])?;
+        add(cast(values.next()?.clone(), DataType::Varchar(None)));
+        add(text(rest));
+    }
+    sum.map(|sum| Expr::Nested(Box::new(sum)))
+}
+
+/// Whether a question is for the groups of the search path, taken apart by hand.
+fn asks_path(query: &Query) -> bool {
+    let text = query.to_string().to_ascii_lowercase();
+    text.contains("current_setting('search_path')") && text.contains("string_to_array")
+}
+
+/// A type by one word.
+fn type_word(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Regclass => "regclass".to_owned(),
+        DataType::Custom(name, _) => last(name),
+        other => other.to_string().to_ascii_lowercase(),
     }
 }
 
-/// Leaves of selects that have no rows their names alone; answers whether there was one.
-fn empty_set(set: &mut SetExpr) -> bool {
-    match set {
-        // `*` needs the table's columns.
-        SetExpr::Select(select)
-            if is_empty_select(select) && !select.projection.iter().any(is_star) =>
-        {
-            select.projection = std::mem::take(&mut select.projection)
-                .into_iter()
-                .map(named)
-                .collect();
-            name_outputs(&mut select.projection);
-            select.from.clear();
-            select.selection = Some(truth(false));
-            select.distinct = None;
-            select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
-            select.having = None;
-            true
-        }
-        SetExpr::SetOperation { left, right, .. } => {
-            let left = empty_set(left);
-            empty_set(right) || left
-        }
-        _ => false,
-    }
+/// Whether a privilege is one to change something.
+fn writes(argument: &Expr) -> bool {
+    let word = literal(argument).map(str::to_ascii_uppercase);
+    let wanted = word.as_deref().unwrap_or_default().split(',');
+    let mut wanted = wanted.map(str::trim);
+    wanted.any(|word| {
+        matches!(
+            word,
+            "INSERT" | "UPDATE" | "DELETE" | "TRUNCATE" | "REFERENCES" | "TRIGGER" | "CREATE"
+        )
+    })
 }
 
-fn is_star(item: &SelectItem) -> bool {
-    matches!(
-        item,
-        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
-    )
-}
-
-fn named(item: SelectItem) -> SelectItem {
-    let alias = match item {
-        SelectItem::ExprWithAlias { alias, .. } => alias,
-        SelectItem::UnnamedExpr(expr) => Ident::with_quote('"', name_of(&expr)),
-        other => return other,
+/// A table in the place of a function; without rows, but for words that are PostgreSQL's own.
+fn other(function: &str, alias: Option<TableAlias>) -> Option<TableFactor> {
+    let sql = match function {
+        "pg_get_keywords" => {
+            "SELECT 'ilike' AS word, 'T' AS catcode UNION ALL SELECT 'limit', 'R' UNION ALL SELECT 'offset', 'R'"
+        }
+        _ => "SELECT NULL AS word WHERE false",
     };
-    SelectItem::ExprWithAlias {
-        expr: unknown(),
+    let mut parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).ok()?;
+    Some(TableFactor::Derived {
+        lateral: false,
+        subquery: parser.parse_query().ok()?,
         alias,
+        sample: None,
+    })
+}
+
+/// Says that a question in the place of a value has one row, which the engine wants to know: those that tools ask have.
+fn single(query: &mut Query) {
+    let SetExpr::Select(select) = &mut *query.body else {
+        return;
+    };
+    let is_grouped = match &select.group_by {
+        GroupByExpr::Expressions(by, _) => !by.is_empty(),
+        GroupByExpr::All(_) => true,
+    };
+    let [item] = &mut select.projection[..] else {
+        return;
+    };
+    if is_grouped || counts(item) || select.from.is_empty() {
+        return;
+    }
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
+        return;
+    };
+    let max = format!("max({expr})");
+    let parsed = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(&max)
+        .and_then(|mut parser| parser.parse_expr());
+    if let Ok(max) = parsed {
+        *expr = max;
+        query.order_by = None;
+        query.limit_clause = None;
     }
 }
 
-/// Gives outputs without a name the one that PostgreSQL gives them, each a different one, as the engine wants it.
-fn name_outputs(items: &mut [SelectItem]) {
-    let mut taken: Vec<String> = Vec::new();
-    for item in items {
-        let mut name = match item {
-            SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
-            SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => continue,
-            SelectItem::UnnamedExpr(expr) => name_of(expr),
-            _ => continue,
-        };
-        let is_first = !taken.contains(&name);
-        if !is_first {
-            name = format!("{name}_{}", taken.len() + 1);
-        }
-        let alias = Ident::with_quote('"', name.clone());
-        taken.push(name);
-        match item {
-            SelectItem::UnnamedExpr(expr) => {
-                let expr = std::mem::replace(expr, unknown());
-                *item = SelectItem::ExprWithAlias { expr, alias };
+/// `LIKE … ESCAPE '/'` by the backslash, which is the one that the engine knows.
+fn escape(pattern: &mut Expr, by: &str) {
+    match pattern {
+        Expr::Value(value) => {
+            if let Value::SingleQuotedString(text) = &mut value.value {
+                *text = text.replace('\\', "\\\\").replace(by, "\\");
             }
-            SelectItem::ExprWithAlias { alias: own, .. } if !is_first => *own = alias,
-            _ => {}
         }
-    }
-}
-
-/// What PostgreSQL calls an output without a name.
-fn name_of(expr: &Expr) -> String {
-    match expr {
-        Expr::Identifier(ident) => ident.value.clone(),
-        Expr::CompoundIdentifier(parts) => parts
-            .last()
-            .map(|part| part.value.clone())
-            .unwrap_or_default(),
-        Expr::Function(function) => last(&function.name),
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => name_of(expr),
-        Expr::Case { .. } => "case".to_owned(),
-        _ => "?column?".to_owned(),
+        Expr::BinaryOp { left, right, .. } => {
+            escape(left, by);
+            escape(right, by);
+        }
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => escape(inner, by),
+        _ => {}
     }
 }

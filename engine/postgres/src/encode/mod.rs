@@ -13,7 +13,7 @@ use pgwire::api::results::{FieldFormat, FieldInfo};
 use pgwire::messages::data::DataRow;
 
 /// A column of an answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Field {
     kind: CellKind,
     format: FieldFormat,
@@ -152,7 +152,7 @@ pub(crate) fn kind_of(of: &Type) -> Option<CellKind> {
         Type::TIMESTAMP => CellKind::Timestamp,
         Type::TIMESTAMPTZ => CellKind::TimestampUtc,
         Type::JSON | Type::JSONB => CellKind::Json,
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => CellKind::Text,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UUID => CellKind::Text,
         _ => return None,
     })
 }
@@ -173,7 +173,7 @@ pub(crate) fn size(kind: &CellKind) -> i16 {
 }
 
 /// Precision and scale in one number, as PostgreSQL packs them.
-fn modifier(kind: &CellKind) -> i32 {
+pub(crate) fn modifier(kind: &CellKind) -> i32 {
     match kind {
         CellKind::Decimal { precision, scale } if *scale >= 0 => {
             (i32::from(*precision) << 16 | i32::from(*scale)) + 4

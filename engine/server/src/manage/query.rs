@@ -71,6 +71,7 @@ pub(crate) fn postgres(
 ) -> millstream_postgres::Options {
     millstream_postgres::Options {
         listen,
+        tls: None,
         auth,
         tables: Arc::new(Known(Arc::clone(manager))),
         turns: Arc::clone(&manager.queries),
