@@ -157,19 +157,21 @@ impl<'a> Planner<'a> {
 
     /// Keeps where deployed functions are called.
     fn note(&mut self, plan: &LogicalPlan, built: &Built) -> Result<()> {
-        let exprs = plan.expressions();
-        let names: Vec<String> = exprs.iter().flat_map(deployed_calls).collect();
+        let (mut names, mut inputs) = (Vec::new(), Vec::new());
+        // Some operators are more than one part of the plan.
+        let mut parts = vec![plan];
+        while let Some(part) = parts.pop() {
+            names.extend(part.expressions().iter().flat_map(deployed_calls));
+            for input in part.inputs() {
+                match self.known.iter().find(|(known, _)| known == input) {
+                    Some((_, known)) => inputs.push(known),
+                    None => parts.push(input),
+                }
+            }
+        }
         let Some(first) = names.first() else {
             return Ok(());
         };
-        let inputs = plan.inputs();
-        let inputs: Vec<&Built> = inputs
-            .iter()
-            .filter_map(|input| {
-                let known = self.known.iter().find(|(known, _)| known == *input);
-                known.map(|(_, input)| input)
-            })
-            .collect();
         if inputs.iter().any(|input| input.updating) {
             return taken_back(first);
         }

@@ -195,6 +195,7 @@ fn rows_that_are_taken_back_are_given_to_no_function() {
     for sql in [
         "SELECT auction, twice(n) AS t FROM (SELECT auction, count(*) AS n FROM bid GROUP BY auction)",
         "SELECT auction, n FROM (SELECT auction, count(*) AS n FROM bid GROUP BY auction) WHERE twice(n) > 2",
+        "SELECT auction, price FROM (SELECT auction, price, row_number() OVER (PARTITION BY auction ORDER BY price) AS n FROM bid) WHERE n <= 3 AND twice(price) > 10",
         "SELECT g.auction, b.price FROM bid b JOIN (SELECT auction, count(*) AS n FROM bid GROUP BY auction) g ON b.auction = g.auction AND twice(g.n) > b.price",
     ] {
         let error = Calling::of(3).compile(sql).expect_err("refused");
