@@ -39,6 +39,8 @@ mod schemas;
 mod sealed;
 mod serve;
 #[cfg(feature = "sql")]
+mod sql_functions;
+#[cfg(feature = "sql")]
 mod sql_stages;
 mod states;
 mod stations;

@@ -19,7 +19,7 @@ use millstream_spec::{
 
 use crate::functions::{Functions, Place};
 use crate::shelf::Shelf;
-use crate::stages::{Called, CompileProblem, Modules, Statements, sql};
+use crate::stages::{Callable, Called, CompileProblem, Modules, Statements, sql};
 
 /// What a plan was made from, and the plan.
 type KnownPlan = (String, Option<Arc<Plan>>);
@@ -158,8 +158,9 @@ impl Compiler {
                         number: statements,
                         text,
                         columns: columns.as_deref(),
-                        functions: self.called(catalog, text, modules).map_err(wrong)?,
-                        names: function_names(catalog),
+                        functions: self
+                            .load(Named::of(catalog, text, Caller::Stage), modules)
+                            .map_err(wrong)?,
                         stations: others(catalog, owner),
                         path: &path,
                     })?;
@@ -172,15 +173,9 @@ impl Compiler {
         Ok((stages, columns))
     }
 
-    /// The functions that a statement may call: those it has the names of.
-    pub(crate) fn called(
-        &self,
-        catalog: &Catalog,
-        text: &str,
-        modules: Modules<'_>,
-    ) -> Result<Vec<Called>, String> {
-        let named = sql_functions(catalog, text);
-        let called = named.map(|(entry, call)| {
+    /// Loads the functions that a statement calls.
+    pub(crate) fn load(&self, named: Named, modules: Modules<'_>) -> Result<Callable, String> {
+        let called = named.called.iter().map(|(entry, call)| {
             Ok(Called {
                 name: sql_name(&entry.spec.name),
                 arguments: call.arguments.iter().map(column).collect(),
@@ -188,7 +183,10 @@ impl Compiler {
                 version: self.functions.live(entry, modules)?,
             })
         });
-        called.collect()
+        Ok(Callable {
+            called: called.collect::<Result<_, String>>()?,
+            ..named.others
+        })
     }
 
     /// The columns of what a station stores; `None` when it has no schema.
@@ -258,14 +256,21 @@ impl Compiler {
             StageSpec::Function(_) => None,
         });
         for text in texts {
-            for (entry, _) in sql_functions(catalog, text) {
-                let name = &entry.spec.name;
-                key.push_str(&format!(" {name} {} {}", entry.version, entry.updated));
-            }
+            key.push_str(&Self::functions_key(catalog, text));
             let named = others(catalog, owner).into_iter();
             for (station, subjects) in named.filter(|(name, _)| text.contains(name.as_str())) {
                 key.push_str(&format!(" {station} {subjects:?}"));
             }
+        }
+        key
+    }
+
+    /// The functions that a text calls, in their live version.
+    pub(crate) fn functions_key(catalog: &Catalog, text: &str) -> String {
+        let mut key = String::new();
+        for (entry, _) in sql_functions(catalog, text) {
+            let name = &entry.spec.name;
+            key.push_str(&format!(" {name} {} {}", entry.version, entry.updated));
         }
         key
     }
@@ -503,28 +508,76 @@ fn sql_name(function: &str) -> String {
     function.replace('-', "_").to_lowercase()
 }
 
-/// What statements call the functions that they may call, and those that they may not.
-fn function_names(catalog: &Catalog) -> [Vec<String>; 2] {
-    let all = catalog.functions.values().map(|entry| &entry.spec);
-    let (may, not): (Vec<_>, Vec<_>) = all.partition(|spec| spec.sql.is_some());
-    let names = |specs: Vec<&FunctionSpec>| {
-        let names = specs.into_iter().map(|spec| sql_name(&spec.name));
-        names.collect()
-    };
-    [names(may), names(not)]
+/// How SQL calls a function, for people.
+pub(crate) fn sql_form(spec: &FunctionSpec) -> Option<String> {
+    let call = spec.sql.as_ref()?;
+    let arguments = call.arguments.iter();
+    let arguments = arguments.map(|column| format!("{} {}", column.name, column.kind));
+    let arguments: Vec<String> = arguments.collect();
+    Some(format!(
+        "{}({}) returns {}",
+        sql_name(&spec.name),
+        arguments.join(", "),
+        call.returns
+    ))
+}
+
+/// Whether a text has the name of a function, as statements call it.
+pub(crate) fn names_function(text: &str, function: &str) -> bool {
+    let (text, name) = (text.to_lowercase(), sql_name(function));
+    let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words.any(|word| word == name)
+}
+
+/// Who calls functions in SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// A stage, which may do what a function that is a stage may.
+    Stage,
+    /// A query, of a flow or of somebody who asks: its functions are nothing but functions of their arguments.
+    Query,
+}
+
+/// The functions around a text, not loaded yet.
+#[derive(Debug)]
+pub(crate) struct Named {
+    called: Vec<(FunctionEntry, SqlCall)>,
+    others: Callable,
+}
+
+impl Named {
+    pub(crate) fn of(catalog: &Catalog, text: &str, caller: Caller) -> Self {
+        let outside = |spec: &FunctionSpec| {
+            caller == Caller::Query && !(spec.lookup.is_empty() && spec.http.is_empty())
+        };
+        let mut others = Callable::default();
+        for entry in catalog.functions.values() {
+            let spec = &entry.spec;
+            let names = match &spec.sql {
+                None => &mut others.not_for_sql,
+                Some(_) if outside(spec) => &mut others.reaching_outside,
+                Some(_) => &mut others.names,
+            };
+            names.push(sql_name(&spec.name));
+        }
+        let called = sql_functions(catalog, text).filter(|(entry, _)| !outside(&entry.spec));
+        Self {
+            called: called
+                .map(|(entry, call)| (entry.clone(), call.clone()))
+                .collect(),
+            others,
+        }
+    }
 }
 
 /// The functions for SQL whose names stand in a text.
 fn sql_functions<'a>(
     catalog: &'a Catalog,
-    text: &str,
+    text: &'a str,
 ) -> impl Iterator<Item = (&'a FunctionEntry, &'a SqlCall)> {
-    let text = text.to_lowercase();
     catalog.functions.values().filter_map(move |entry| {
         let call = entry.spec.sql.as_ref()?;
-        let name = sql_name(&entry.spec.name);
-        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
-        words.any(|word| word == name).then_some((entry, call))
+        names_function(text, &entry.spec.name).then_some((entry, call))
     })
 }
 

@@ -12,7 +12,7 @@ use millstream_schema_registry::{MigrationRule, Name, Version, VersionView};
 use millstream_spec::SchemaVersion;
 
 use crate::functions::Functions;
-use crate::stages::{Modules, Statements, sql};
+use crate::stages::{Callable, Modules, Statements, sql};
 
 /// Most versions kept; beyond that all are compiled anew when they are asked for.
 const MAX_KEPT: usize = 4096;
@@ -197,8 +197,7 @@ impl Shelf {
                     number: 1,
                     text,
                     columns: Some(&columns),
-                    functions: Vec::new(),
-                    names: [Vec::new(), Vec::new()],
+                    functions: Callable::default(),
                     stations: Vec::new(),
                     path: "migrations",
                 });

@@ -59,10 +59,8 @@ pub(crate) struct Statements<'a> {
     pub(crate) text: &'a str,
     /// The columns in front of it; without them the whole payload is one.
     pub(crate) columns: Option<&'a [Column]>,
-    /// The deployed functions that it may call, loaded.
-    pub(crate) functions: Vec<Called>,
-    /// The names of all that SQL may call, and of those that it may not.
-    pub(crate) names: [Vec<String>; 2],
+    /// The deployed functions.
+    pub(crate) functions: Callable,
     /// The other stations with their subjects.
     pub(crate) stations: Vec<(String, Vec<String>)>,
     /// The field of the declaration.
@@ -82,20 +80,51 @@ pub(crate) struct Called {
     pub(crate) version: FunctionVersion,
 }
 
+/// The deployed functions around a statement.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "a build without SQL has nobody who reads it")
+)]
+#[derive(Debug, Default)]
+pub(crate) struct Callable {
+    /// Those that it names and may call, loaded.
+    pub(crate) called: Vec<Called>,
+    /// The names of all that SQL may call.
+    pub(crate) names: Vec<String>,
+    /// The names of those that say nothing of SQL.
+    pub(crate) not_for_sql: Vec<String>,
+    /// The names of those that reach outside, which a query may not call.
+    pub(crate) reaching_outside: Vec<String>,
+}
+
+#[cfg(feature = "sql")]
+impl From<Callable> for millstream_sql::SqlFunctions {
+    fn from(callable: Callable) -> Self {
+        let each = callable.called.into_iter();
+        let each = each.map(|called| millstream_sql::SqlFunction {
+            name: called.name,
+            arguments: called.arguments,
+            returns: called.returns,
+            version: called.version.number,
+            run: Arc::new(DeployedRows::new(called.version)),
+        });
+        Self {
+            each: each.collect(),
+            more: callable.names,
+            not_for_sql: callable.not_for_sql,
+            reaching_outside: callable.reaching_outside,
+        }
+    }
+}
+
 /// The stage, and the columns behind it; `None` when there are several outputs.
 pub(crate) type SqlCompiled = (Arc<dyn Stage>, Option<Vec<Column>>);
 
 #[cfg(feature = "sql")]
 pub(crate) fn sql(statements: Statements<'_>) -> Result<SqlCompiled, CompileProblem> {
-    use millstream_sql::{SqlFunction, SqlStage, Station, Surroundings};
+    use millstream_sql::{SqlFunctions, SqlStage, Station, Surroundings};
 
-    let functions = statements.functions.into_iter().map(|called| SqlFunction {
-        name: called.name,
-        arguments: called.arguments,
-        returns: called.returns,
-        run: Arc::new(DeployedRows::new(called.version)),
-    });
-    let functions: Vec<SqlFunction> = functions.collect();
+    let functions = SqlFunctions::from(statements.functions);
     let stations = statements.stations.into_iter();
     let stations: Vec<Station> = stations
         .map(|(name, subjects)| Station { name, subjects })
@@ -103,8 +132,6 @@ pub(crate) fn sql(statements: Statements<'_>) -> Result<SqlCompiled, CompileProb
     let around = Surroundings {
         columns: statements.columns,
         functions: &functions,
-        more_functions: &statements.names[0],
-        no_sql_functions: &statements.names[1],
         stations: &stations,
     };
     let label = format!("sql:{}", statements.number);
@@ -150,6 +177,8 @@ pub(crate) trait Readable: Sync {
     fn columns(&self, name: &str) -> Result<Option<Vec<Column>>, String>;
     fn names(&self) -> Vec<String>;
     fn subjects(&self, name: &str) -> Vec<String>;
+    /// The deployed functions around a text.
+    fn functions(&self, text: &str) -> Result<Callable, String>;
 }
 
 #[cfg(feature = "sql")]
@@ -159,6 +188,7 @@ mod continuous {
     use millstream_jetstream::Query;
     use millstream_pipeline::{Column, Dataflow};
     use millstream_spec::QuerySpec;
+    use millstream_sql::SqlFunctions;
     use millstream_sql::continuous::{Compiled, Stations, compile};
 
     use super::{CompileProblem, QueryCompiled, Readable};
@@ -185,6 +215,10 @@ mod continuous {
 
         fn subjects(&self, name: &str) -> Vec<String> {
             self.0.subjects(name)
+        }
+
+        fn functions(&self, text: &str) -> Result<SqlFunctions, String> {
+            self.0.functions(text).map(SqlFunctions::from)
         }
     }
 

@@ -1,6 +1,5 @@
 //! What a statement may name: the table `message`, its columns, and functions of one row.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::MapFieldNames;
@@ -8,19 +7,14 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, TableReference, plan_datafusion_err};
 use datafusion::execution::SessionStateDefaults;
-use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::logical_expr::{
-    AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, TableType, WindowUDF,
-};
-use datafusion::sql::planner::{ContextProvider, NullOrdering, ParserOptions};
+use datafusion::logical_expr::{TableSource, TableType};
+use datafusion::sql::planner::{NullOrdering, ParserOptions};
 use millstream_pipeline::{Column, ColumnKind, Item};
-use millstream_types::nearest;
 
 use crate::compile::Surroundings;
-
 use crate::functions::json::Arrows;
-use crate::functions::{POSITIONS, positions, scalar_functions};
+use crate::functions::{Functions, Sources, positions, scalar_functions};
 
 /// The only table.
 pub(crate) const TABLE: &str = "message";
@@ -174,63 +168,27 @@ pub(crate) fn headers() -> DataType {
     })))
 }
 
-/// What the planner asks for names.
+/// What statements of a stage may name.
 pub(crate) struct Catalog {
     sources: Vec<Source>,
     table: Arc<dyn TableSource>,
-    functions: HashMap<String, Arc<ScalarUDF>>,
-    /// Names of deployed functions besides these, and of those that SQL cannot call.
-    more: Vec<String>,
-    no_sql: Vec<String>,
-    /// A deployed function whose name SQL has already.
-    taken: Option<String>,
-    aggregates: HashMap<String, Arc<AggregateUDF>>,
-    planners: Vec<Arc<dyn ExprPlanner>>,
-    options: Arc<ConfigOptions>,
+    functions: Functions,
 }
 
 impl Catalog {
     pub(crate) fn new(around: &Surroundings<'_>) -> Self {
-        let deployed = around.functions;
         let sources = stage_sources(around.columns);
         let fields: Vec<_> = sources.iter().map(Source::field).collect();
-        let mut functions = HashMap::new();
-        let mut taken = None;
-        for function in scalar_functions().into_iter().chain([positions()]) {
-            for alias in function.aliases() {
-                functions.insert(alias.clone(), Arc::clone(&function));
-            }
-            functions.insert(function.name().to_owned(), function);
-        }
-        for function in deployed {
-            if functions
-                .insert(function.name.clone(), function.udf())
-                .is_some()
-            {
-                taken = Some(function.name.clone());
-            }
-        }
-        let mut aggregates = HashMap::new();
-        for function in all_default_aggregate_functions() {
-            for alias in function.aliases() {
-                aggregates.insert(alias.clone(), Arc::clone(&function));
-            }
-            aggregates.insert(function.name().to_owned(), function);
-        }
-        let taken = taken.or_else(|| {
-            let mut names = deployed.iter().map(|function| &function.name);
-            names.find(|name| aggregates.contains_key(*name)).cloned()
-        });
+        let scalars = scalar_functions().into_iter().chain([positions()]);
         Self {
             sources,
             table: Arc::new(MessageTable(Arc::new(Schema::new(fields)))),
-            functions,
-            more: around.more_functions.to_vec(),
-            no_sql: around.no_sql_functions.to_vec(),
-            taken,
-            aggregates,
-            planners: expr_planners(),
-            options: Arc::new(ConfigOptions::default()),
+            functions: Functions::new(
+                scalars,
+                around.functions,
+                expr_planners(),
+                ConfigOptions::default(),
+            ),
         }
     }
 
@@ -245,30 +203,8 @@ impl Catalog {
         self.sources.iter().filter(move |source| !raw(source))
     }
 
-    /// What to do about a function that is not there.
-    pub(crate) fn instead_of(&self, name: &str) -> String {
-        if self.no_sql.iter().any(|own| own == name) {
-            return "it is deployed, but its document has no `sql:`; write there what it takes and returns: sql: { arguments: { x: float }, returns: float }".to_owned();
-        }
-        let names = self.udf_names();
-        let names = names.iter().chain(&self.more).map(String::as_str);
-        match nearest(name, names) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "the functions are those of Apache DataFusion, `json_…`, and deployed ones with `sql:` in their document".to_owned(),
-        }
-    }
-
-    /// A deployed function whose name SQL has already.
-    pub(crate) fn taken(&self) -> Option<&str> {
-        self.taken.as_deref()
-    }
-
     pub(crate) fn config(&self) -> &Arc<ConfigOptions> {
-        &self.options
-    }
-
-    pub(crate) fn is_aggregate(&self, name: &str) -> bool {
-        self.aggregates.contains_key(name) && !self.functions.contains_key(name)
+        self.functions.options()
     }
 
     /// Names are as written: JSON members differ by case. Function names are not.
@@ -364,8 +300,8 @@ impl TableSource for MessageTable {
     }
 }
 
-impl ContextProvider for Catalog {
-    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+impl Sources for Catalog {
+    fn source(&self, name: &TableReference) -> Result<Arc<dyn TableSource>> {
         if name.table() == TABLE {
             Ok(Arc::clone(&self.table))
         } else {
@@ -373,51 +309,7 @@ impl ContextProvider for Catalog {
         }
     }
 
-    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        &self.planners
-    }
-
-    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.functions.get(name).map(Arc::clone)
-    }
-
-    fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {
-        None
-    }
-
-    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        self.aggregates.get(name).map(Arc::clone)
-    }
-
-    fn get_window_meta(&self, _: &str) -> Option<Arc<WindowUDF>> {
-        None
-    }
-
-    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
-        None
-    }
-
-    fn options(&self) -> &ConfigOptions {
-        &self.options
-    }
-
-    fn udf_names(&self) -> Vec<String> {
-        let names = self.functions.keys().filter(|name| *name != POSITIONS);
-        // In order, so that of equally near names the same one is always proposed.
-        let mut names: Vec<String> = names.cloned().collect();
-        names.sort();
-        names
-    }
-
-    fn higher_order_function_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn udaf_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn udwf_names(&self) -> Vec<String> {
-        Vec::new()
+    fn functions(&self) -> &Functions {
+        &self.functions
     }
 }

@@ -17,7 +17,7 @@ use millstream_types::{check_subject, nearest};
 
 use crate::catalog::{Catalog, SUBJECT, Source, TIME};
 use crate::error::{Place, SqlError};
-use crate::functions::SqlFunction;
+use crate::functions::{NONE_DEPLOYED, Provider, Sources as _, SqlFunctions};
 use crate::lower::{Lowered, lower};
 use crate::parse::Parsed;
 use crate::shape::Shaped;
@@ -29,18 +29,24 @@ use crate::{intervals, locate, overflow, parse, patterns, shape};
 const STACK: usize = 64 * 1024 * 1024;
 
 /// What a statement may name besides functions that SQL has: what is declared around it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
     /// The columns of the payload as it arrives; without them the whole payload is the column `payload`.
     pub columns: Option<&'a [Column]>,
     /// The deployed functions.
-    pub functions: &'a [SqlFunction],
-    /// The names of more of them, of which the text has none: what a name may be meant to be.
-    pub more_functions: &'a [String],
-    /// The names of those that say nothing of SQL.
-    pub no_sql_functions: &'a [String],
+    pub functions: &'a SqlFunctions,
     /// The other stations, for `INSERT INTO`.
     pub stations: &'a [Station],
+}
+
+impl Default for Surroundings<'_> {
+    fn default() -> Self {
+        Self {
+            columns: None,
+            functions: &NONE_DEPLOYED,
+            stations: &[],
+        }
+    }
 }
 
 /// A station that a statement may write to.
@@ -101,10 +107,7 @@ pub(crate) fn on_big_stack<T: Send>(
 
 fn on_this_stack(text: &str, around: &Surroundings<'_>) -> Result<Statements, SqlError> {
     let catalog = Catalog::new(around);
-    if let Some(name) = catalog.taken() {
-        let message = format!("function `{name}` has the name of one that SQL has");
-        return Err(SqlError::new(Place::START, message).hint("deploy it under another name"));
-    }
+    catalog.functions().check_names(text)?;
     let mut each = Vec::new();
     for Parsed { query, into, text } in parse::parse(text)? {
         let shaped = shape::check(&text, *query, &catalog)?;
@@ -152,7 +155,7 @@ fn target(
 
 /// Plans, types, simplifies and lowers a statement of the right shape.
 pub(crate) fn build(catalog: &Catalog, shaped: &Shaped) -> Result<Lowered> {
-    let plan = SqlToRel::new_with_options(catalog, Catalog::parser_options())
+    let plan = SqlToRel::new_with_options(&Provider(catalog), Catalog::parser_options())
         .sql_statement_to_plan(statement(shaped.select.clone()))?;
     let plan = clock_of_message(plan)?;
     let plan = with_raw(plan)?;

@@ -35,6 +35,6 @@ mod texts;
 
 pub use compile::{Station, Surroundings};
 pub use error::SqlError;
-pub use functions::SqlFunction;
+pub use functions::{SqlFunction, SqlFunctions};
 pub use millstream_pipeline::{Column, ColumnKind, Item};
 pub use stage::SqlStage;

@@ -274,15 +274,28 @@ pub(crate) fn keyword(text: &str, word: &str) -> Place {
 
 /// Where the name `word` stands first; the start of the text when it does not.
 pub(crate) fn word(text: &str, word: &str) -> Place {
+    named(text, |found| found == word).unwrap_or(Place::START)
+}
+
+/// Where a function is named first, whatever the case of its letters.
+pub(crate) fn called(text: &str, function: &str) -> Place {
+    let found = named(text, |found| found.eq_ignore_ascii_case(function));
+    found.unwrap_or(Place::START)
+}
+
+/// Where the first name that a message quotes and the text has stands in it; the start of the text when there is none.
+pub(crate) fn guilty(text: &str, message: &str) -> Place {
+    let quoted = ['`', '\''].into_iter();
+    let mut names = quoted.flat_map(|quote| message.split(quote).skip(1).step_by(2));
+    let found = names.find_map(|name| named(text, |found| found.eq_ignore_ascii_case(name)));
+    found.unwrap_or(Place::START)
+}
+
+fn named(text: &str, is: impl Fn(&str) -> bool) -> Option<Place> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
-    let named = |token: &Token| matches!(token, Token::Word(found) if found.value == word);
-    let found = tokens
-        .unwrap_or_default()
-        .into_iter()
-        .find(|token| named(&token.token));
-    found
-        .and_then(|token| Place::of(token.span))
-        .unwrap_or(Place::START)
+    let mut tokens = tokens.unwrap_or_default().into_iter();
+    let found = tokens.find(|token| matches!(&token.token, Token::Word(found) if is(&found.value)));
+    Place::of(found?.span)
 }
 
 fn first_word(text: &str) -> Option<(String, Place)> {

@@ -10,7 +10,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use bytes::Bytes;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::{DataFusionError, exec_datafusion_err};
-use millstream_pipeline::Column;
+use millstream_pipeline::{Column, Rejection};
 
 use crate::compile::root_text;
 use crate::functions::{Remembered, refusal_of};
@@ -26,6 +26,8 @@ pub(crate) struct Refusal {
     pub(crate) reason: String,
     /// JSON pointer into the payload.
     pub(crate) path: Option<String>,
+    /// The version of the function that says so.
+    pub(crate) version: Option<u64>,
 }
 
 impl Refusal {
@@ -38,6 +40,20 @@ impl Refusal {
             code: code.into(),
             reason,
             path,
+            version: None,
+        }
+    }
+
+    /// As a stage says it.
+    pub(crate) fn rejection(&self, label: &str) -> Rejection {
+        let rejection = Rejection::new(label, &self.code, &self.reason);
+        let rejection = match &self.path {
+            Some(path) => rejection.at(path),
+            None => rejection,
+        };
+        match self.version {
+            Some(version) => rejection.of_version(version),
+            None => rejection,
         }
     }
 }

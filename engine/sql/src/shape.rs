@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::planner::ContextProvider;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Function, GroupByExpr, Ident, LimitClause, ObjectName, Query, Select,
     SelectItem, SetExpr, Spanned, TableFactor, Value, Visit, Visitor, WildcardAdditionalOptions,
@@ -11,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::SqlError;
 use crate::catalog::{Catalog, METADATA, SEQUENCE, TABLE, TIME};
 use crate::error::Place;
-use crate::functions::POSITIONS;
+use crate::functions::{POSITIONS, Sources as _};
 use crate::parse::keyword;
 use millstream_types::nearest;
 
@@ -368,7 +367,7 @@ impl Expressions<'_> {
         if function.over.is_some() {
             return Err(refuse(at, &format!("the window function `{name}`")));
         }
-        if self.catalog.is_aggregate(&name) {
+        if self.catalog.functions().is_aggregate(&name) {
             return Err(refuse(at, &format!("the aggregate `{name}`")));
         }
         if name == "unnest" {
@@ -380,9 +379,9 @@ impl Expressions<'_> {
         if name == POSITIONS {
             return Ok(());
         }
-        if self.catalog.get_function_meta(&name).is_none() {
+        if !self.catalog.functions().is_scalar(&name) {
             let error = SqlError::new(at, format!("no function `{name}`"));
-            return Err(error.hint(self.catalog.instead_of(&name)));
+            return Err(error.hint(self.catalog.functions().instead_of(&name)));
         }
         Ok(())
     }

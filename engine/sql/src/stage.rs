@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use datafusion::common::DataFusionError;
-use millstream_pipeline::{Column, Record, Rejection, Stage, Verdict};
+use millstream_pipeline::{Column, Record, Stage, Verdict};
 use millstream_types::matches;
 
 use crate::SqlError;
@@ -118,12 +118,8 @@ impl SqlStage {
         }
     }
 
-    fn reject(&self, Refusal { code, reason, path }: Refusal) -> Verdict {
-        let rejection = Rejection::new(&self.label, &code, &reason);
-        Verdict::Reject(match path {
-            Some(path) => rejection.at(&path),
-            None => rejection,
-        })
+    fn reject(&self, why: &Refusal) -> Verdict {
+        Verdict::Reject(why.rejection(&self.label))
     }
 
     /// What all statements made of the message at `index`.
@@ -141,7 +137,7 @@ impl SqlStage {
                 End::Refused(why) => Err(why),
             };
             if let Err(why) = pushed {
-                return self.reject(why);
+                return self.reject(&why);
             }
         }
         if made.len() > 1 {
@@ -198,7 +194,7 @@ impl Stage for SqlStage {
             Ok(scanned) => scanned,
             Err(error) => {
                 let why = sql_error(&DataFusionError::from(error));
-                return batch.iter().map(|_| self.reject(why.clone())).collect();
+                return batch.iter().map(|_| self.reject(&why)).collect();
             }
         };
         let mut refused = std::mem::take(&mut scanned.refused).into_iter().peekable();
@@ -212,7 +208,7 @@ impl Stage for SqlStage {
             .collect();
         let each = batch.iter().enumerate().map(|(index, record)| {
             match refused.next_if(|(own, _)| *own == index) {
-                Some((_, why)) => self.reject(why),
+                Some((_, why)) => self.reject(&why),
                 None => self.verdict(record, index, &mut found),
             }
         });

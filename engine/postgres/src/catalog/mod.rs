@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use millstream_pipeline::{Column, ColumnKind, Record};
+use millstream_sql::SqlFunctions;
 use millstream_sql::query::{Bounds, CellKind, Page, Pages, Table, Tables};
 use millstream_types::{Message, Timestamp};
 use serde_json::Value;
@@ -270,6 +271,10 @@ impl Tables for Catalog {
         let columns = found.columns();
         let rows = rows::of(self, found);
         Ok(Some(Arc::new(Rows { columns, rows })))
+    }
+
+    fn functions(&self, text: &str) -> Result<SqlFunctions, String> {
+        self.tables.functions(text)
     }
 }
 

@@ -6,9 +6,9 @@ use millstream_cluster::{Catalog, FlowEntry, FunctionEntry};
 use millstream_pipeline::{Column, OnRejection, Plan, Running};
 use millstream_spec::{QuerySpec, StageSpec};
 
-use crate::compile::{Compiler, running};
+use crate::compile::{Caller, Compiler, Named, running};
 use crate::functions::{Place, State};
-use crate::stages::{self, CompileProblem, Modules, QueryCompiled, Readable};
+use crate::stages::{self, Callable, CompileProblem, Modules, QueryCompiled, Readable};
 
 /// A flow, compiled.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ pub(super) fn mark(catalog: &Catalog, entry: &FlowEntry) -> String {
         &entry.spec.stages,
     ));
     if let Some(query) = &entry.spec.query {
+        mark.push_str(&Compiler::functions_key(catalog, &query.sql));
         // More than it reads may be named there, and does no harm.
         let named = |name: &&String| query.sql.contains(name.as_str());
         let stations = catalog.stations.keys().filter(named);
@@ -193,5 +194,10 @@ impl Readable for Known<'_> {
         }
         let stream = self.compiler.node().stream(name);
         stream.map_or_else(Vec::new, |cell| cell.lock().config.subjects.clone())
+    }
+
+    fn functions(&self, text: &str) -> Result<Callable, String> {
+        let named = Named::of(self.catalog, text, Caller::Query);
+        self.compiler.load(named, self.modules)
     }
 }

@@ -10,6 +10,7 @@ use millstream_types::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Manager, direction, not_found, streams};
+use crate::compile::sql_form;
 
 impl Manager {
     pub(super) fn list(&self, kind: Kind) -> Result<Value, Failure> {
@@ -25,8 +26,12 @@ impl Manager {
                 .functions
                 .values()
                 .map(|entry| {
-                    json!({ "name": entry.spec.name, "version": entry.version, "bytes": entry.size,
-                        "digest": entry.digest, "updated": Timestamp(entry.updated).to_rfc3339() })
+                    let mut line = json!({ "name": entry.spec.name, "version": entry.version, "bytes": entry.size,
+                        "digest": entry.digest, "updated": Timestamp(entry.updated).to_rfc3339() });
+                    if let Some(form) = sql_form(&entry.spec) {
+                        line["sql"] = form.into();
+                    }
+                    line
                 })
                 .collect(),
             Kind::Station => catalog

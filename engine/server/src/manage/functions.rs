@@ -6,7 +6,7 @@ use std::sync::Weak;
 
 use millstream_admin::{Failure, FailureCode, SwitchRequest, TrialRequest};
 use millstream_cluster::{
-    CatalogChange, CatalogCommand, Command, FunctionEntry, Kind, Switch, Trial,
+    CatalogChange, CatalogCommand, Command, FlowEntry, FunctionEntry, Kind, Switch, Trial,
 };
 use millstream_spec::{StageSpec, TrialModeSpec, TrialSpec};
 use millstream_types::{Timestamp, check_filter};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{Manager, not_found, refused};
+use crate::compile::names_function;
 use crate::functions::Stop;
 
 /// Who ends a trial for its errors.
@@ -110,12 +111,17 @@ impl Manager {
         catalog
             .apply(command)
             .map_err(|error| broken(error.to_string()))?;
+        if let Some((why, hint)) = self.keeping(&catalog, name) {
+            return Err(Failure::new(FailureCode::Refused, why, hint));
+        }
         let compiler = std::sync::Arc::clone(&self.compiler);
         let name = name.to_owned();
         let checked = tokio::task::spawn_blocking(move || {
             let module = |digest: &str| compiler.functions().module(digest);
-            let runs =
-                |stage: &StageSpec| matches!(stage, StageSpec::Function(own) if *own == name);
+            let runs = |stage: &StageSpec| match stage {
+                StageSpec::Function(own) => *own == name,
+                StageSpec::Sql(text) => names_function(text, &name),
+            };
             let stations = catalog.stations.values();
             for entry in stations.filter(|entry| entry.spec.stages.iter().any(runs)) {
                 compiler
@@ -123,7 +129,12 @@ impl Manager {
                     .map_err(|why| format!("station `{}` would break: {why}", entry.spec.name))?;
             }
             let flows = catalog.flows.values();
-            for entry in flows.filter(|entry| entry.spec.functions().any(|own| own == name)) {
+            let calls = |entry: &&FlowEntry| {
+                let query = entry.spec.query.as_ref();
+                entry.spec.stages.iter().any(runs)
+                    || query.is_some_and(|query| names_function(&query.sql, &name))
+            };
+            for entry in flows.filter(calls) {
                 compiler
                     .flow(&catalog, entry, &module)
                     .map_err(|why| format!("flow `{}` would break: {why}", entry.spec.name))?;

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use millstream_access::Authenticator;
 use millstream_admin::{Failure, FailureCode, PARQUET, QueryRequest, Reply};
+use millstream_sql::SqlFunctions;
 use millstream_sql::query::{
     Event, Form, Limits, Looked, QueryError, Question, Table, Tables, start,
 };
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{MAX_QUERIES, Manager};
+use crate::compile::{Caller, Named};
 
 /// How long a query may take when its author does not say.
 const TIME: Duration = Duration::from_secs(60);
@@ -61,6 +63,13 @@ impl Tables for Known {
         }
         stations::table(&self.0, name)
     }
+
+    fn functions(&self, text: &str) -> Result<SqlFunctions, String> {
+        let named = Named::of(&self.0.node.catalog(), text, Caller::Query);
+        let compiler = &self.0.compiler;
+        let modules = |digest: &str| compiler.functions().module(digest);
+        compiler.load(named, &modules).map(SqlFunctions::from)
+    }
 }
 
 /// How clients of PostgreSQL are served: the same tables, turns and limits.
@@ -88,7 +97,7 @@ impl Manager {
     pub(super) async fn query(&self, mut request: QueryRequest) -> Result<Reply, Failure> {
         match flows::Statement::of(&request.sql) {
             None => {}
-            Some(flows::Statement::Show) => flows::SHOW.clone_into(&mut request.sql),
+            Some(flows::Statement::Show(question)) => question.clone_into(&mut request.sql),
             Some(statement) => return self.flow_statement(statement, &request).await,
         }
         if request.parquet {

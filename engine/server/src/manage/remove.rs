@@ -8,7 +8,7 @@ use millstream_streams::Command as StreamCommand;
 use millstream_types::Timestamp;
 use serde_json::{Value, json};
 
-use crate::compile::Compiler;
+use crate::compile::{Compiler, names_function};
 
 use super::{Manager, not_found, refused, streams};
 
@@ -135,7 +135,10 @@ impl Manager {
         });
         let flows = without.flows.values().filter_map(|entry| {
             let spec = &entry.spec;
-            let breaks = changed(&spec.from, &spec.stages)
+            let query = spec.query.as_ref();
+            let calls = query
+                .is_some_and(|query| kind == Kind::Function && names_function(&query.sql, name));
+            let breaks = (calls || changed(&spec.from, &spec.stages))
                 && self.compiler.flow(&without, entry, &modules).is_err();
             breaks.then(|| format!("flow `{}`", spec.name))
         });

@@ -18,6 +18,7 @@ use super::plan::Node;
 use super::sink::Sink;
 use super::source::SourceNode;
 use super::time::Marks;
+use crate::functions::Remembered;
 
 /// The number under which time is kept: no node's.
 const TIME: u16 = u16::MAX;
@@ -243,6 +244,7 @@ impl Dataflow for Flow {
         self.now = self.now.max(now.0);
         self.plan.clock.store(self.now, Ordering::Relaxed);
         let mut effects = Effects::default();
+        let _remembered = Remembered::for_batch();
         if let Err(error) = self.run(batches, &mut effects) {
             effects.failed = Some(crate::program::sql_error(&error).reason);
         }

@@ -47,11 +47,12 @@ use millstream_types::nearest;
 pub use self::declare::declared;
 use self::flow::{Flow, Plan};
 use self::names::Names;
-use self::plan::{Node, Planner};
+use self::plan::{Call, Node, Planner};
 use self::sink::Sink;
 use crate::catalog::{Catalog, METADATA, is_json};
 use crate::compile::on_big_stack;
 use crate::error::{Place, SqlError};
+use crate::functions::{Provider, Sources as _, SqlFunction, SqlFunctions};
 use crate::lower::Output;
 use crate::print::{check_printable, kind_of};
 use crate::{locate, parse};
@@ -78,6 +79,15 @@ pub trait Stations: Sync {
 
     /// The subjects that one stores.
     fn subjects(&self, name: &str) -> Vec<String>;
+
+    /// The deployed functions that a text may call: pure ones, for what they said is not asked again.
+    ///
+    /// # Errors
+    /// Why one of them cannot be run.
+    fn functions(&self, text: &str) -> Result<SqlFunctions, String> {
+        let _none_are_named = text;
+        Ok(SqlFunctions::default())
+    }
 }
 
 /// A query that is compiled.
@@ -160,7 +170,10 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         (late, _) => late.clone(),
     };
     let clock = Arc::new(AtomicI64::new(i64::MIN));
-    let names = Names::new(spec, stations, &clock);
+    let deployed = stations.functions(&spec.sql);
+    let deployed = deployed.map_err(|why| SqlError::new(Place::START, why))?;
+    let names = Names::new(spec, stations, &clock, &deployed);
+    names.functions().check_names(&spec.sql)?;
     let refused = |error: DataFusionError| refused(&spec.sql, &names, &error);
     let logical = logical(&read, &names).map_err(refused)?;
     let ttl = spec
@@ -172,7 +185,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         return Err(SqlError::new(Place::START, "late rows can update groups of windows that are told when they close, and nothing else")
             .hint("leave `LATE UPDATE WITHIN` out, or put what is around the groups into a flow of its own"));
     }
-    let (nodes, sources) = (planner.nodes, planner.sources);
+    let (nodes, sources, calls) = (planner.nodes, planner.sources, planner.calls);
     if emit == Emit::WindowClose && built.updating && !matches!(late, Late::UpdateWithin(_)) {
         return Err(SqlError::new(Place::START, "results of this query change, and it is to tell them once")
             .hint("write `EMIT ON UPDATE`, or group and join by `window_start` and `window_end` of windows over event time"));
@@ -189,7 +202,12 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         nullable: true,
     });
     let explain = explain(&nodes, last);
-    let layout = layout(&nodes, spec, (emit, &late), built.updating);
+    let layout = layout(
+        (&nodes, &calls, &deployed.each),
+        spec,
+        (emit, &late),
+        built.updating,
+    );
     let columns = columns.collect();
     let plan = Arc::new(Plan {
         sink: Sink::new(&outputs, subject, results),
@@ -214,7 +232,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
 /// Plans, types and simplifies a query.
 fn logical(read: &text::Read, names: &Names<'_>) -> Result<LogicalPlan, DataFusionError> {
     let statement = Statement::Query(read.query.clone());
-    let plan = SqlToRel::new_with_options(names, Catalog::parser_options())
+    let plan = SqlToRel::new_with_options(&Provider(names), Catalog::parser_options())
         .sql_statement_to_plan(statement)?;
     let plan = Analyzer::new().execute_and_check(plan, names.config(), |_, _| {})?;
     let context = OptimizerContext::new_with_config_options(Arc::clone(names.config()))
@@ -374,8 +392,14 @@ fn explain(nodes: &[Node], last: usize) -> String {
     text
 }
 
-/// A number for what state looks like (FNV-1a over the operators): the last changes of rows have none and do not count.
-fn layout(nodes: &[Node], spec: &QuerySpec, (emit, late): (Emit, &Late), updating: bool) -> u64 {
+/// A number for what state looks like (FNV-1a over the operators, and the versions of the functions that they call): the last
+/// changes of rows have none and do not count.
+fn layout(
+    (nodes, calls, functions): (&[Node], &[Call], &[SqlFunction]),
+    spec: &QuerySpec,
+    (emit, late): (Emit, &Late),
+    updating: bool,
+) -> u64 {
     let keeps = |node: &Node| match node {
         Node::Source(_) => true,
         Node::Operator { text, .. } => !text.starts_with("filter") && !text.starts_with("project"),
@@ -383,12 +407,17 @@ fn layout(nodes: &[Node], spec: &QuerySpec, (emit, late): (Emit, &Late), updatin
     // What was told with another filter would never be taken back.
     let last = nodes.iter().rposition(|node| updating || keeps(node));
     let end = last.map_or(0, |at| at + 1);
-    let text = format!(
+    let mut text = format!(
         "1 {:?} {emit:?} {late:?} {:?} {:?}",
         &nodes[..end],
         spec.state_ttl,
         spec.sources
     );
+    for SqlFunction { name, version, .. } in functions {
+        if calls.iter().any(|(node, own)| *node < end && own == name) {
+            let _ = write!(text, " {name} {version}");
+        }
+    }
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
@@ -411,6 +440,9 @@ fn refused(text: &str, names: &Names<'_>, error: &DataFusionError) -> SqlError {
             None => error,
         };
     }
+    if let Some(error) = names.functions().missing(text, &message) {
+        return error;
+    }
     if let DataFusionError::SchemaError(schema, _) = error.find_root()
         && let SchemaError::FieldNotFound {
             field,
@@ -425,10 +457,5 @@ fn refused(text: &str, names: &Names<'_>, error: &DataFusionError) -> SqlError {
             None => error,
         };
     }
-    let guilty = message
-        .split('`')
-        .nth(1)
-        .or_else(|| message.split('\'').nth(1));
-    let at = guilty.map_or(Place::START, |name| parse::word(text, name));
-    locate::worded(at, &message)
+    locate::worded(parse::guilty(text, &message), &message)
 }

@@ -4,22 +4,17 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, TableReference, plan_datafusion_err};
 use datafusion::execution::SessionStateDefaults;
-use datafusion::functions_aggregate::all_default_aggregate_functions;
-use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::logical_expr::{
-    AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, TableType, WindowUDF,
-};
-use datafusion::sql::planner::ContextProvider;
+use datafusion::logical_expr::{TableSource, TableType};
 use millstream_pipeline::{Column, ColumnKind};
 use millstream_spec::{QuerySource, QuerySpec};
 
 use super::{Stations, windows};
 use crate::catalog::{Source, sources};
-use crate::functions::scalar_functions;
+use crate::functions::{Functions, Sources, SqlFunctions, scalar_functions};
 
 /// Functions that tell the time of the server, which the query's own clock stands for.
 const CLOCKS: [&str; 4] = ["now", "current_timestamp", "current_date", "current_time"];
@@ -45,17 +40,13 @@ impl TableSource for Table {
     }
 }
 
-/// What the planner asks for names.
+/// What a query may name.
 pub(crate) struct Names<'a> {
     spec: &'a QuerySpec,
     stations: &'a dyn Stations,
     /// Those that were asked for.
     tables: Mutex<HashMap<String, Arc<Table>>>,
-    functions: HashMap<String, Arc<ScalarUDF>>,
-    aggregates: HashMap<String, Arc<AggregateUDF>>,
-    windows: HashMap<String, Arc<WindowUDF>>,
-    planners: Vec<Arc<dyn ExprPlanner>>,
-    options: Arc<ConfigOptions>,
+    functions: Functions,
 }
 
 impl<'a> Names<'a> {
@@ -63,54 +54,28 @@ impl<'a> Names<'a> {
         spec: &'a QuerySpec,
         stations: &'a dyn Stations,
         clock: &Arc<AtomicI64>,
+        deployed: &SqlFunctions,
     ) -> Self {
-        let mut functions = HashMap::new();
-        let builtin = scalar_functions();
-        let builtin = builtin
-            .into_iter()
-            .filter(|function| !CLOCKS.contains(&function.name()));
-        for function in builtin.chain(windows::functions(clock)) {
-            for alias in function.aliases() {
-                functions.insert(alias.clone(), Arc::clone(&function));
-            }
-            functions.insert(function.name().to_owned(), function);
-        }
-        let mut aggregates = HashMap::new();
-        for function in all_default_aggregate_functions() {
-            for alias in function.aliases() {
-                aggregates.insert(alias.clone(), Arc::clone(&function));
-            }
-            aggregates.insert(function.name().to_owned(), function);
-        }
-        let windows = SessionStateDefaults::default_window_functions();
-        let windows = windows.into_iter().flat_map(|function| {
-            let names: Vec<String> = function.aliases().to_vec();
-            let own = function.name().to_owned();
-            let names = names.into_iter().chain([own]);
-            names
-                .map(move |name| (name, Arc::clone(&function)))
-                .collect::<Vec<_>>()
-        });
+        let mut scalars = scalar_functions();
+        scalars.retain(|function| !CLOCKS.contains(&function.name()));
+        let scalars = scalars.into_iter().chain(windows::functions(clock));
         let mut options = ConfigOptions::default();
         options.optimizer.skip_failed_rules = false;
         // A subquery of one row is joined like any other input.
         options
             .optimizer
             .enable_physical_uncorrelated_scalar_subquery = false;
+        let planners = SessionStateDefaults::default_expr_planners();
         Self {
             spec,
             stations,
             tables: Mutex::default(),
-            functions,
-            aggregates,
-            windows: windows.collect(),
-            planners: SessionStateDefaults::default_expr_planners(),
-            options: Arc::new(options),
+            functions: Functions::new(scalars, deployed, planners, options).with_windows(),
         }
     }
 
     pub(crate) fn config(&self) -> &Arc<ConfigOptions> {
-        &self.options
+        self.functions.options()
     }
 
     /// A source by the name that the query gives it.
@@ -177,53 +142,13 @@ fn declared(source: &QuerySource) -> Result<Vec<Column>> {
     source.columns.iter().map(column).collect()
 }
 
-impl ContextProvider for Names<'_> {
-    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+impl Sources for Names<'_> {
+    fn source(&self, name: &TableReference) -> Result<Arc<dyn TableSource>> {
         let table = self.table(name.table())?;
         Ok(table)
     }
 
-    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        &self.planners
-    }
-
-    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.functions.get(name).map(Arc::clone)
-    }
-
-    fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {
-        None
-    }
-
-    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        self.aggregates.get(name).map(Arc::clone)
-    }
-
-    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
-        self.windows.get(name).map(Arc::clone)
-    }
-
-    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
-        None
-    }
-
-    fn options(&self) -> &ConfigOptions {
-        &self.options
-    }
-
-    fn udf_names(&self) -> Vec<String> {
-        self.functions.keys().cloned().collect()
-    }
-
-    fn higher_order_function_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn udaf_names(&self) -> Vec<String> {
-        self.aggregates.keys().cloned().collect()
-    }
-
-    fn udwf_names(&self) -> Vec<String> {
-        self.windows.keys().cloned().collect()
+    fn functions(&self) -> &Functions {
+        &self.functions
     }
 }

@@ -75,8 +75,7 @@ impl Step<'_> {
 
     /// A row that cannot be evaluated.
     pub(crate) fn reject(&mut self, delta: &Delta, row: usize, error: &DataFusionError) {
-        let refusal = sql_error(error);
-        let why = Rejection::new("sql", &refusal.code, &refusal.reason);
+        let why = sql_error(error).rejection("sql");
         self.effects.rejected.push((origin(delta, row), why));
     }
 

@@ -21,6 +21,7 @@ use super::source::{EventTime, SourcePlan};
 use super::time::Bound;
 use super::windows::{self, Known};
 use crate::catalog::{Source, timestamp};
+use crate::functions::deployed_calls;
 use crate::lower::physical;
 
 mod grouped;
@@ -86,6 +87,9 @@ impl Built {
     }
 }
 
+/// A deployed function that is called, and a node: it is called in that node or in one behind it.
+pub(crate) type Call = (usize, String);
+
 /// Makes nodes of a logical plan.
 pub(crate) struct Planner<'a> {
     pub(crate) names: &'a Names<'a>,
@@ -99,6 +103,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) ttl: Option<i64>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) sources: Vec<FlowTable>,
+    pub(crate) calls: Vec<Call>,
     /// Parts of the plan that were made, which are made once.
     known: Vec<(LogicalPlan, Built)>,
     /// Windows of rows that no group tells, which close without grace.
@@ -123,6 +128,7 @@ impl<'a> Planner<'a> {
             ttl,
             nodes: Vec::new(),
             sources: Vec::new(),
+            calls: Vec::new(),
             known: Vec::new(),
             graceless: false,
             graceful: false,
@@ -144,8 +150,39 @@ impl<'a> Planner<'a> {
             return Ok(built.clone());
         }
         let built = self.made(plan)?;
+        self.note(plan, &built)?;
         self.known.push((plan.clone(), built.clone()));
         Ok(built)
+    }
+
+    /// Keeps where deployed functions are called.
+    fn note(&mut self, plan: &LogicalPlan, built: &Built) -> Result<()> {
+        let (mut names, mut inputs) = (Vec::new(), Vec::new());
+        // Some operators are more than one part of the plan.
+        let mut parts = vec![plan];
+        while let Some(part) = parts.pop() {
+            names.extend(part.expressions().iter().flat_map(deployed_calls));
+            for input in part.inputs() {
+                match self.known.iter().find(|(known, _)| known == input) {
+                    Some((_, known)) => inputs.push(known),
+                    None => parts.push(input),
+                }
+            }
+        }
+        let Some(first) = names.first() else {
+            return Ok(());
+        };
+        if inputs.iter().any(|input| input.updating) {
+            return taken_back(first);
+        }
+        // What changes rows one by one is evaluated in a node that is made later.
+        let node = match inputs.iter().all(|input| input.node == built.node) {
+            true => built.node + 1,
+            false => built.node,
+        };
+        self.calls
+            .extend(names.into_iter().map(|name| (node, name)));
+        Ok(())
     }
 
     fn made(&mut self, plan: &LogicalPlan) -> Result<Built> {
@@ -204,7 +241,13 @@ impl<'a> Planner<'a> {
 
     /// Refuses what says something else each time where rows are taken back: what is taken back must be what was told.
     fn steady(&self, expr: &Expr, input: &Built) -> Result<()> {
-        if input.updating && expr.is_volatile() {
+        if !input.updating {
+            return Ok(());
+        }
+        if let Some(name) = deployed_calls(expr).first() {
+            return taken_back(name);
+        }
+        if expr.is_volatile() {
             return plan_err!(
                 "`{expr}` says something else each time, and rows here are taken back as they were told; use it before rows are grouped or joined"
             );
@@ -417,6 +460,14 @@ impl<'a> Planner<'a> {
             (_, Emit::WindowClose) => Emission::Close,
         }
     }
+}
+
+/// Refuses a deployed function over rows that are taken back. It is the same of one version, but its time may run out when it is
+/// asked again, and what was told would stay.
+fn taken_back(name: &str) -> Result<()> {
+    plan_err!(
+        "`{name}` may have no answer when it is asked again, and rows here are taken back as they were told. Call it before rows are grouped or joined, or in a flow of its own that reads the results"
+    )
 }
 
 /// Whether an expression is a column as it is.

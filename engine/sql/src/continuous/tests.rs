@@ -1,5 +1,7 @@
 //! Whole queries: what they say for what comes in.
 
+mod functions;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -1,12 +1,10 @@
 //! Deployed functions that SQL calls: one call for a batch, a value or an error for each row.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, plan_err};
@@ -16,6 +14,7 @@ use datafusion::logical_expr::{
 };
 use millstream_pipeline::{Column, ColumnKind, Rejection, RowFunction};
 
+use super::Remembered;
 use crate::catalog::{data_type, json};
 use crate::cell::{Cell, nested};
 use crate::lower::Output;
@@ -32,9 +31,32 @@ pub struct SqlFunction {
     pub arguments: Vec<Column>,
     /// What it answers.
     pub returns: ColumnKind,
+    /// Which version of it: what is kept of its answers is of this one.
+    pub version: u64,
     /// Who runs it.
     pub run: Arc<dyn RowFunction>,
 }
+
+/// The deployed functions around a statement.
+#[derive(Clone, Debug, Default)]
+pub struct SqlFunctions {
+    /// Those that it may call; of those that the text has not the name of none is needed.
+    pub each: Vec<SqlFunction>,
+    /// The names of more of them, of which the text has none: what a name may be meant to be.
+    pub more: Vec<String>,
+    /// The names of those that say nothing of SQL.
+    pub not_for_sql: Vec<String>,
+    /// The names of those that may not be called here because they reach outside.
+    pub reaching_outside: Vec<String>,
+}
+
+/// No deployed functions.
+pub(crate) static NONE_DEPLOYED: SqlFunctions = SqlFunctions {
+    each: Vec::new(),
+    more: Vec::new(),
+    not_for_sql: Vec::new(),
+    reaching_outside: Vec::new(),
+};
 
 impl SqlFunction {
     /// As the planner knows it.
@@ -53,9 +75,12 @@ impl SqlFunction {
             .map(|column| Field::new(&column.name, data_type(&column.kind), true));
         Arc::new(ScalarUDF::from(Deployed {
             function: self.clone(),
-            printer: Printer::new(&outputs),
+            printer: Arc::new(Printer::new(&outputs)),
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            // A pure function of one version, but one whose time may run out: it is called for rows, never while a statement is
+            // planned, and where the statement says so.
             signature: Signature::user_defined(Volatility::Volatile),
+            numbered: false,
         }))
     }
 
@@ -71,17 +96,20 @@ impl SqlFunction {
     }
 }
 
-#[derive(Debug)]
-struct Deployed {
+/// A function as the planner knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Deployed {
     function: SqlFunction,
-    printer: Printer,
+    printer: Arc<Printer>,
     schema: Arc<Schema>,
     signature: Signature,
+    /// Whether the sequence of the row's message comes behind the arguments, for errors.
+    numbered: bool,
 }
 
 impl PartialEq for Deployed {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.function.run, &other.function.run)
+        Arc::ptr_eq(&self.function.run, &other.function.run) && self.numbered == other.numbered
     }
 }
 
@@ -104,6 +132,10 @@ impl ScalarUDFImpl for Deployed {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let wanted = &self.function.arguments;
+        let (types, sequence) = match types {
+            [types @ .., sequence] if self.numbered => (types, Some(sequence)),
+            types => (types, None),
+        };
         if types.len() != wanted.len() {
             return plan_err!(
                 "`{}` takes {} arguments, not {}. Call it as {}",
@@ -125,7 +157,7 @@ impl ScalarUDFImpl for Deployed {
                 column.kind
             )
         });
-        each.collect()
+        each.chain(sequence.cloned().map(Ok)).collect()
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -142,11 +174,21 @@ impl ScalarUDFImpl for Deployed {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arguments = self.arguments(&args)?;
+        let sequences = match args.args.get(self.function.arguments.len()) {
+            Some(sequences) => Some(sequences.to_array(args.number_rows)?),
+            None => None,
+        };
         let answers = Remembered::answers(&*self.function.run, &arguments)?;
-        let cells = answers.iter().map(|answer| match answer {
-            Ok(None) => Ok(Cell::Null),
-            Ok(Some(value)) => self.cell(value),
-            Err(why) => Err(external(why)),
+        let cells = answers.iter().enumerate().map(|(row, answer)| {
+            let cell = match answer {
+                Ok(None) => Ok(Cell::Null),
+                Ok(Some(value)) => self.cell(value),
+                Err(why) => Err(why.clone()),
+            };
+            cell.map_err(|why| {
+                let sequence = sequences.as_ref().and_then(|all| number(all, row));
+                DataFusionError::External(Box::new(Rejected { why, sequence }))
+            })
         });
         let cells = cells.collect::<Result<Vec<_>>>()?;
         let array = nested::array(&self.function.returns, &cells.iter().collect::<Vec<_>>())?;
@@ -155,10 +197,24 @@ impl ScalarUDFImpl for Deployed {
 }
 
 impl Deployed {
+    /// Whether it is called as the author of a statement calls it.
+    pub(super) fn takes(&self, arguments: usize) -> bool {
+        !self.numbered && arguments == self.function.arguments.len()
+    }
+
+    /// The same with the sequence of the row's message behind the arguments.
+    pub(super) fn numbered(&self) -> Self {
+        Self {
+            numbered: true,
+            ..self.clone()
+        }
+    }
+
     /// The arguments of each row as a JSON object.
     fn arguments(&self, args: &ScalarFunctionArgs) -> Result<Vec<Bytes>> {
         let rows = args.number_rows;
-        let arrays = args.args.iter().map(|argument| argument.to_array(rows));
+        let own = args.args.iter().take(self.function.arguments.len());
+        let arrays = own.map(|argument| argument.to_array(rows));
         let arrays: Vec<ArrayRef> = arrays.collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
@@ -178,10 +234,11 @@ impl Deployed {
             .collect())
     }
 
-    fn cell(&self, value: &[u8]) -> Result<Cell<'static>> {
+    fn cell(&self, value: &[u8]) -> std::result::Result<Cell<'static>, Rejection> {
         let wrong = |why: String| {
             let reason = format!("`{}` answers {why}", self.function.name);
-            external(&Rejection::new(&self.function.name, "bad_output", &reason))
+            let why = Rejection::new(&self.function.name, "bad_output", &reason);
+            why.of_version(self.function.version)
         };
         let value: serde_json::Value =
             serde_json::from_slice(value).map_err(|error| wrong(format!("no JSON: {error}")))?;
@@ -203,104 +260,57 @@ fn fits(kind: &ColumnKind, wanted: &DataType, found: &DataType) -> bool {
     }
 }
 
-/// What a function said of the arguments of a batch, so that a batch which is run in parts asks once.
-#[derive(Debug)]
-pub(crate) struct Remembered(());
-
-type Answer = std::result::Result<Option<Bytes>, Rejection>;
-
-thread_local! {
-    /// `None` outside of batches. Keyed by who runs the function, and the arguments.
-    static ANSWERS: RefCell<Option<HashMap<(usize, Bytes), Answer>>> = const { RefCell::new(None) };
-}
-
-impl Remembered {
-    /// Until this is dropped, on this thread.
-    pub(crate) fn for_batch() -> Self {
-        ANSWERS.set(Some(HashMap::new()));
-        Self(())
-    }
-
-    fn answers(run: &dyn RowFunction, arguments: &[Bytes]) -> Result<Vec<Answer>> {
-        let who = std::ptr::from_ref(run).cast::<()>().addr();
-        let mut known = ANSWERS.take();
-        let batch = known.is_some();
-        let mut own = known.take().unwrap_or_default();
-        let mut asked = Vec::new();
-        for argument in arguments {
-            let key = (who, argument.clone());
-            if let std::collections::hash_map::Entry::Vacant(vacant) = own.entry(key) {
-                vacant.insert(Ok(None));
-                asked.push(argument.clone());
-            }
-        }
-        if !asked.is_empty() {
-            let answers = run.call(asked.clone());
-            if answers.len() != asked.len() {
-                return Err(exec_datafusion_err!(
-                    "function answers {} of {} rows",
-                    answers.len(),
-                    asked.len()
-                ));
-            }
-            own.extend(
-                asked
-                    .into_iter()
-                    .map(|argument| (who, argument))
-                    .zip(answers),
-            );
-        }
-        let missing = || Ok(None);
-        let each = arguments.iter().map(|argument| {
-            own.get(&(who, argument.clone()))
-                .cloned()
-                .unwrap_or_else(missing)
-        });
-        let answers = each.collect();
-        if batch {
-            ANSWERS.set(Some(own));
-        }
-        Ok(answers)
-    }
-}
-
-impl Drop for Remembered {
-    fn drop(&mut self) {
-        ANSWERS.set(None);
-    }
+/// A value of a column of whole numbers.
+fn number(column: &ArrayRef, row: usize) -> Option<i64> {
+    let numbers = column.as_primitive_opt::<Int64Type>()?;
+    numbers.is_valid(row).then(|| numbers.value(row))
 }
 
 /// A function's rejection on its way through the planner's errors.
 #[derive(Debug)]
 struct Rejected {
-    code: String,
-    reason: String,
+    why: Rejection,
+    /// Of the row's message, where it is known.
+    sequence: Option<i64>,
 }
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.reason)
+        let Rejection { stage, version, .. } = &self.why;
+        let name = stage.strip_prefix("function:").unwrap_or(stage);
+        write!(f, "function `{name}`")?;
+        if let Some(version) = version {
+            write!(f, ", version {version},")?;
+        }
+        match self.sequence {
+            Some(sequence) => write!(f, " fails on message {sequence}")?,
+            None => f.write_str(" fails on a row")?,
+        }
+        write!(f, " with `{}`: {}", self.why.code, self.why.reason)
     }
 }
 
 impl std::error::Error for Rejected {}
 
-fn external(why: &Rejection) -> DataFusionError {
-    DataFusionError::External(Box::new(Rejected {
-        code: why.code.clone(),
-        reason: format!("{}: {}", why.stage, why.reason),
-    }))
+fn rejected(error: &DataFusionError) -> Option<&Rejected> {
+    let DataFusionError::External(error) = error.find_root() else {
+        return None;
+    };
+    error.downcast_ref()
 }
 
 /// The refusal of a row that a function rejected.
 pub(crate) fn refusal_of(error: &DataFusionError) -> Option<Refusal> {
-    let DataFusionError::External(error) = error.find_root() else {
-        return None;
-    };
-    let rejected = error.downcast_ref::<Rejected>()?;
-    Some(Refusal::new(
-        rejected.code.clone(),
-        rejected.reason.clone(),
-        None,
-    ))
+    let Rejected { why, .. } = rejected(error)?;
+    let reason = format!("{}: {}", why.stage, why.reason);
+    let refusal = Refusal::new(why.code.clone(), reason, None);
+    Some(Refusal {
+        version: why.version,
+        ..refusal
+    })
+}
+
+/// What a function rejected, for who asks a question.
+pub(crate) fn told_of_rejection(error: &DataFusionError) -> Option<String> {
+    rejected(error).map(ToString::to_string)
 }

@@ -1,10 +1,13 @@
 //! Functions of one row that DataFusion does not have, or not bounded.
 
 mod bounded;
+mod calls;
 mod deployed;
 mod headers;
 pub(crate) mod json;
+mod known;
 mod positions;
+mod remembered;
 
 use std::sync::Arc;
 
@@ -15,9 +18,12 @@ use datafusion::common::Result;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
-pub use deployed::SqlFunction;
-pub(crate) use deployed::{Remembered, refusal_of};
+pub(crate) use calls::{deployed_calls, with_sequences};
+pub(crate) use deployed::{NONE_DEPLOYED, refusal_of, told_of_rejection};
+pub use deployed::{SqlFunction, SqlFunctions};
+pub(crate) use known::{Functions, Provider, Sources};
 pub(crate) use positions::POSITIONS;
+pub(crate) use remembered::Remembered;
 
 /// Functions that read the file being scanned, for there is none, and those that make as many values of nothing as a number
 /// says: one row would take all memory there is.

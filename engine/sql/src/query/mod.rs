@@ -24,7 +24,7 @@ use millstream_pipeline::{Column, Record};
 use millstream_types::{Domain, Retry, Timestamp};
 use thiserror::Error;
 
-use crate::SqlError;
+use crate::{SqlError, SqlFunctions};
 
 pub use self::cells::{Cell, CellKind, Cells, Reader};
 pub use self::question::{Form, Parameter, Question};
@@ -43,6 +43,15 @@ pub trait Tables: fmt::Debug + Send + Sync {
     /// # Errors
     /// Why it cannot be read.
     fn table(&self, group: &str, name: &str) -> Result<Option<Arc<dyn Table>>, String>;
+
+    /// The deployed functions that a text may call.
+    ///
+    /// # Errors
+    /// Why one of them cannot be run.
+    fn functions(&self, text: &str) -> Result<SqlFunctions, String> {
+        let _none_are_named = text;
+        Ok(SqlFunctions::default())
+    }
 }
 
 /// Something with rows.

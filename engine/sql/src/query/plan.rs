@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::execution::context::SQLOptions;
@@ -27,7 +28,7 @@ use super::{Limits, QueryError, Tables};
 use crate::catalog::expr_planners;
 use crate::compile::root_text;
 use crate::error::{Place, SqlError};
-use crate::functions::scalar_functions;
+use crate::functions::{Functions, scalar_functions, told_of_rejection, with_sequences};
 use crate::program::sql_error;
 use crate::{locate, parse};
 
@@ -41,17 +42,29 @@ pub(super) struct Planner {
     pub(super) named: Arc<Named>,
     pub(super) limits: Limits,
     pub(super) watch: Arc<Watch>,
+    functions: Functions,
 }
 
 impl Planner {
-    pub(super) fn new(text: String, tables: Arc<dyn Tables>, limits: Limits) -> Self {
-        Self {
+    /// # Errors
+    /// When a deployed function that the text names cannot be run.
+    pub(super) fn new(
+        text: String,
+        tables: Arc<dyn Tables>,
+        limits: Limits,
+    ) -> Result<Self, QueryError> {
+        let deployed = tables.functions(&text).map_err(QueryError::Failed)?;
+        let (planners, options) = (expr_planners(), ConfigOptions::default());
+        // What SQL has goes before what is deployed: nobody's name makes the questions of others fail.
+        let functions = Functions::new(scalar_functions(), &deployed, planners, options);
+        Ok(Self {
             text,
             named: Arc::new(Named::new(Arc::clone(&tables))),
             tables,
             limits,
             watch: Arc::default(),
-        }
+            functions: functions.with_windows(),
+        })
     }
 
     /// What a statement says, by the rules of what may be asked.
@@ -68,7 +81,10 @@ impl Planner {
             .with_allow_dml(false)
             .with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(refused)?;
-        Ok(plan)
+        if self.functions.deployed().each.is_empty() {
+            return Ok(plan);
+        }
+        with_sequences(plan).map_err(refused)
     }
 
     /// How it is done.
@@ -114,7 +130,7 @@ impl Planner {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_catalog_list(Arc::new(catalogs))
-            .with_scalar_functions(scalar_functions())
+            .with_scalar_functions(self.functions.scalars())
             .with_expr_planners(expr_planners())
             .with_table_factories(std::collections::HashMap::new())
             .build())
@@ -135,6 +151,9 @@ impl Planner {
             column: u32::try_from(span.start.column).unwrap_or(1),
         });
         let message = root_text(error);
+        if let Some(error) = self.functions.missing(text, &message) {
+            return error.into();
+        }
         if let Some(name) = missing_table(&message) {
             return self.no_table(name).into();
         }
@@ -154,9 +173,8 @@ impl Planner {
             );
             return SqlError::new(at, message).hint(hint).into();
         }
-        let guilty = message.split('\'').nth(1);
-        let at = told.or_else(|| guilty.map(|name| parse::word(text, name)));
-        locate::worded(at.unwrap_or(Place::START), &message).into()
+        let at = told.unwrap_or_else(|| parse::guilty(text, &message));
+        locate::worded(at, &message).into()
     }
 
     fn no_table(&self, name: &str) -> SqlError {
@@ -192,7 +210,10 @@ impl Planner {
     pub(super) fn failed(&self, error: &DataFusionError) -> QueryError {
         match error.find_root() {
             DataFusionError::ResourcesExhausted(_) => QueryError::Memory(self.limits.memory),
-            _ => QueryError::Failed(sql_error(error).reason),
+            _ => {
+                let told = told_of_rejection(error);
+                QueryError::Failed(told.unwrap_or_else(|| sql_error(error).reason))
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use super::star;
 use super::{Event, Limits, Looked, QueryError, Tables};
 use crate::catalog::is_json;
 use crate::error::{Place, SqlError};
+use crate::functions::Remembered;
 use crate::lower::Output;
 use crate::parse;
 use crate::print::{Printer, check_printable, kind_of};
@@ -55,11 +56,11 @@ where
         form,
     } = question.into();
     on_a_thread(move || {
-        let mut query = Query {
-            planner: Planner::new(text, tables, limits),
-            rows: 0,
-        };
-        let ended = guarded(|| query.run(&parameters, form, &mut tell));
+        let ended = guarded(|| {
+            let planner = Planner::new(text, tables, limits)?;
+            let mut query = Query { planner, rows: 0 };
+            query.run(&parameters, form, &mut tell)
+        });
         // Whether anybody still listens no longer matters.
         let _gone = tell(Event::End(ended));
     })
@@ -90,8 +91,9 @@ where
     F: FnOnce(Result<Described, QueryError>) + Send + 'static,
 {
     on_a_thread(move || {
-        let planner = Planner::new(text, tables, limits);
-        tell(guarded(|| described(&planner, parameters)));
+        tell(guarded(|| {
+            described(&Planner::new(text, tables, limits)?, parameters)
+        }));
     })
 }
 
@@ -206,6 +208,7 @@ impl Query {
         // What `now()` says.
         state.mark_start_execution();
         let deadline = Instant::now() + planner.limits.time;
+        let _remembered = Remembered::for_question(deadline.into_std());
         star::narrow(&mut statement, &planner.named);
         let plan = runtime.block_on(planner.physical(&state, statement))?;
         let (mut writer, head) = Writer::begin(form, plan.schema())?;
@@ -246,6 +249,10 @@ impl Query {
                         self.tell(tell, last)?;
                     }
                     return Ok(self.planner.watch.looked(self.rows));
+                }
+                // A function that was asked for too long says so by an error of its own.
+                Step::Next(Some(Err(_))) if deadline <= Instant::now() => {
+                    return Err(QueryError::Deadline(self.planner.limits.time));
                 }
                 Step::Next(Some(Err(error))) => return Err(self.planner.failed(&error)),
                 Step::Next(Some(Ok(batch))) => {

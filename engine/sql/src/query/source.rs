@@ -14,6 +14,7 @@ use futures_util::stream;
 
 use super::{Bounds, Looked, Pages, Table};
 use crate::catalog::Source;
+use crate::functions::Remembered;
 use crate::scan::Scan;
 
 /// What all scans of a query have seen, and whether it shall end.
@@ -143,6 +144,7 @@ impl Reader {
                 )
             });
             if scanned.batch.num_rows() > 0 {
+                Remembered::next_batch();
                 return Ok(Some(scanned.batch));
             }
         }

@@ -1,6 +1,7 @@
 //! Questions over tables in memory: answers, what is read for them, what is refused, and where they end.
 
 mod forms;
+mod functions;
 mod stars;
 
 use std::sync::mpsc::{Receiver, channel};

@@ -8,7 +8,7 @@ use expect_test::expect;
 use millstream_pipeline::{ColumnKind, Rejection, RowFunction, Stage};
 
 use super::{AA, NULLS, UA, column, flight, records, show};
-use crate::{SqlFunction, SqlStage, Surroundings};
+use crate::{SqlFunction, SqlFunctions, SqlStage, Surroundings};
 
 /// Doubles `amount`; rejects 7, times out on 33, answers text for 1545, and keeps what it was asked.
 #[derive(Debug, Default)]
@@ -46,6 +46,7 @@ fn risk(run: &Arc<Risk>) -> SqlFunction {
             column("country", ColumnKind::String, true),
         ],
         returns: ColumnKind::Float64,
+        version: 3,
         run: Arc::clone(run) as Arc<dyn RowFunction>,
     }
 }
@@ -54,7 +55,10 @@ fn answer(text: &str, payloads: &[&str], run: &Arc<Risk>) -> String {
     let columns = flight();
     let around = Surroundings {
         columns: Some(&columns),
-        functions: &[risk(run)],
+        functions: &SqlFunctions {
+            each: vec![risk(run)],
+            ..SqlFunctions::default()
+        },
         ..Surroundings::default()
     };
     match SqlStage::among("sql:1", text, &around) {

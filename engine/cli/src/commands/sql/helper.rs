@@ -173,6 +173,7 @@ pub(super) struct Known {
 #[derive(Default)]
 struct Kept {
     tables: Option<Vec<String>>,
+    functions: Option<Vec<String>>,
     columns: HashMap<String, Vec<String>>,
 }
 
@@ -244,6 +245,26 @@ impl Known {
         let tables: Vec<String> = rows.iter().filter_map(name).collect();
         self.kept().tables = Some(tables.clone());
         tables
+    }
+
+    /// Deployed functions as a call of them begins.
+    fn functions(&self) -> Vec<String> {
+        if let Some(functions) = &self.kept().functions {
+            return functions.clone();
+        }
+        let asked =
+            self.ask("SELECT sql FROM system.functions WHERE sql IS NOT NULL ORDER BY name");
+        let found = self.handle.block_on(timeout(PATIENCE, asked));
+        let Ok(Ok((_, rows))) = found else {
+            return Vec::new();
+        };
+        let name = |row: &Value| {
+            let (name, _) = row["sql"].as_str()?.split_once('(')?;
+            Some(format!("{name}("))
+        };
+        let functions: Vec<String> = rows.iter().filter_map(name).collect();
+        self.kept().functions = Some(functions.clone());
+        functions
     }
 
     fn columns_of(&self, table: &str) -> Vec<String> {
@@ -349,6 +370,7 @@ impl Helper {
         let mut found: Vec<String> = columns
             .into_iter()
             .chain(tables)
+            .chain(self.known.functions())
             .chain(keywords)
             .filter(goes_on)
             .collect();

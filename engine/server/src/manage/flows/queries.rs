@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 
 use super::super::Manager;
 use super::memory_problem;
+use crate::compile::names_function;
 use crate::stages::Modules;
+
+/// Why a function cannot have another version.
+const KEEPS: &str =
+    "keeps what the version that runs has answered, and would need state of another form";
 
 impl Manager {
     /// A flow keeps its form: positions of the one are none of the other.
@@ -204,11 +209,38 @@ impl Manager {
                 let name = document.spec.name();
                 compiled.sources.iter().any(|source| source.station == name)
             };
+            let calls = |document: &&&Document| {
+                matches!(&document.spec, Spec::Function(spec) if names_function(&query.sql, &spec.name))
+            };
+            if let Some(function) = documents.iter().find(calls) {
+                let message = format!("flow `{name}` {KEEPS}");
+                return Some(function.problem("name", message).with_hint(rebuild(name)));
+            }
             let document = documents.iter().find(reads).unwrap_or(first);
             let message = format!("flow `{name}` reads it and would need state of another form");
             Some(document.problem("name", message).with_hint(rebuild(name)))
         });
         moved.collect()
+    }
+
+    /// Queries whose state would be of another form with another version of a function: what is wrong, and what to do.
+    pub(in crate::manage) fn keeping(
+        &self,
+        new: &Catalog,
+        function: &str,
+    ) -> Option<(String, String)> {
+        let catalog = self.node.catalog().clone();
+        let modules = |digest: &str| self.compiler.functions().module(digest);
+        new.flows.values().find_map(|entry| {
+            let name = &entry.spec.name;
+            let query = entry.spec.query.as_ref()?;
+            if !names_function(&query.sql, function) {
+                return None;
+            }
+            let before = self.layout_now(&catalog, name)?;
+            let after = self.compiler.query(new, query, &modules).ok()?.layout;
+            (before != after).then(|| (format!("flow `{name}` {KEEPS}"), rebuild(name)))
+        })
     }
 
     /// What a compiled query says of itself.

@@ -11,8 +11,11 @@ use tokio::sync::mpsc;
 use super::Manager;
 
 /// What `SHOW FLOWS` asks.
-pub(super) const SHOW: &str = "SELECT name, \"from\", \"to\", state, reason, watermark, lag_messages, lag_seconds, inputs, outputs, \
+const FLOWS: &str = "SELECT name, \"from\", \"to\", state, reason, watermark, lag_messages, lag_seconds, inputs, outputs, \
      late, rejected, state_rows, state_bytes FROM system.flows ORDER BY name";
+
+/// What `SHOW FUNCTIONS` asks: those that statements may call.
+const FUNCTIONS: &str = "SELECT sql AS function, name, version FROM system.functions WHERE sql IS NOT NULL ORDER BY name";
 
 /// A statement that is no question.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,8 +28,8 @@ pub(super) enum Statement {
         /// Whether there need not be one.
         lenient: bool,
     },
-    /// `SHOW FLOWS`.
-    Show,
+    /// `SHOW FLOWS` or `SHOW FUNCTIONS`, and what it asks.
+    Show(&'static str),
 }
 
 impl Statement {
@@ -45,7 +48,8 @@ impl Statement {
             // Tables are declared in front of the flows that read them.
             ("CREATE", "FLOW" | "TABLE" | "STREAM" | "SOURCE") => Some(Self::Create),
             ("CREATE", "OR") => (word() == "REPLACE" && word() == "FLOW").then_some(Self::Create),
-            ("SHOW", "FLOWS") => Some(Self::Show),
+            ("SHOW", "FLOWS") => Some(Self::Show(FLOWS)),
+            ("SHOW", "FUNCTIONS") => Some(Self::Show(FUNCTIONS)),
             ("DROP", "FLOW") => {
                 let rest: Vec<&str> = words.collect();
                 let if_exists = |words: &[&str]| {
@@ -81,7 +85,7 @@ impl Manager {
         }
         match statement {
             Statement::Drop { name, lenient } => self.drop_flow(name, lenient).await,
-            Statement::Create | Statement::Show => self.create_flow(&request.sql).await,
+            Statement::Create | Statement::Show(_) => self.create_flow(&request.sql).await,
         }
     }
 
@@ -183,7 +187,11 @@ mod tests {
             Some(Statement::Create)
         );
         assert_eq!(of("create or replace flow a"), Some(Statement::Create));
-        assert_eq!(of("show flows;"), Some(Statement::Show));
+        assert_eq!(of("show flows;"), Some(Statement::Show(super::FLOWS)));
+        assert_eq!(
+            of("SHOW functions"),
+            Some(Statement::Show(super::FUNCTIONS))
+        );
         let dropped = |name: Option<&str>, lenient| {
             let name = name.map(str::to_owned);
             Some(Statement::Drop { name, lenient })

@@ -120,6 +120,7 @@ const TABLES: &[Known] = &[
             ("bytes", Int64),
             ("digest", Text),
             ("updated", Time),
+            ("sql", Text),
         ],
         rows: |manager| listed(manager, Kind::Function),
     },

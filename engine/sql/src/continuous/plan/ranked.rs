@@ -41,6 +41,7 @@ impl Planner<'_> {
         };
         let mut built = self.first(window, call, (function, 0, limit))?;
         for part in rest {
+            self.steady(&part, &built)?;
             let predicate = self.physical(&part, &window.schema)?;
             built.changes.push(Change::Filter(predicate));
         }
