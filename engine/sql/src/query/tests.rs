@@ -407,7 +407,7 @@ fn what_cannot_be_asked_says_where_and_what_to_do() {
         ),
         (
             "SELECT range(1, 1000000000000)",
-            "line 1, column 8: invalid function 'range'; did you mean 'rand'?",
+            "line 1, column 8: there is no function `range`; the functions are those of Apache DataFusion, `json_…`, and deployed ones with `sql:` in their document",
         ),
     ] {
         let error = answer(&stored, text, LIMITS).expect_err(text).to_string();
