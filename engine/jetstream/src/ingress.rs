@@ -117,6 +117,7 @@ impl Ingress {
             batch.origin.done_inflight(batch.bytes);
             let refused = Err(ApiError::store_failed(why.clone()));
             self.answer_records(&batch.replies, batch.count, &refused);
+            self.shared.acker.flush();
             return;
         }
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
