@@ -117,7 +117,10 @@ impl Ingress {
             batch.origin.done_inflight(batch.bytes);
             let refused = Err(ApiError::store_failed(why.clone()));
             self.answer_records(&batch.replies, batch.count, &refused);
-            self.shared.acker.flush();
+            // Within a flush of the acker itself nobody wants an answer.
+            if (0..batch.count as usize).any(|index| batch.replies.get(index).is_some()) {
+                self.shared.acker.flush();
+            }
             return;
         }
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
