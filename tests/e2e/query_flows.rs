@@ -238,3 +238,144 @@ async fn flows_are_made_changed_and_dropped_by_statements() {
     assert!(!streams.contains("FLOWSTATE"), "{streams}");
     server.terminate();
 }
+
+async fn asked(server: &Server, subject: &str, body: &Value) -> Value {
+    let client = server.client().await;
+    let payload = body.to_string().into();
+    let reply = client.request(subject.to_owned(), payload).await;
+    serde_json::from_slice(&reply.expect("an answer").payload).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_flow_remembers_is_its_own() {
+    const STATE: &str = "FLOWSTATE_per-carrier";
+    let folder = folder();
+    let server = Server::start(folder.path());
+    applied(&server, &format!("{SCHEMA}{STATIONS}{FLOWS}"));
+    publish(&server, 0..10).await;
+    caught_up(&server, "per-carrier", 10).await;
+    let names = asked(&server, "$JS.API.STREAM.NAMES", &json!({})).await;
+    let names = names["streams"].to_string();
+    assert!(
+        names.contains("\"totals\"") && !names.contains("FLOWSTATE"),
+        "{names}"
+    );
+    let list = asked(&server, "$JS.API.STREAM.LIST", &json!({})).await;
+    assert!(!list.to_string().contains("FLOWSTATE"), "{list}");
+    for sql in [
+        "SELECT name FROM system.streams",
+        "SELECT name FROM system.tables",
+    ] {
+        let shown = text(&server.cli(&["sql", "-c", sql]));
+        assert!(
+            shown.contains("totals") && !shown.contains("FLOWSTATE"),
+            "{shown}"
+        );
+    }
+    // It is there for who asks for it, and nobody but the flow changes it.
+    let info = asked(&server, &format!("$JS.API.STREAM.INFO.{STATE}"), &json!({})).await;
+    let stored = info["state"]["messages"].clone();
+    assert!(stored.as_u64() > Some(0), "{info}");
+    let config = info["config"].clone();
+    for (action, body) in [
+        ("UPDATE", &config),
+        ("PURGE", &json!({})),
+        ("MSG.DELETE", &json!({ "seq": 1 })),
+        ("DELETE", &json!({})),
+    ] {
+        let subject = format!("$JS.API.STREAM.{action}.{STATE}");
+        let refused = asked(&server, &subject, body).await;
+        let why = refused["error"]["description"].to_string();
+        assert!(
+            why.contains("only flow `per-carrier` writes it"),
+            "{refused}"
+        );
+    }
+    let body = json!({ "name": "FLOWSTATE_mine", "subjects": ["mine"] });
+    let refused = asked(&server, "$JS.API.STREAM.CREATE.FLOWSTATE_mine", &body).await;
+    assert!(refused["error"].is_object(), "{refused}");
+    let refused = asked(&server, "$FLOWSTATE.per-carrier.00", &json!({})).await;
+    let why = refused["error"]["description"].to_string();
+    assert!(
+        why.contains("only flow `per-carrier` writes it"),
+        "{refused}"
+    );
+    let info = asked(&server, &format!("$JS.API.STREAM.INFO.{STATE}"), &json!({})).await;
+    assert_eq!(info["state"]["messages"], stored);
+    server.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_flow_stays_paused_and_its_station_keeps_its_subjects() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let files = format!("{SCHEMA}{STATIONS}{FLOWS}");
+    applied(&server, &files);
+    let paused = server.cli(&["flow", "pause", "per-carrier"]);
+    assert!(paused.status.success(), "{}", text(&paused));
+    let again = server.apply("queries.yaml", &files);
+    assert!(
+        text(&again).contains("millstream flow resume per-carrier"),
+        "{}",
+        text(&again)
+    );
+    eventually("a pause", async || {
+        let status = status(&server, "per-carrier").await;
+        (status["state"] == "paused").then_some(())
+    })
+    .await;
+    publish(&server, 0..10).await;
+    let said = files.replace("results: upsert", "results: upsert\npaused: false");
+    applied(&server, &said);
+    caught_up(&server, "per-carrier", 10).await;
+    // Without the subjects that a flow writes, its station is refused as it is not deleted.
+    let other = "kind: station\nname: totals\nsubjects: [\"sums.>\"]\n";
+    let refused = server.apply("station.yaml", other);
+    let why = text(&refused);
+    assert!(!refused.status.success(), "{why}");
+    assert!(
+        why.contains("flow `per-carrier` writes there") && why.contains("totals.{carrier}"),
+        "{why}"
+    );
+    let wider = "kind: station\nname: totals\nsubjects: [\"totals.>\", \"sums.>\"]\n";
+    applied(&server, wider);
+    server.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_a_statement_is_told_where_it_stands() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    applied(&server, &format!("{SCHEMA}{STATIONS}"));
+    let refused = |sql: &str| {
+        let output = server.cli(&["sql", "-c", sql]);
+        assert!(!output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let why = refused(
+        "CREATE FLOW f INTO totals SUBJECT 'totals.{carrier}' AS\n  SELECT carrier,\n    numbr FROM flights",
+    );
+    assert!(
+        why.contains("3:5") && why.contains("there is no column `numbr`"),
+        "{why}"
+    );
+    let why = refused("CREATE FLOW f\n  INTO total AS SELECT carrier FROM flights");
+    assert!(
+        why.contains("2:8") && why.contains("did you mean `totals`?"),
+        "{why}"
+    );
+    let why = refused(
+        "CREATE FLOW f INTO totals\n WITH (state_limit = 'much') AS SELECT carrier FROM flights",
+    );
+    assert!(
+        why.contains("line 2, column 8") && why.contains("`much` is not a size"),
+        "{why}"
+    );
+    let made = text(&server.cli(&[
+        "sql",
+        "-c",
+        "CREATE FLOW f INTO totals SUBJECT 'totals.{carrier}' WITH (state_limit = '1GiB') AS SELECT carrier, count(*) AS n FROM flights GROUP BY carrier",
+    ]));
+    assert!(made.contains("created"), "{made}");
+    server.terminate();
+}

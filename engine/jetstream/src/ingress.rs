@@ -20,6 +20,7 @@ use millstream_types::Timestamp;
 use crate::batch::{Batch, Way, look};
 use crate::group::{Group, Member};
 use crate::ingest::{Answer, settle};
+use crate::internal::not_internal;
 use crate::replies::Replies;
 use crate::service::Shared;
 use crate::traces;
@@ -41,6 +42,8 @@ pub(crate) struct Ingress {
     pub(crate) plan: ArcSwapOption<Plan>,
     /// Whether publishers are answered: not with `no_ack`.
     pub(crate) answers: AtomicBool,
+    /// Why nobody but the server may write it.
+    writable: Result<(), String>,
     queue: Mutex<Queue>,
     /// The stage for which the station waits, while a message is to be tried again.
     waits_for: Mutex<Option<String>>,
@@ -98,6 +101,7 @@ impl Queue {
 impl Ingress {
     pub(crate) fn new(cell: Arc<StreamCell>, shared: Arc<Shared>, plan: Option<Arc<Plan>>) -> Self {
         Self {
+            writable: not_internal(&cell.name),
             cell,
             shared,
             plan: ArcSwapOption::new(plan),
@@ -109,6 +113,16 @@ impl Ingress {
     }
 
     pub(crate) fn submit(self: &Arc<Self>, batch: Batch) {
+        if let Err(why) = &self.writable {
+            batch.origin.done_inflight(batch.bytes);
+            let refused = Err(ApiError::store_failed(why.clone()));
+            self.answer_records(&batch.replies, batch.count, &refused);
+            // Within a flush of the acker itself nobody wants an answer.
+            if (0..batch.count as usize).any(|index| batch.replies.get(index).is_some()) {
+                self.shared.acker.flush();
+            }
+            return;
+        }
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if batch.way == Way::Straight && !queue.running && self.held().by_key.is_empty() {
             drop(queue);

@@ -16,6 +16,7 @@ mod gather;
 mod group;
 mod ingest;
 mod ingress;
+mod internal;
 mod plans;
 mod pump;
 mod read;
@@ -30,6 +31,7 @@ pub use flow::{
 };
 pub use ingest::{Ingest, IngestError, IngestRecord, RecordEnd};
 pub use ingress::Pressure;
+pub use internal::{is_internal, shown_streams};
 pub use plans::{PlanSource, Plans};
 pub use read::{Reader, StoredRecord};
 pub use service::{JetStream, Options, StartError};

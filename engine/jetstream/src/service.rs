@@ -22,6 +22,7 @@ use crate::due;
 use crate::gather::Door;
 use crate::ingest::Ingest;
 use crate::ingress::{Ingress, Pressure};
+use crate::internal::is_internal;
 use crate::plans::{PlanSource, Plans};
 use crate::pump::Pumps;
 use crate::read::Reader;
@@ -329,6 +330,7 @@ impl Shared {
         let found = bound
             .values()
             .find(|bound| bound.ingress.cell.lock().captures(subject));
+        let found = found.filter(|bound| !is_internal(&bound.ingress.cell.name));
         found.map(|bound| Arc::clone(&bound.ingress))
     }
 

@@ -105,6 +105,12 @@ impl Document {
         })
     }
 
+    /// Whether a field is written, and not left to its default.
+    #[must_use]
+    pub fn is_written(&self, path: &str) -> bool {
+        self.places.contains_key(path)
+    }
+
     /// A problem at a field.
     #[must_use]
     pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {

@@ -125,12 +125,13 @@ pub struct UnknownKind(pub String);
 impl FromStr for ColumnKind {
     type Err = UnknownKind;
 
-    /// Reads the words of types that hold one value, and JSON Schema's `boolean`, `integer` and `number`.
+    /// Reads the words of types that hold one value, those of station files (`int`, `float`), and JSON Schema's `boolean`,
+    /// `integer` and `number`.
     fn from_str(word: &str) -> Result<Self, UnknownKind> {
         match word {
             "boolean" => Ok(Self::Bool),
-            "integer" => Ok(Self::Int64),
-            "number" => Ok(Self::Float64),
+            "int" | "integer" => Ok(Self::Int64),
+            "float" | "number" => Ok(Self::Float64),
             _ => Self::WORDS
                 .into_iter()
                 .find(|(_, known)| *known == word)

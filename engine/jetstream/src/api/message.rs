@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::stream::{done, find};
 use super::{Answer, Request, body, to_value};
+use crate::internal::not_internal;
 use crate::read::{StoredRecord, read};
 use crate::service::Shared;
 
@@ -68,6 +69,7 @@ pub(super) async fn delete(
 ) -> Result<Value, ApiError> {
     let wanted: DeleteRequest = body(request)?;
     let cell = find(shared, name)?;
+    not_internal(name).map_err(ApiError::delete_message_failed)?;
     let command = Command::Stream(StreamCommand::DeleteMessage {
         stream: cell.id,
         seq: wanted.seq,

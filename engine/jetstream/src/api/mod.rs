@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::internal::shown_streams;
 use crate::service::Shared;
 
 pub(crate) use consumer::{put as put_consumer, remove as remove_consumer};
@@ -172,8 +173,8 @@ fn account(shared: &Shared) -> Value {
     let mut memory = 0;
     let mut storage = 0;
     let mut consumers = 0;
-    let streams = shared.node.streams();
-    for cell in &streams {
+    let streams = shown_streams(&shared.node);
+    for cell in &shared.node.streams() {
         let stream = cell.lock();
         let bytes = stream.state().bytes;
         match stream.config.storage {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Request, body, message, not_supported, page, to_value};
+use crate::internal::{not_internal, shown_streams};
 use crate::service::Shared;
 
 const NAMES_PAGE: usize = 1024;
@@ -65,6 +66,7 @@ fn describe(cell: &StreamCell) -> Value {
 
 async fn create(shared: &Arc<Shared>, name: &str, request: &Request) -> Result<Value, ApiError> {
     let config = config_of(name, request)?.checked()?;
+    not_internal(name).map_err(ApiError::stream_create_failed)?;
     if let Some(cell) = shared.node.stream(name) {
         // Creating again with the same configuration is no error, so that clients may just try.
         if cell.lock().config == config {
@@ -83,6 +85,7 @@ async fn create(shared: &Arc<Shared>, name: &str, request: &Request) -> Result<V
 
 async fn update(shared: &Arc<Shared>, name: &str, request: &Request) -> Result<Value, ApiError> {
     let cell = find(shared, name)?;
+    not_internal(name).map_err(ApiError::stream_update_failed)?;
     let config = config_of(name, request)?;
     let config = cell.lock().config.checked_update(config)?;
     if config.subjects != cell.lock().config.subjects {
@@ -114,7 +117,7 @@ struct Listing {
 }
 
 fn matching(shared: &Shared, listing: &Listing) -> Vec<Arc<StreamCell>> {
-    let mut streams = shared.node.streams();
+    let mut streams = shown_streams(&shared.node);
     if let Some(subject) = &listing.subject {
         streams.retain(|cell| {
             let subjects = &cell.lock().config.subjects;
@@ -195,6 +198,7 @@ fn not_of_a_station(shared: &Shared, name: &str) -> Result<(), String> {
 
 async fn delete(shared: &Arc<Shared>, name: &str) -> Result<Value, ApiError> {
     let cell = find(shared, name)?;
+    not_internal(name).map_err(ApiError::stream_delete_failed)?;
     not_of_a_station(shared, name).map_err(ApiError::stream_delete_failed)?;
     let command = Command::Stream(StreamCommand::DeleteStream { id: cell.id });
     done(shared.propose_wait(&command).await?)?;
@@ -215,6 +219,7 @@ async fn purge(shared: &Arc<Shared>, name: &str, request: &Request) -> Result<Va
         return Err(ApiError::bad_request());
     }
     let cell = find(shared, name)?;
+    not_internal(name).map_err(ApiError::purge_failed)?;
     let command = Command::Stream(StreamCommand::Purge(Purge {
         stream: cell.id,
         time: Timestamp::now(),

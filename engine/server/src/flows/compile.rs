@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millstream_cluster::{Catalog, FlowEntry, FunctionEntry};
+use millstream_jetstream::shown_streams;
 use millstream_pipeline::{Column, OnRejection, Plan, Running};
 use millstream_spec::{QuerySpec, StageSpec};
 
@@ -179,7 +180,7 @@ impl Readable for Known<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        let streams = self.compiler.node().streams();
+        let streams = shown_streams(self.compiler.node());
         let streams = streams.iter().map(|cell| cell.name.clone());
         let mut names: Vec<String> = self.catalog.stations.keys().cloned().collect();
         names.extend(streams);

@@ -107,8 +107,9 @@ impl Manager {
                 text: file.text.clone(),
             })
             .collect();
-        let parsed = parse(&files, &|name| request.variables.get(name).cloned());
+        let mut parsed = parse(&files, &|name| request.variables.get(name).cloned());
         let old = self.node.catalog().clone();
+        stay_paused(&old, &mut parsed.documents);
         let mut problems = parsed.problems.clone();
         problems.extend(parsed.check_references(&|kind| names(&old, kind)));
         let mut documents: Vec<&Document> = parsed.documents.iter().collect();
@@ -250,7 +251,14 @@ impl Manager {
                 let before = old.flows.get(&spec.name).map(|entry| json!(entry.spec));
                 let change = CatalogChange::PutFlow { spec: spec.clone() };
                 let after = json!(spec);
-                Ok(compared(Kind::Flow, &spec.name, before, &after, change))
+                let mut change = compared(Kind::Flow, &spec.name, before, &after, change);
+                if spec.paused && !document.is_written("paused") {
+                    change.diff.push(format!(
+                        "paused: true, as it was: `millstream flow resume {}` lets it go on",
+                        spec.name
+                    ));
+                }
+                Ok(change)
             }
             Spec::Source(spec) => {
                 self.check_connector(document, &spec.connector, &spec.config)?;
@@ -481,6 +489,19 @@ impl Manager {
         self.connectors()?.sync().await;
         self.flows()?.sync().await;
         Ok(())
+    }
+}
+
+/// A flow that stands still goes on when it is told to, not when a file says nothing of it.
+fn stay_paused(old: &Catalog, documents: &mut [Document]) {
+    for document in documents {
+        let silent = !document.is_written("paused");
+        if let Spec::Flow(spec) = &mut document.spec
+            && silent
+            && let Some(before) = old.flows.get(&spec.name)
+        {
+            spec.paused = before.spec.paused;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use millstream_admin::Failure;
 use millstream_cluster::{Catalog, Kind, StationEntry};
 use millstream_connector_api::{Kind as Direction, redact};
-use millstream_jetstream::Pressure;
+use millstream_jetstream::{Pressure, shown_streams};
 use millstream_pipeline::StageSnapshot;
 use millstream_schema_registry::Version;
 use millstream_types::Timestamp;
@@ -259,7 +259,7 @@ impl Manager {
             "in_msgs": stats.in_msgs,
             "out_msgs": stats.out_msgs,
             "slow_consumers": stats.slow_consumers,
-            "streams": streams.len(),
+            "streams": shown_streams(&self.node).len(),
             "consumers": consumers,
             "messages": messages,
             "bytes": bytes,

@@ -6,7 +6,7 @@ use millstream_admin::{Failure, FailureCode, FlowRequest};
 use millstream_cluster::{
     Catalog, CatalogChange, CatalogCommand, Command, FlowEntry, FlowStart, Kind, Outcome,
 };
-use millstream_jetstream::{FlowState, FlowStatus, state_stream};
+use millstream_jetstream::{FlowState, FlowStatus, is_internal, shown_streams, state_stream};
 use millstream_spec::{Document, FlowSpec, Policy, Problem, Spec, Storage};
 use millstream_streams::{RetentionPolicy, StorageType, StreamConfig};
 use millstream_types::{Timestamp, filters_overlap, nearest};
@@ -45,7 +45,7 @@ impl Manager {
                 in_memory: false,
             });
         }
-        let cell = self.node.stream(name)?;
+        let cell = self.node.stream(name).filter(|_| !is_internal(name))?;
         let stream = cell.lock();
         Some(End {
             subjects: stream.config.subjects.clone(),
@@ -56,7 +56,8 @@ impl Manager {
 
     fn unknown_end(&self, new: &Catalog, document: &Document, path: &str, name: &str) -> Problem {
         let mut known: Vec<String> = new.stations.keys().cloned().collect();
-        known.extend(self.node.streams().iter().map(|cell| cell.name.clone()));
+        let streams = shown_streams(&self.node);
+        known.extend(streams.iter().map(|cell| cell.name.clone()));
         let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
         let problem = document
             .problem(path, format!("there is no station or stream `{name}`"))
@@ -102,6 +103,7 @@ impl Manager {
             problems.extend(bucket_problem(new, document, spec));
         }
         problems.extend(self.moved(new, documents, attached));
+        problems.extend(self.shut_out(new, documents, attached));
         problems
     }
 

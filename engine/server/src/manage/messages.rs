@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use millstream_admin::{Failure, FailureCode, MessagesRequest, PublishRequest, Reply};
 use millstream_cluster::Node;
-use millstream_jetstream::{IngestRecord, Reader, RecordEnd, StoredRecord};
+use millstream_jetstream::{IngestRecord, Reader, RecordEnd, StoredRecord, shown_streams};
 use millstream_pipeline::Reading;
 use millstream_types::{HeaderBlock, HeadersBuilder, Message, check_filter, check_subject};
 use serde_json::{Map, Value, json};
@@ -91,9 +91,7 @@ impl Manager {
         request: &MessagesRequest,
     ) -> Result<Reply, Failure> {
         let Some(cell) = self.node.stream(station) else {
-            let names: Vec<String> = self
-                .node
-                .streams()
+            let names: Vec<String> = shown_streams(&self.node)
                 .iter()
                 .map(|cell| cell.name.clone())
                 .collect();

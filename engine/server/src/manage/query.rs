@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use millstream_access::Authenticator;
 use millstream_admin::{Failure, FailureCode, PARQUET, QueryRequest, Reply};
+use millstream_jetstream::shown_streams;
 use millstream_sql::SqlFunctions;
 use millstream_sql::query::{
     Event, Form, Limits, Looked, QueryError, Question, Table, Tables, start,
@@ -53,7 +54,7 @@ impl Tables for Known {
         if group == SYSTEM {
             return system::names();
         }
-        let streams = self.0.node.streams();
+        let streams = shown_streams(&self.0.node);
         streams.iter().map(|cell| cell.name.clone()).collect()
     }
 

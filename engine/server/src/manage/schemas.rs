@@ -9,7 +9,7 @@ use millstream_admin::{
     CheckRequest, DiffRequest, Failure, FailureCode, HistoryRange, InferRequest, Reply, SchemaText,
 };
 use millstream_cluster::Catalog;
-use millstream_jetstream::StoredRecord;
+use millstream_jetstream::{StoredRecord, shown_streams};
 use millstream_pipeline::Reading;
 use millstream_schema_formats::{Format, Inference, Schema, diff};
 use millstream_schema_registry::{Name, SchemaReference, Version};
@@ -38,7 +38,7 @@ impl Manager {
         newest: bool,
     ) -> Result<Range, Failure> {
         let Some(cell) = self.node.stream(station) else {
-            let streams = self.node.streams();
+            let streams = shown_streams(&self.node);
             let names: Vec<&str> = streams.iter().map(|cell| cell.name.as_str()).collect();
             return Err(not_found(
                 millstream_cluster::Kind::Station,

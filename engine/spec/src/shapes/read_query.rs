@@ -10,7 +10,7 @@ use crate::node::{Entry, Node, Value};
 
 use super::read::name;
 use super::read_flow::start;
-use super::{Emit, FlowSpec, Late, QuerySource, QuerySpec, Results};
+use super::{Emit, FlowSpec, Late, QuerySource, QuerySpec, Results, ValueType};
 
 const KEYS: [&str; 13] = [
     "kind",
@@ -100,7 +100,13 @@ fn source(context: &Context<'_>, entry: &Entry) -> Option<QuerySource> {
         return Some(QuerySource::default());
     }
     let fields = Fields::open(context, &entry.value, what, &SOURCE_KEYS, &[])?;
-    let columns = fields.text_map("columns");
+    let columns: Vec<_> = fields.text_map("columns").collect();
+    for (name, kind, place) in &columns {
+        if let Err(why) = kind.parse::<ValueType>() {
+            context.problem(*place, format!("`{name}`: {why}"));
+        }
+    }
+    let columns = columns.into_iter();
     Some(QuerySource {
         station: fields
             .node("station")

@@ -1,4 +1,5 @@
-//! What a declared column holds, as it is written: `int`, `decimal(12, 2)`, `list<struct<sku: string, qty: int>>`.
+//! What a declared column holds, as it is written: `int`, `decimal(12, 2)`, `list<struct<sku: string, qty: int>>`. The names
+//! that SQL has for types, in either case, mean the same.
 
 use std::fmt;
 use std::str::FromStr;
@@ -41,18 +42,41 @@ pub enum ValueType {
     Json,
 }
 
-const WORDS: [(&str, ValueType); 10] = [
-    ("bool", ValueType::Bool),
-    ("int", ValueType::Int),
-    ("float", ValueType::Float),
-    ("string", ValueType::String),
-    ("timestamp", ValueType::Timestamp),
-    ("date", ValueType::Date),
-    ("json", ValueType::Json),
-    ("boolean", ValueType::Bool),
-    ("integer", ValueType::Int),
-    ("number", ValueType::Float),
+/// The first word of a type is how it is shown.
+const WORDS: [(ValueType, &[&str]); 7] = [
+    (ValueType::Bool, &["bool", "boolean"]),
+    (
+        ValueType::Int,
+        &[
+            "int", "integer", "bigint", "int64", "long", "smallint", "tinyint", "int32", "int16",
+            "int8",
+        ],
+    ),
+    (
+        ValueType::Float,
+        &["float", "number", "double", "float64", "real", "float32"],
+    ),
+    (
+        ValueType::String,
+        &["string", "varchar", "text", "char", "utf8"],
+    ),
+    (
+        ValueType::Timestamp,
+        &["timestamp", "timestamptz", "timestamp_ltz", "datetime"],
+    ),
+    (ValueType::Date, &["date"]),
+    (ValueType::Json, &["json", "jsonb"]),
 ];
+
+/// Words of types that are made of others.
+const OTHERS: [&str; 6] = ["decimal", "numeric", "list", "array", "map", "struct"];
+
+fn words() -> impl Iterator<Item = (&'static str, &'static ValueType)> {
+    let words = |(kind, words): &'static (ValueType, &'static [&'static str])| {
+        words.iter().map(move |word| (*word, kind))
+    };
+    WORDS.iter().flat_map(words)
+}
 
 impl fmt::Display for ValueType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,8 +93,7 @@ impl fmt::Display for ValueType {
                 f.write_str(">")
             }
             plain => {
-                let mut words = WORDS.iter();
-                let word = words.find(|(_, kind)| kind == plain);
+                let word = words().find(|(_, kind)| *kind == plain);
                 f.write_str(word.map_or("json", |(word, _)| word))
             }
         }
@@ -119,32 +142,51 @@ impl Reader<'_> {
             ));
         }
         let word = self.word();
-        match word.as_str() {
-            "decimal" => {
-                self.sign('(')?;
-                let precision = self.number()?;
-                let scale = match self.took(',') {
-                    true => self.number()?,
-                    false => 0,
-                };
-                self.sign(')')?;
-                match (1..=MAX_DIGITS).contains(&precision) && scale <= precision {
-                    true => Ok(ValueType::Decimal(precision, scale)),
-                    false => Err(format!(
-                        "`decimal({precision}, {scale})`: write from 1 to {MAX_DIGITS} digits, and no more of them behind the point"
-                    )),
-                }
-            }
-            "list" => Ok(ValueType::List(Box::new(self.of(depth)?))),
+        match word.to_ascii_lowercase().as_str() {
+            "decimal" | "numeric" => self.decimal(),
+            "list" | "array" => Ok(ValueType::List(Box::new(self.of(depth)?))),
             "map" => Ok(ValueType::Map(Box::new(self.of(depth)?))),
             "struct" => self.members(depth),
-            word => {
-                let known = WORDS.iter().find(|(known, _)| *known == word);
-                known
-                    .map(|(_, kind)| kind.clone())
-                    .ok_or_else(|| unknown(word))
+            lower => {
+                let known = words().find(|(known, _)| *known == lower);
+                let (_, kind) = known.ok_or_else(|| unknown(&word))?;
+                self.length(kind)?;
+                Ok(kind.clone())
             }
         }
+    }
+
+    fn decimal(&mut self) -> Result<ValueType, String> {
+        self.sign('(')?;
+        let precision = self.number()?;
+        let scale = match self.took(',') {
+            true => self.number()?,
+            false => 0,
+        };
+        self.sign(')')?;
+        match (1..=MAX_DIGITS).contains(&precision) && scale <= precision {
+            true => Ok(ValueType::Decimal(precision, scale)),
+            false => Err(format!(
+                "`decimal({precision}, {scale})`: write from 1 to {MAX_DIGITS} digits, and no more of them behind the point"
+            )),
+        }
+    }
+
+    /// SQL's `varchar(20)`, `timestamp(3)` and `double precision` hold what they would hold without it.
+    fn length(&mut self, kind: &ValueType) -> Result<(), String> {
+        if *kind == ValueType::Float
+            && let Some(word) = self.rest.get(.."precision".len())
+            && word.eq_ignore_ascii_case("precision")
+        {
+            self.word();
+        }
+        if matches!(kind, ValueType::String | ValueType::Timestamp) && self.took('(') {
+            let word = self.word();
+            word.parse::<u32>()
+                .map_err(|_| format!("`{word}` is no length"))?;
+            self.sign(')')?;
+        }
+        Ok(())
     }
 
     fn of(&mut self, depth: usize) -> Result<ValueType, String> {
@@ -214,9 +256,8 @@ impl Reader<'_> {
 }
 
 fn unknown(word: &str) -> String {
-    let words = WORDS.iter().map(|(word, _)| *word);
-    let others = ["decimal", "list", "map", "struct"];
-    let near = nearest(word, words.chain(others));
+    let known = words().map(|(word, _)| word).chain(OTHERS);
+    let near = nearest(&word.to_ascii_lowercase(), known);
     match near {
         Some(near) => format!("`{word}` is no type: did you mean `{near}`?"),
         None => format!(
@@ -246,9 +287,31 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_sql_are_types_as_well() {
+        for (text, shown) in [
+            ("BIGINT", "int"),
+            ("int64", "int"),
+            ("double", "float"),
+            ("DOUBLE PRECISION", "float"),
+            ("Varchar(20)", "string"),
+            ("text", "string"),
+            ("TIMESTAMP(3)", "timestamp"),
+            ("timestamptz", "timestamp"),
+            ("NUMERIC(12, 2)", "decimal(12, 2)"),
+            ("array<struct<a: bigint>>", "list<struct<a: int>>"),
+        ] {
+            let kind: ValueType = text.parse().expect(text);
+            assert_eq!(kind.to_string(), shown);
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told() {
         let error = |text: &str| text.parse::<ValueType>().expect_err(text);
         assert_eq!(error("strng"), "`strng` is no type: did you mean `string`?");
+        assert_eq!(error("BIGNT"), "`BIGNT` is no type: did you mean `bigint`?");
+        assert_eq!(error("varchar(x)"), "`x` is no length");
+        assert_eq!(error("int(3)"), "nothing is expected where `(3)` stands");
         assert_eq!(error("list<int"), "`>` is expected at the end");
         assert_eq!(error("list(int)"), "`<` is expected before `(int)`");
         assert_eq!(

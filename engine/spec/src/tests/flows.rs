@@ -163,3 +163,22 @@ fn functions_must_be_there() {
         problems[0]
     );
 }
+
+#[test]
+fn columns_of_a_querys_sources_are_types() {
+    let file = |columns: &str| {
+        format!(
+            "kind: flow\nname: q\nsql: SELECT 1\ninto: b\nsources:\n  a: {{ columns: {columns} }}\n"
+        )
+    };
+    let spec = flow(&file("{ n: BIGINT, price: \"decimal(12, 2)\", at: int64 }"));
+    let query = spec.query.expect("a query");
+    // As they are written, so that the same file says the same.
+    assert_eq!(query.sources["a"].columns["n"], "BIGINT");
+    check(
+        &file("{ n: int, at: timestmp }"),
+        expect![[r#"
+            dir/f.yaml:6:31: `at`: `timestmp` is no type: did you mean `timestamp`?
+        "#]],
+    );
+}

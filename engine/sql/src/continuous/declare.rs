@@ -2,23 +2,36 @@
 //! known of their sources: `CREATE TABLE name (column type, …, WATERMARK FOR column AS column - INTERVAL '5' SECOND) [WITH (…)]`,
 //! as in Flink.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
-use millstream_spec::{QuerySource, QuerySpec, Results};
-use millstream_types::parse_duration;
+use millstream_spec::{QuerySource, QuerySpec, Results, ValueType};
+use millstream_types::{parse_bytes, parse_duration};
 
 use super::text::{interval, name, tokens, word};
 use crate::error::{Place, SqlError};
+
+/// A flow that a text declares, and where its parts stand there: line and column, from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub spec: QuerySpec,
+    /// Where a field of `spec` stands, and the `name`.
+    pub places: BTreeMap<&'static str, (u32, u32)>,
+}
 
 /// The flows that a text declares.
 ///
 /// # Errors
 /// What is wrong with it, and where. Queries are not compiled.
-pub fn declared(text: &str) -> Result<Vec<(String, QuerySpec)>, SqlError> {
+pub fn declared(text: &str) -> Result<Vec<Declared>, SqlError> {
     let all = tokens(text)?;
-    let mut sources = std::collections::BTreeMap::new();
-    let mut flows = Vec::new();
+    let mut sources = BTreeMap::new();
+    let mut source_at = None;
+    let mut flows: Vec<Declared> = Vec::new();
     for statement in all.split(|token| token.token == Token::SemiColon) {
         if statement.is_empty() {
             continue;
@@ -31,16 +44,13 @@ pub fn declared(text: &str) -> Result<Vec<(String, QuerySpec)>, SqlError> {
         let kind = rest.next()?;
         match word(&kind).as_deref() {
             Some("FLOW") => {
-                let (name, spec) = flow(&mut rest, text)?;
-                flows.push((
-                    name,
-                    QuerySpec {
-                        sources: std::collections::BTreeMap::clone(&sources),
-                        ..spec
-                    },
-                ));
+                let mut flow = flow(&mut rest, text)?;
+                flow.spec.sources = BTreeMap::clone(&sources);
+                flow.places.extend(source_at.map(|at| ("sources", at)));
+                flows.push(flow);
             }
             Some("TABLE" | "STREAM" | "SOURCE") => {
+                source_at.get_or_insert(pair(rest.at()));
                 let (name, source) = source(&mut rest)?;
                 sources.insert(name, source);
             }
@@ -59,6 +69,10 @@ pub fn declared(text: &str) -> Result<Vec<(String, QuerySpec)>, SqlError> {
 
 fn place(token: &TokenWithSpan) -> Place {
     Place::of(token.span).unwrap_or(Place::START)
+}
+
+fn pair(place: Place) -> (u32, u32) {
+    (place.line, place.column)
 }
 
 /// What is left of a statement.
@@ -148,54 +162,68 @@ impl Rest {
     }
 }
 
-fn flow(rest: &mut Rest, text: &str) -> Result<(String, QuerySpec), SqlError> {
+fn flow(rest: &mut Rest, text: &str) -> Result<Declared, SqlError> {
+    let mut places = BTreeMap::from([("name", pair(rest.at()))]);
     let own = name(&rest.next()?);
     rest.expect("INTO")?;
-    let into = name(&rest.next()?);
-    let subject = if rest.is("SUBJECT") {
-        Some(rest.text()?)
-    } else {
-        None
-    };
+    places.insert("into", pair(rest.at()));
     let mut spec = QuerySpec {
-        into,
-        subject,
+        into: name(&rest.next()?),
         ..QuerySpec::default()
     };
+    if rest.is("SUBJECT") {
+        places.insert("subject", pair(rest.at()));
+        spec.subject = Some(rest.text()?);
+    }
     for (key, value, at) in rest.options()? {
-        match key.as_str() {
-            "state_ttl" => spec.state_ttl = Some(duration(&value, at)?),
-            "state_limit" => {
-                let bytes = value
-                    .parse()
-                    .map_err(|_| SqlError::new(at, format!("`{value}` is no number of bytes")))?;
-                spec.state_limit = Some(bytes);
-            }
-            "results" => {
-                spec.results = Some(match value.as_str() {
-                    "upsert" => Results::Upsert,
-                    "changelog" => Results::Changelog,
-                    _ => {
-                        return Err(SqlError::new(
-                            at,
-                            format!("`{value}` is none of `upsert` and `changelog`"),
-                        ));
-                    }
-                })
-            }
-            _ => {
-                return Err(SqlError::new(at, format!("a flow has no option `{key}`"))
-                    .hint("there are `state_ttl`, `state_limit` and `results`"));
-            }
-        }
+        places.insert(option(&mut spec, &key, &value, at)?, pair(at));
     }
     rest.expect("AS")?;
     let (Some(first), Some(last)) = (rest.tokens.first(), rest.tokens.last()) else {
         return Err(SqlError::new(rest.end, "the query is missing"));
     };
+    places.insert("sql", pair(place(first)));
     let (start, end) = (offset(text, first.span.start), offset(text, last.span.end));
     spec.sql = text.get(start..end).unwrap_or_default().to_owned();
-    Ok((own, spec))
+    Ok(Declared {
+        name: own,
+        spec,
+        places,
+    })
+}
+
+/// Sets what an option says; answers the field.
+fn option(
+    spec: &mut QuerySpec,
+    key: &str,
+    value: &str,
+    at: Place,
+) -> Result<&'static str, SqlError> {
+    match key {
+        "state_ttl" => {
+            spec.state_ttl = Some(duration(value, at)?);
+            Ok("state_ttl")
+        }
+        "state_limit" => {
+            let bytes = parse_bytes(value);
+            let bytes = bytes.map_err(|why| SqlError::new(at, why.to_string()))?;
+            spec.state_limit = Some(bytes);
+            Ok("state_limit")
+        }
+        "results" => {
+            spec.results = Some(match value {
+                "upsert" => Results::Upsert,
+                "changelog" => Results::Changelog,
+                _ => {
+                    let message = format!("`{value}` is none of `upsert` and `changelog`");
+                    return Err(SqlError::new(at, message));
+                }
+            });
+            Ok("results")
+        }
+        _ => Err(SqlError::new(at, format!("a flow has no option `{key}`"))
+            .hint("there are `state_ttl`, `state_limit` and `results`")),
+    }
 }
 
 /// Where a place is in a text, in bytes.
@@ -251,36 +279,35 @@ fn source(rest: &mut Rest) -> Result<(String, QuerySource), SqlError> {
     Ok((own, source))
 }
 
-/// A column's type up to the next comma.
+/// A column's type up to the next comma; what stands behind it, such as `NOT NULL`, is left out.
 fn column_kind(rest: &mut Rest) -> Result<String, SqlError> {
-    let token = rest.next()?;
-    let kind = match word(&token).unwrap_or_default().as_str() {
-        "BIGINT" | "INT" | "INTEGER" | "SMALLINT" | "TINYINT" | "INT64" => "int64",
-        "DOUBLE" | "FLOAT" | "REAL" | "FLOAT64" => "float64",
-        "VARCHAR" | "TEXT" | "STRING" | "CHAR" => "string",
-        "BOOLEAN" | "BOOL" => "bool",
-        "TIMESTAMP" | "TIMESTAMPTZ" | "TIMESTAMP_LTZ" => "timestamp",
-        "JSON" | "JSONB" => "json",
-        _ => {
-            return Err(SqlError::new(
-                place(&token),
-                format!("`{}` is no type of a column", token.token),
-            )
-            .hint("use BIGINT, DOUBLE, VARCHAR, BOOLEAN, TIMESTAMP or JSON"));
-        }
-    };
+    let at = rest.at();
+    let mut written = rest.next()?.token.to_string();
     let mut depth = 0_i32;
+    let mut behind = false;
     while let Some(next) = rest.tokens.first() {
         match next.token {
-            Token::LParen => depth += 1,
-            Token::RParen if depth == 0 => break,
-            Token::RParen => depth -= 1,
+            Token::LParen | Token::Lt => depth += 1,
+            Token::RParen | Token::Gt if depth == 0 => break,
+            Token::RParen | Token::Gt => depth -= 1,
+            Token::ShiftRight => depth -= 2,
             Token::Comma if depth == 0 => break,
+            Token::Word(_) if depth == 0 => behind = true,
             _ => {}
         }
-        rest.tokens.remove(0);
+        let token = rest.next()?.token;
+        if !behind {
+            written.push_str(&token.to_string());
+        }
     }
-    Ok(kind.to_owned())
+    match written.parse::<ValueType>() {
+        Ok(ValueType::Int) => Ok("int64".to_owned()),
+        Ok(ValueType::Float) => Ok("float64".to_owned()),
+        Ok(kind) => Ok(kind.to_string()),
+        Err(why) => Err(SqlError::new(at, why).hint(
+            "types are BIGINT, DOUBLE, VARCHAR, BOOLEAN, TIMESTAMP, DATE, DECIMAL(12, 2) and JSON",
+        )),
+    }
 }
 
 fn duration(value: &str, at: Place) -> Result<Duration, SqlError> {

@@ -23,6 +23,8 @@ pub(crate) struct Delta {
     pub(crate) diffs: Option<Vec<i64>>,
     /// `None`: several messages made them.
     pub(crate) origins: Option<Arc<Origins>>,
+    /// The watermark of their source before these rows; `i64::MIN`: what is known of it is that of the step.
+    pub(crate) mark: i64,
 }
 
 impl Delta {
@@ -32,6 +34,7 @@ impl Delta {
             batch,
             diffs: None,
             origins: None,
+            mark: i64::MIN,
         }
     }
 
@@ -54,6 +57,7 @@ impl Delta {
             batch,
             diffs: self.diffs.clone(),
             origins: self.origins.clone(),
+            mark: self.mark,
         }
     }
 
@@ -100,6 +104,7 @@ impl Delta {
                 .as_ref()
                 .map(|diffs| rows.iter().map(|row| diffs[*row]).collect()),
             origins,
+            mark: self.mark,
         }
     }
 }

@@ -184,7 +184,12 @@ impl Operator for Map {
         let mut made = Vec::new();
         // A row of a list of thousands is as many rows.
         let most = if self.spreads() { SLICE } else { usize::MAX };
-        for delta in inputs.into_iter().flat_map(|input| input.deltas) {
+        let several = inputs.len() > 1;
+        for mut delta in inputs.into_iter().flat_map(|input| input.deltas) {
+            if several {
+                // Time behind several inputs is not that of one of them.
+                delta.mark = i64::MIN;
+            }
             let mut start = 0;
             while start < delta.len() {
                 let length = most.min(delta.len() - start);

@@ -5,7 +5,7 @@
 //! result at any moment is what the same query would answer over all that was read, but for what watermarks and time to live
 //! leave out. State is in memory, and every change of it is told to who runs the flow.
 //!
-//! The way through the files: `text` (window functions and clauses to plain SQL), `names` (what may be named), `plan` (to
+//! The way through the files: `text` and `sugar` (window functions and clauses to plain SQL), `names` (what may be named), `plan` (to
 //! operators), `flow` (a step); `source`, `map`, `aggregate`, `join`, `rank`, `over`, `session`, `sink` (the operators), and
 //! `delta`, `time`, `operator`, `windows` (what they share).
 
@@ -24,6 +24,7 @@ mod rank;
 mod session;
 mod sink;
 mod source;
+mod sugar;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -44,7 +45,7 @@ use millstream_pipeline::{Column, Dataflow, FlowTable};
 use millstream_spec::{Emit, Late, QuerySpec, Results};
 use millstream_types::nearest;
 
-pub use self::declare::declared;
+pub use self::declare::{Declared, declared};
 use self::flow::{Flow, Plan};
 use self::names::Names;
 use self::plan::{Call, Node, Planner};
@@ -158,7 +159,8 @@ pub fn compile(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, Sq
 }
 
 fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlError> {
-    let read = text::read(&spec.sql)?;
+    let times = |table: &str| spec.sources.get(table)?.event_time.clone();
+    let read = text::read(&spec.sql, &times)?;
     let emit = spec.emit.or(read.emit).unwrap_or(if read.windowed {
         Emit::WindowClose
     } else {
@@ -182,8 +184,8 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
     let mut planner = Planner::new(&names, &read.times, (emit, at_once, late.clone()), ttl);
     let (last, built) = planner.whole(&logical).map_err(refused)?;
     if matches!(late, Late::UpdateWithin(_)) && (planner.graceless || !planner.graceful) {
-        return Err(SqlError::new(Place::START, "late rows can update groups of windows that are told when they close, and nothing else")
-            .hint("leave `LATE UPDATE WITHIN` out, or put what is around the groups into a flow of its own"));
+        return Err(SqlError::new(Place::START, "late rows can update groups of windows, also of sessions, that are told when they close, and joins of windows, and nothing else")
+            .hint("leave `LATE UPDATE WITHIN` out, or put ranks and `OVER` around the groups into a flow of its own"));
     }
     let (nodes, sources, calls) = (planner.nodes, planner.sources, planner.calls);
     if emit == Emit::WindowClose && built.updating && !matches!(late, Late::UpdateWithin(_)) {

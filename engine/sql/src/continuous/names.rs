@@ -10,7 +10,7 @@ use datafusion::common::{Result, TableReference, plan_datafusion_err};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{TableSource, TableType};
 use millstream_pipeline::{Column, ColumnKind};
-use millstream_spec::{QuerySource, QuerySpec};
+use millstream_spec::{QuerySource, QuerySpec, ValueType};
 
 use super::{Stations, windows};
 use crate::catalog::{Source, sources};
@@ -130,9 +130,19 @@ impl<'a> Names<'a> {
 
 fn declared(source: &QuerySource) -> Result<Vec<Column>> {
     let column = |(name, kind): (&String, &String)| {
-        let kind: ColumnKind = kind
-            .parse()
-            .map_err(|why| plan_datafusion_err!("column `{name}`: {why}"))?;
+        let wrong = |why: String| plan_datafusion_err!("column `{name}`: {why}");
+        let kind = match kind.parse::<ValueType>().map_err(wrong)? {
+            ValueType::Decimal(precision, scale) => ColumnKind::Decimal { precision, scale },
+            ValueType::List(_) | ValueType::Map(_) | ValueType::Struct(_) => {
+                return Err(wrong(format!(
+                    "`{kind}` is nested; declare it in the `columns` or the schema of the station, or take `json`"
+                )));
+            }
+            plain => {
+                let kind = plain.to_string().parse::<ColumnKind>();
+                kind.map_err(|why| wrong(why.to_string()))?
+            }
+        };
         Ok(Column {
             name: name.clone(),
             kind,

@@ -18,6 +18,7 @@ use super::map::{Change, Map, Unnest};
 use super::names::{Names, Table};
 use super::operator::Operator;
 use super::source::{EventTime, SourcePlan};
+use super::sugar;
 use super::time::Bound;
 use super::windows::{self, Known};
 use crate::catalog::{Source, timestamp};
@@ -106,9 +107,9 @@ pub(crate) struct Planner<'a> {
     pub(crate) calls: Vec<Call>,
     /// Parts of the plan that were made, which are made once.
     known: Vec<(LogicalPlan, Built)>,
-    /// Windows of rows that no group tells, which close without grace.
+    /// Windows that are told once and cannot wait for late rows: those of ranks and `OVER`.
     pub(crate) graceless: bool,
-    /// Groups that wait for late rows.
+    /// Groups and joins that wait for late rows.
     pub(crate) graceful: bool,
 }
 
@@ -270,9 +271,11 @@ impl<'a> Planner<'a> {
         };
         let shown = columns.len();
         let time = self.event_time(&table, &mut columns)?;
+        // While late rows change results, nothing is final so soon.
+        let bound = Bound::EVENT.plus(self.grace().saturating_neg());
         let known = columns.iter().take(shown).enumerate().map(|(at, _)| {
             let is_time = time.is_some_and(|time| time.column == at);
-            is_time.then_some(Known::Time(Bound::EVENT))
+            is_time.then_some(Known::Time(bound))
         });
         let known = known.collect();
         let flow_table = FlowTable {
@@ -449,14 +452,22 @@ impl<'a> Planner<'a> {
         })
     }
 
+    /// Nanoseconds that late rows change results after they were told when windows closed.
+    fn grace(&self) -> i64 {
+        match (&self.late, self.emit) {
+            (Late::UpdateWithin(grace), Emit::WindowClose) => {
+                i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX)
+            }
+            _ => 0,
+        }
+    }
+
     /// When groups with this bound are told.
     fn emission(&self, bounded: bool) -> Emission {
         match (&self.late, self.emit) {
             (_, Emit::Update) => Emission::Update,
             _ if !bounded => Emission::Update,
-            (Late::UpdateWithin(grace), Emit::WindowClose) => {
-                Emission::CloseThenUpdate(i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX))
-            }
+            (Late::UpdateWithin(_), Emit::WindowClose) => Emission::CloseThenUpdate(self.grace()),
             (_, Emit::WindowClose) => Emission::Close,
         }
     }
@@ -506,15 +517,16 @@ fn known(expr: &Expr, schema: &DFSchema, input: &Built) -> Result<Option<Known>>
                 "get_field" => match (known(&call.args[0], schema, input)?, call.args.get(1)) {
                     (Some(Known::Windows { start, end }), Some(Expr::Literal(member, _))) => {
                         let member = member.try_as_str().flatten();
-                        let bound = if member == Some(windows::START) {
-                            start
-                        } else {
-                            end
+                        let starts = [windows::START, sugar::MEMBERS[0]];
+                        let bound = match member.is_some_and(|name| starts.contains(&name)) {
+                            true => start,
+                            false => end,
                         };
                         Some(Known::Time(bound))
                     }
                     _ => None,
                 },
+                "named_struct" => window(&call.args, schema, input)?,
                 windows::TUMBLE_START
                 | windows::TUMBLE_END
                 | windows::HOP_WINDOWS
@@ -541,6 +553,25 @@ fn known(expr: &Expr, schema: &DFSchema, input: &Built) -> Result<Option<Known>>
                 _ => None,
             }
         }
+        _ => None,
+    })
+}
+
+/// What is known of a window that is made of its start and end.
+fn window(args: &[Expr], schema: &DFSchema, input: &Built) -> Result<Option<Known>> {
+    let [first, start, second, end] = args else {
+        return Ok(None);
+    };
+    let is = |expr: &Expr, name: &str| match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten() == Some(name),
+        _ => false,
+    };
+    if !is(first, sugar::MEMBERS[0]) || !is(second, sugar::MEMBERS[1]) {
+        return Ok(None);
+    }
+    let bounds = (known(start, schema, input)?, known(end, schema, input)?);
+    Ok(match bounds {
+        (Some(Known::Time(start)), Some(Known::Time(end))) => Some(Known::Windows { start, end }),
         _ => None,
     })
 }

@@ -40,6 +40,16 @@ pub(crate) struct EventTime {
     pub(crate) idle: i64,
 }
 
+impl EventTime {
+    /// The watermark when this is the largest event time.
+    fn mark(&self, newest: i64) -> i64 {
+        match newest {
+            i64::MIN => i64::MIN,
+            newest => newest.saturating_sub(self.lag),
+        }
+    }
+}
+
 /// A source with its state: how far its event time is and, of a table, its rows.
 #[derive(Debug)]
 pub(crate) struct SourceNode {
@@ -88,11 +98,9 @@ impl SourceNode {
 
     /// Its watermark; `i64::MAX` without event time.
     pub(crate) fn mark(&self) -> i64 {
-        match self.plan.time {
-            None => i64::MAX,
-            Some(_) if self.newest == i64::MIN => i64::MIN,
-            Some(time) => self.newest.saturating_sub(time.lag),
-        }
+        self.plan
+            .time
+            .map_or(i64::MAX, |time| time.mark(self.newest))
     }
 
     pub(crate) fn number(&self) -> usize {
@@ -149,14 +157,13 @@ impl SourceNode {
         };
         let mut delta = Delta::added(scanned.batch);
         delta.origins = Some(Arc::new(origins));
-        if let Some(time) = self.plan.time {
-            delta = self.timed(delta, time, node, effects)?;
-        }
-        if delta.is_empty() {
-            return Ok(Vec::new());
-        }
-        let shown = shown(&delta.batch, self.plan.shown)?;
-        Ok(vec![delta.with_batch(shown)])
+        let deltas = match self.plan.time {
+            Some(time) => self.timed(delta, time, node, effects)?,
+            None => vec![delta],
+        };
+        let deltas = deltas.into_iter().filter(|delta| !delta.is_empty());
+        let shown = deltas.map(|delta| Ok(delta.with_batch(shown(&delta.batch, self.plan.shown)?)));
+        shown.collect()
     }
 
     fn origin(&self, sequence: u64) -> Origin {
@@ -166,14 +173,15 @@ impl SourceNode {
         }
     }
 
-    /// Only rows that say when they happened, and how far time is now.
+    /// Only rows that say when they happened, each with how far time was before it, and how far time is now.
     fn timed(
         &mut self,
         delta: Delta,
         time: EventTime,
         node: u16,
         effects: &mut Effects,
-    ) -> Result<Delta> {
+    ) -> Result<Vec<Delta>> {
+        let before = self.newest;
         let column = delta.batch.column(time.column);
         let times = column.as_primitive::<TimestampNanosecondType>();
         if let Some(newest) = arrow::compute::max(times)
@@ -184,7 +192,7 @@ impl SourceNode {
             put(effects, node, &[NEWEST], Some(value));
         }
         if times.null_count() == 0 {
-            return Ok(delta);
+            return Ok(cut(delta, time, before));
         }
         let schema = delta.batch.schema();
         let name = schema.field(time.column).name();
@@ -198,7 +206,7 @@ impl SourceNode {
         let mask: BooleanArray = (0..times.len())
             .map(|row| Some(times.is_valid(row)))
             .collect();
-        delta.filter(&mask)
+        Ok(cut(delta.filter(&mask)?, time, before))
     }
 
     /// How the rows of a table change.
@@ -311,6 +319,37 @@ impl Table {
         }
         old
     }
+}
+
+/// Cuts rows where one is behind the watermark of those before it: only there it matters how far that is. `newest` is the
+/// largest event time before them.
+fn cut(delta: Delta, time: EventTime, newest: i64) -> Vec<Delta> {
+    let column = delta.batch.column(time.column);
+    let times = column.as_primitive::<TimestampNanosecondType>().clone();
+    let (least, most) = (arrow::compute::min(&times), arrow::compute::max(&times));
+    let behind = |(least, most): (i64, i64)| least < time.mark(most.max(newest));
+    let mut mark = time.mark(newest);
+    if !least.zip(most).is_some_and(behind) {
+        return vec![Delta { mark, ..delta }];
+    }
+    let (mut newest, mut start) = (newest, 0);
+    let mut pieces = Vec::new();
+    for (row, at) in times.values().iter().enumerate() {
+        let now = time.mark(newest);
+        if *at < now && now > mark {
+            pieces.push(Delta {
+                mark,
+                ..delta.slice(start, row - start)
+            });
+            (start, mark) = (row, now);
+        }
+        newest = newest.max(*at);
+    }
+    pieces.push(Delta {
+        mark,
+        ..delta.slice(start, delta.len() - start)
+    });
+    pieces
 }
 
 /// The first columns.

@@ -211,15 +211,17 @@ fn groups_without_windows_change() {
 fn flows_are_declared_in_sql() {
     let text = "CREATE TABLE bid (auction BIGINT, price DECIMAL_IS_NONE);";
     let error = super::declared(text).expect_err("no such type");
-    expect!["line 1, column 41: `DECIMAL_IS_NONE` is no type of a column; use BIGINT, DOUBLE, VARCHAR, BOOLEAN, TIMESTAMP or JSON"]
-        .assert_eq(&error.to_string());
+    expect!["line 1, column 41: `DECIMAL_IS_NONE` is no type: one of bool, int, float, string, timestamp, date, json, decimal(12, 2), list<…>, map<…>, struct<name: …>; types are BIGINT, DOUBLE, VARCHAR, BOOLEAN, TIMESTAMP, DATE, DECIMAL(12, 2) and JSON"].assert_eq(&error.to_string());
     let text = "CREATE TABLE bid (
-      auction BIGINT, price DOUBLE PRECISION, \"dateTime\" TIMESTAMP(3),
+      auction BIGINT NOT NULL, price DOUBLE PRECISION, fee DECIMAL(12, 2), \"dateTime\" TIMESTAMP(3) WITH TIME ZONE,
       WATERMARK FOR \"dateTime\" AS \"dateTime\" - INTERVAL '4' SECOND
     ) WITH ('station' = 'bids', idle = '1m');
-    CREATE FLOW busy INTO totals SUBJECT 'totals.{auction}' WITH (state_ttl = '1d') AS
+    CREATE FLOW busy INTO totals SUBJECT 'totals.{auction}' WITH (state_ttl = '1d', state_limit = '2MiB') AS
     SELECT auction, count(*) AS n FROM bid GROUP BY auction LATE UPDATE WITHIN INTERVAL '1' HOUR;";
     let flows = super::declared(text).expect("declared");
+    assert_eq!(flows[0].places["sql"], (6, 5));
+    assert_eq!(flows[0].places["state_ttl"], (5, 66));
+    let flows: Vec<_> = flows.iter().map(|flow| (&flow.name, &flow.spec)).collect();
     let json = serde_json::to_string_pretty(&flows).expect("JSON");
     expect![[r#"
         [
@@ -238,14 +240,20 @@ fn flows_are_declared_in_sql() {
                   "columns": {
                     "auction": "int64",
                     "dateTime": "timestamp",
+                    "fee": "decimal(12, 2)",
                     "price": "float64"
                   }
                 }
               },
-              "state_ttl": "1d"
+              "state_ttl": "1d",
+              "state_limit": 2097152
             }
           ]
         ]"#]].assert_eq(&json);
+    let text = "CREATE FLOW a INTO b WITH (state_limit = 'much') AS SELECT 1";
+    let error = super::declared(text).expect_err("no size");
+    expect!["line 1, column 28: `much` is not a size; write a number and a unit, such as `16MiB` or `10GB`"]
+        .assert_eq(&error.to_string());
 }
 
 fn refused(sql: &str, subject: Option<&str>) -> String {
@@ -315,4 +323,40 @@ fn what_cannot_be_right_is_refused() {
     let late = "SELECT price FROM SESSION(bid, ts, INTERVAL '1 second') LATE UPDATE WITHIN INTERVAL '1' HOUR";
     let told = refused(late, None);
     assert!(told.contains("and nothing else"), "{told}");
+}
+
+#[test]
+fn lateness_does_not_depend_on_how_the_input_is_cut() {
+    // Far more disorder than the watermark allows.
+    let times = [0, 40, 7, 41, 80, 3, 39, 79, 120, 60, 121, 119, 5, 200];
+    let record = |(at, time): (usize, &u32)| bid(at as u64 + 1, 1, 1, *time);
+    let records: Vec<Record> = times.iter().enumerate().map(record).collect();
+    for sql in [
+        "SELECT count(*) AS n, window_start FROM TUMBLE(bid, ts, INTERVAL '10 seconds') GROUP BY window_start, window_end LATE SIDE OUTPUT TO b",
+        "SELECT count(*) AS n, window_start FROM SESSION(bid PARTITION BY auction, ts, INTERVAL '10 seconds') GROUP BY window_start, window_end LATE SIDE OUTPUT TO b",
+        "SELECT price, ts, window_end FROM SESSION(bid PARTITION BY auction, ts, INTERVAL '10 seconds') LATE SIDE OUTPUT TO b",
+        "SELECT a.price, a.ts AS x, b.ts AS y FROM bid a JOIN bid b ON a.auction = b.auction AND a.ts BETWEEN b.ts AND b.ts + INTERVAL '9 seconds' LATE SIDE OUTPUT TO b",
+        "SELECT * FROM (SELECT price, ts, window_end, row_number() OVER (PARTITION BY window_start, window_end ORDER BY ts) AS n FROM TUMBLE(bid, ts, INTERVAL '10 seconds')) WHERE n <= 2 LATE SIDE OUTPUT TO b",
+    ] {
+        let mut answers = Vec::new();
+        let mut spec = spec(sql);
+        let source = spec.sources.get_mut("bid").expect("a source");
+        source.event_time = Some("ts".to_owned());
+        let compiled = compile(&spec, &stations()).expect("compiles");
+        for cut in [1, 2, 3, 5, records.len()] {
+            let mut flow = compiled.start();
+            let mut lines: Vec<String> = Vec::new();
+            for batch in records.chunks(cut) {
+                let effects = run(&mut *flow, batch);
+                lines.extend(told(&effects).lines().map(str::to_owned));
+                lines.extend(effects.late.iter().map(|(origin, _)| format!("{origin:?}")));
+            }
+            lines.sort();
+            answers.push((lines, flow.status().late));
+        }
+        assert!(answers[0].1 > 0, "{sql}");
+        for answer in &answers {
+            assert_eq!(answer, &answers[0], "{sql}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! From the text of a continuous query to a statement that the planner understands.
 //!
 //! Window table functions are written as in Flink (`FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND))`) or as in
-//! RisingWave (`FROM TUMBLE(t, ts, INTERVAL '10 seconds')`). Each becomes a subquery with the columns `window_start`,
+//! RisingWave (`FROM TUMBLE(t, ts, INTERVAL '10 seconds')`); `sugar` knows Arroyo's `GROUP BY`. Each becomes a subquery with the columns `window_start`,
 //! `window_end` and `window_time` behind those of its table. Behind the query stand `EMIT ON WINDOW CLOSE | ON UPDATE |
 //! CHANGES | FINAL` and `LATE DROP | SIDE OUTPUT TO station | UPDATE WITHIN INTERVAL '1' HOUR`.
 
@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer};
 use millstream_spec::{Emit, Late};
 
+use super::sugar;
 use super::windows::{
     CUMULATE_WINDOWS, END, HOP_WINDOWS, SESSION_END, SESSION_START, START, TUMBLE_END, TUMBLE_START,
 };
@@ -38,11 +39,11 @@ pub(crate) struct Read {
     pub(crate) sessions: bool,
 }
 
-/// Reads a query.
+/// Reads a query. `times` knows what is declared as the event time of a table.
 ///
 /// # Errors
 /// What is wrong with it, and where.
-pub(crate) fn read(text: &str) -> Result<Read, SqlError> {
+pub(crate) fn read(text: &str, times: &dyn Fn(&str) -> Option<String>) -> Result<Read, SqlError> {
     let mut tokens = tokens(text)?;
     let (emit, late) = clauses(&mut tokens)?;
     let tokens = plain_arguments(without_time_travel(tokens));
@@ -68,6 +69,7 @@ pub(crate) fn read(text: &str) -> Result<Read, SqlError> {
         }
     };
     check_depth(&*query)?;
+    sugar::rewrite(&mut query, times)?;
     let mut windows = Windows {
         times: BTreeMap::new(),
         windowed: false,
@@ -259,7 +261,7 @@ fn without_time_travel(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     made
 }
 
-const WINDOWS: [&str; 4] = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
+pub(super) const WINDOWS: [&str; 4] = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
 
 /// `TABLE t` within a window's parentheses becomes `t`, `PARTITION BY a, b` becomes `, millstream_keys(a, b)`: plain arguments.
 fn plain_arguments(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -304,27 +306,37 @@ fn plain_arguments(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 }
 
 /// The name that stands for `PARTITION BY`.
-const KEYS: &str = "millstream_keys";
+pub(super) const KEYS: &str = "millstream_keys";
 
 /// Writes the keys from `at` on as an argument of their own; answers where they end.
 fn keys(tokens: &[TokenWithSpan], at: usize, span: Span, made: &mut Vec<TokenWithSpan>) -> usize {
     let put = |token: Token| TokenWithSpan { token, span };
+    let end = end_of_keys(tokens, at);
     made.push(put(Token::Comma));
     made.push(put(Token::make_word(KEYS, None)));
     made.push(put(Token::LParen));
-    let mut end = at;
-    // They end before the comma that stands before `DESCRIPTOR`.
-    while let Some(token) = tokens.get(end) {
-        if token.token == Token::RParen
-            || (token.token == Token::Comma && is(&tokens[end + 1..], &["DESCRIPTOR"]))
-        {
-            break;
-        }
-        made.push(token.clone());
-        end += 1;
-    }
+    made.extend_from_slice(&tokens[at..end]);
     made.push(put(Token::RParen));
     end
+}
+
+/// Keys end before the comma in front of `DESCRIPTOR`; without that word, a time and a gap stand behind them.
+fn end_of_keys(tokens: &[TokenWithSpan], at: usize) -> usize {
+    let mut depth = 0_i32;
+    let mut commas = Vec::new();
+    let mut end = at;
+    while let Some(token) = tokens.get(end) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen if depth == 0 => break,
+            Token::RParen => depth -= 1,
+            Token::Comma if depth == 0 && is(&tokens[end + 1..], &["DESCRIPTOR"]) => return end,
+            Token::Comma if depth == 0 => commas.push(end),
+            _ => {}
+        }
+        end += 1;
+    }
+    commas.iter().rev().nth(1).copied().unwrap_or(end)
 }
 
 /// Puts subqueries where window table functions stand.
@@ -476,7 +488,7 @@ fn usage(name: &str) -> &'static str {
     }
 }
 
-fn arguments(args: Vec<FunctionArg>, at: Place) -> Result<Vec<Expr>, SqlError> {
+pub(super) fn arguments(args: Vec<FunctionArg>, at: Place) -> Result<Vec<Expr>, SqlError> {
     let argument = |arg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
         | FunctionArg::Named {

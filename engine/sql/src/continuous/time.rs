@@ -1,4 +1,9 @@
 //! What is known of columns that grow with time, and how far time is.
+//!
+//! A message is late by the watermark of the messages before it in its source, so it does not matter how the input is cut into
+//! batches: a source cuts its rows where one is behind that watermark ([`super::delta::Delta::mark`]). Where the rows of several
+//! sources meet (`UNION ALL`), they are late by the time of all of them before the step, which depends on how they were read
+//! together; and a session that is told while it is open still takes a late row in the step in which it ends.
 
 /// Which time a column follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,14 @@ impl Marks {
         event: i64::MIN,
         processing: i64::MIN,
     };
+
+    /// The same for rows whose source was so far already.
+    pub(crate) fn behind(self, mark: i64) -> Self {
+        Self {
+            event: self.event.max(mark),
+            ..self
+        }
+    }
 
     /// Rows that come later have at least this in a column with this bound: smaller values are final.
     pub(crate) fn floor(&self, bound: Bound) -> i64 {

@@ -427,5 +427,5 @@ macro_rules! files {
 }
 
 files!(
-    windows, late, sessions, time, updating, joins, ranks, types, refused
+    windows, sugar, late, sessions, time, updating, joins, ranks, types, refused
 );

@@ -187,16 +187,11 @@ impl Manager {
         let Some(first) = documents.iter().find(changes_columns) else {
             return Vec::new();
         };
-        let declared = |name: &str| {
-            let flow = |document: &&Document| matches!(document.spec, Spec::Flow(_));
-            let mut flows = documents.iter().filter(|document| flow(document));
-            flows.any(|document| document.spec.name() == name)
-        };
         let catalog = self.node.catalog().clone();
         let others = new
             .flows
             .values()
-            .filter(|entry| !declared(&entry.spec.name));
+            .filter(|entry| !declares(documents, &entry.spec.name));
         let moved = others.filter_map(|entry| {
             let name = &entry.spec.name;
             let query = entry.spec.query.as_ref()?;
@@ -243,6 +238,70 @@ impl Manager {
         })
     }
 
+    /// Flows that are not declared anew, and could not write any more what they write into stations that change.
+    pub(super) fn shut_out(
+        &self,
+        new: &Catalog,
+        documents: &[&Document],
+        modules: Modules<'_>,
+    ) -> Vec<Problem> {
+        let old = self.node.catalog().clone();
+        let mut problems = Vec::new();
+        for document in documents {
+            let Spec::Station(station) = &document.spec else {
+                continue;
+            };
+            let before = old.stations.get(&station.name);
+            if before.is_none_or(|before| before.spec.subjects == station.subjects) {
+                continue;
+            }
+            for entry in new.flows.values() {
+                let name = &entry.spec.name;
+                if declares(documents, name) {
+                    continue;
+                }
+                let found = match &entry.spec.query {
+                    Some(query) => {
+                        self.unwritable(&old, new, document, (query, &station.name), modules)
+                    }
+                    None if entry.spec.to.as_ref() == Some(&station.name) => {
+                        self.destination_problem(new, document, &entry.spec)
+                    }
+                    None => None,
+                };
+                problems.extend(found.map(|found| {
+                    let message = format!("flow `{name}` writes there: {}", found.message);
+                    let hint = format!("change the flow in the same files, or delete it first with `millstream delete flow {name}`");
+                    document.problem("subjects", message).with_hint(hint)
+                }));
+            }
+        }
+        problems
+    }
+
+    /// Why a query cannot write into a station whose subjects have changed.
+    fn unwritable(
+        &self,
+        old: &Catalog,
+        new: &Catalog,
+        document: &Document,
+        (query, station): (&QuerySpec, &str),
+        modules: Modules<'_>,
+    ) -> Option<Problem> {
+        let before = self.compiler.query(old, query, modules).ok()?;
+        if query.into == station {
+            let subject = self.subject_problem(new, document, query);
+            let compiled = self.compiler.query(new, query, modules);
+            let broken = compiled.err().filter(|_| query.subject.is_none());
+            let broken = broken.map(|error| document.problem("subjects", error.message));
+            if let Some(problem) = subject.or(broken) {
+                return Some(problem);
+            }
+        }
+        let late = before.late.filter(|late| late == station)?;
+        self.late_problem(new, document, &late)
+    }
+
     /// What a compiled query says of itself.
     pub(super) fn described_query(&self, entry: &FlowEntry) -> Option<Value> {
         let query = entry.spec.query.as_ref()?;
@@ -261,10 +320,18 @@ impl Manager {
     }
 }
 
+/// Whether a flow is among what is applied.
+fn declares(documents: &[&Document], flow: &str) -> bool {
+    let mut flows = documents
+        .iter()
+        .filter(|document| matches!(document.spec, Spec::Flow(_)));
+    flows.any(|document| document.spec.name() == flow)
+}
+
 /// What to do when state is to be of another form.
 fn rebuild(name: &str) -> String {
     format!(
-        "`millstream flow pause {name}`, apply this, then `millstream flow restart {name}` builds it anew from what is stored; or apply the query under another name"
+        "`millstream flow pause {name}`, apply this, then `millstream flow restart {name}` and `millstream flow resume {name}` build it anew from what is stored; or apply the query under another name"
     )
 }
 

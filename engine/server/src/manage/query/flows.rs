@@ -4,8 +4,8 @@ use bytes::Bytes;
 use millstream_admin::{ApplyRequest, Failure, FailureCode, FileText, QueryRequest, Reply};
 use millstream_cluster::Kind;
 use millstream_spec::{FlowSpec, Spec};
-use millstream_sql::continuous::declared;
-use serde_json::{Value, json};
+use millstream_sql::continuous::{Declared, declared};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::Manager;
@@ -114,12 +114,12 @@ impl Manager {
             let details = json!({ "line": wrong.line, "column": wrong.column });
             Failure::new(FailureCode::BadRequest, place, hint).with_details(details)
         })?;
-        let files = declared.into_iter().map(|(name, query)| file(name, query));
         let request = ApplyRequest {
-            files: files.collect(),
+            files: declared.iter().map(|flow| file(flow).0).collect(),
             ..ApplyRequest::default()
         };
-        let applied = self.apply(request).await?;
+        let applied = self.apply(request).await;
+        let applied = applied.map_err(|failure| placed(failure, &declared))?;
         let changes = applied["changes"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let changes = changes.iter();
@@ -132,20 +132,72 @@ impl Manager {
     }
 }
 
-/// A statement's flow as a station file: one that is JSON.
-fn file(name: String, query: millstream_spec::QuerySpec) -> FileText {
-    let spec = Spec::Flow(FlowSpec::of_query(&name, query));
-    let mut value = json!(spec);
-    if let Some(fields) = value.as_object_mut()
-        && let Some(Value::Object(query)) = fields.remove("query")
-    {
+/// A statement's flow as a station file, one that is JSON: each field has a line of its own, and the statement the last. Also
+/// the names of the fields, by line.
+fn file(flow: &Declared) -> (FileText, Vec<String>) {
+    let spec = Spec::Flow(FlowSpec::of_query(&flow.name, flow.spec.clone()));
+    let mut fields = match json!(spec) {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    if let Some(Value::Object(query)) = fields.remove("query") {
         fields.remove("stages");
         fields.extend(query);
     }
-    FileText {
-        name: format!("flow {name}"),
-        text: value.to_string(),
+    let sql = fields.remove("sql").map(|sql| ("sql".to_owned(), sql));
+    let fields: Vec<(String, Value)> = fields.into_iter().chain(sql).collect();
+    let lines = fields
+        .iter()
+        .map(|(name, value)| format!("{}:{value}", json!(name)));
+    let text = format!("{{\n{}}}\n", lines.collect::<Vec<_>>().join(",\n"));
+    let name = file_name(flow);
+    let names = fields.into_iter().map(|(name, _)| name);
+    (FileText { name, text }, names.collect())
+}
+
+fn file_name(flow: &Declared) -> String {
+    format!("flow {}", flow.name)
+}
+
+/// The same with places in the statements, not in the files that were made of them.
+fn placed(mut failure: Failure, declared: &[Declared]) -> Failure {
+    let problems = failure.details.as_mut();
+    let problems = problems.and_then(|details| details.get_mut("problems")?.as_array_mut());
+    for problem in problems.into_iter().flatten() {
+        let own = |flow: &&Declared| problem["file"] == file_name(flow).as_str();
+        let Some(flow) = declared.iter().find(own) else {
+            continue;
+        };
+        let number = |name: &str| {
+            let number = problem[name].as_u64().unwrap_or(0);
+            u32::try_from(number).unwrap_or(0)
+        };
+        let (line, column) = statement_place(flow, number("line"), number("column"));
+        problem["line"] = line.into();
+        problem["column"] = column.into();
     }
+    failure
+}
+
+/// Where a place of a flow's file is in the statement.
+fn statement_place(flow: &Declared, line: u32, column: u32) -> (u32, u32) {
+    let (_, names) = file(flow);
+    let start = flow.places.get("name").copied().unwrap_or((1, 1));
+    // The first field stands below the brace.
+    let at = usize::try_from(line).unwrap_or(0).saturating_sub(2);
+    let first = u32::try_from(names.len()).unwrap_or(0) + 1;
+    if line < first {
+        let name = names.get(at).map_or("name", String::as_str);
+        return flow.places.get(name).copied().unwrap_or(start);
+    }
+    let (sql_line, sql_column) = flow.places.get("sql").copied().unwrap_or(start);
+    if line > first {
+        return (sql_line + line - first, column);
+    }
+    // Behind `"sql":"`.
+    let before = u32::try_from("\"sql\":\"".len()).unwrap_or(0);
+    let within = column.saturating_sub(before).max(1);
+    (sql_line, sql_column + within - 1)
 }
 
 /// What was done, as rows.
@@ -171,7 +223,9 @@ mod tests {
 
     use millstream_spec::{Emit, Late, QuerySource, QuerySpec, Results, SourceFile, Spec, parse};
 
-    use super::{Statement, file};
+    use millstream_sql::continuous::{Declared, declared};
+
+    use super::{Statement, file, statement_place};
 
     #[test]
     fn statements_are_told_from_questions() {
@@ -227,7 +281,12 @@ mod tests {
             state_ttl: Some(Duration::from_secs(3600)),
             state_limit: Some(1 << 20),
         };
-        let made = file("f".to_owned(), query.clone());
+        let declared = Declared {
+            name: "f".to_owned(),
+            spec: query.clone(),
+            places: BTreeMap::new(),
+        };
+        let (made, _) = file(&declared);
         let files = [SourceFile {
             name: made.name,
             text: made.text,
@@ -238,5 +297,29 @@ mod tests {
             panic!("a flow");
         };
         assert_eq!(flow.query.as_ref(), Some(&query));
+    }
+
+    #[test]
+    fn places_of_a_flows_file_are_those_of_its_statement() {
+        let text = "CREATE TABLE t (a BIGINT);\nCREATE FLOW f INTO out\n  SUBJECT 'out.{a}' AS SELECT a,\n   nothing FROM t";
+        let flow = declared(text).expect("declared").remove(0);
+        let (made, names) = file(&flow);
+        let line = |name: &str| {
+            let at = names.iter().position(|own| own == name).expect(name);
+            u32::try_from(at).expect("few") + 2
+        };
+        let files = [SourceFile {
+            name: made.name,
+            text: made.text,
+        }];
+        let document = &parse(&files, &|_| None).documents[0];
+        let place = |at: &millstream_spec::At| statement_place(&flow, at.line, at.column);
+        assert_eq!(place(&document.at("name")), (2, 13));
+        assert_eq!(place(&document.at("into")), (2, 20));
+        assert_eq!(place(&document.at("subject")), (3, 11));
+        assert_eq!(statement_place(&flow, line("sources"), 9), (1, 14));
+        assert_eq!(place(&document.at("sql")), (3, 24));
+        assert_eq!(place(&document.text_at("sql", 1, 8)), (3, 31));
+        assert_eq!(place(&document.text_at("sql", 2, 4)), (4, 4));
     }
 }

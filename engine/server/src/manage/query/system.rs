@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millstream_cluster::Kind;
+use millstream_jetstream::shown_streams;
 use millstream_pipeline::{Column, ColumnKind, Record};
 use millstream_sql::query::{Bounds, Page, Pages, Table};
 use millstream_types::{Message, Timestamp};
@@ -203,7 +204,7 @@ fn listed(manager: &Manager, kind: Kind) -> Vec<Value> {
 }
 
 fn table_rows(manager: &Manager) -> Vec<Value> {
-    let streams = manager.node.streams();
+    let streams = shown_streams(&manager.node);
     let stations = streams
         .iter()
         .map(|cell| json!({ "group": super::STATIONS, "name": cell.name }));
@@ -229,7 +230,7 @@ fn stream_rows(manager: &Manager) -> Vec<Value> {
         row["created"] = json!(stream.created.to_rfc3339());
         row
     };
-    manager.node.streams().iter().map(row).collect()
+    shown_streams(&manager.node).iter().map(row).collect()
 }
 
 fn consumer_rows(manager: &Manager) -> Vec<Value> {

@@ -541,11 +541,12 @@ impl Operator for Aggregation {
         let mut after = None;
         for input in inputs {
             let grace = self.grace();
-            let floor = self.clock().map(|clock| {
-                let floor = input.before.floor(Bound { clock, offset: 0 });
-                floor.saturating_sub(if floor == i64::MIN { 0 } else { grace })
-            });
             for delta in input.deltas {
+                let floor = self.clock().map(|clock| {
+                    let before = input.before.behind(delta.mark);
+                    let floor = before.floor(Bound { clock, offset: 0 });
+                    floor.saturating_sub(if floor == i64::MIN { 0 } else { grace })
+                });
                 self.take(delta, floor, (step, &mut changed))?;
             }
             after = Some(input.after);

@@ -212,8 +212,7 @@ pub(super) fn batch(
 pub(super) fn delta(batch: RecordBatch, diffs: Vec<i64>) -> Delta {
     let once = diffs.iter().all(|diff| *diff == 1);
     Delta {
-        batch,
         diffs: (!once).then_some(diffs),
-        origins: None,
+        ..Delta::added(batch)
     }
 }

@@ -191,7 +191,7 @@ impl Side {
         let mut deadlines = vec![i64::MAX; delta.len() * self.clocks.len()];
         for expiry in &self.expiry {
             self.ends(&delta, expiry, &mut deadlines)?;
-            let floor = input.before.floor(expiry.own);
+            let floor = input.before.behind(delta.mark).floor(expiry.own);
             let times = times(&delta.batch, expiry.column)?;
             for arrival in &mut arrivals {
                 arrival.late |= times.is_valid(arrival.row) && times.value(arrival.row) < floor;

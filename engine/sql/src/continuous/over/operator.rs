@@ -262,7 +262,8 @@ impl Operator for Windows {
         let mut made = Made::default();
         for mut delta in input.deltas {
             if let Some((column, bound)) = self.plan.config.close {
-                delta = in_time(delta, column, input.before.floor(bound), step)?;
+                let floor = input.before.behind(delta.mark).floor(bound);
+                delta = in_time(delta, column, floor, step)?;
             }
             let evaluated = each_evaluated(delta, step, &|batch| self.evaluate(batch));
             for (delta, evaluated) in evaluated {

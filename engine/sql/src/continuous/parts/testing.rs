@@ -44,6 +44,7 @@ pub(crate) fn delta(rows: &[(Row, i64)]) -> Delta {
             source: 0,
             sequences: (1..=rows.len() as u64).collect(),
         })),
+        mark: i64::MIN,
     }
 }
 

@@ -70,7 +70,7 @@ impl Planner<'_> {
             .iter()
             .map(|expr| known(expr, &schema, &input))
             .collect::<Result<Vec<_>>>()?;
-        let close = closing(&mut bounds);
+        let mut close = closing(&mut bounds);
         let emission = self.emission(!close.is_empty());
         let aggregates = node
             .aggr_expr
@@ -78,9 +78,13 @@ impl Planner<'_> {
             .map(|expr| self.function(expr, &schema))
             .collect::<Result<Vec<_>>>()?;
         if let Emission::CloseThenUpdate(grace) = emission {
-            for known in &mut bounds {
-                if let Some(Known::Time(bound)) = known {
-                    *bound = bound.plus(grace.saturating_neg());
+            // They are told when event time is there, and change as long as nothing is final.
+            for (at, bound) in &mut close {
+                match bound.clock {
+                    Clock::Event => *bound = bound.plus(grace),
+                    Clock::Processing => {
+                        bounds[*at] = Some(Known::Time(bound.plus(grace.saturating_neg())));
+                    }
                 }
             }
         }
@@ -192,8 +196,8 @@ impl Planner<'_> {
             .iter()
             .map(|key| self.physical(key, schema))
             .collect::<Result<_>>()?;
-        self.graceless = true;
-        let waits = self.emission(true) != Emission::Update;
+        // With grace, a group behind it tells when it closes.
+        let waits = self.emission(true) == Emission::Close;
         let mut fields: Vec<_> = schema
             .iter()
             .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)))

@@ -52,7 +52,7 @@ impl Planner<'_> {
             JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi
         );
         let updating = sides.iter().any(|side| side.updating) || (outer && !waits);
-        self.graceless |= expiry.iter().any(|expiry| !expiry.is_empty());
+        self.graceful |= expiry.iter().any(|expiry| !expiry.is_empty());
         let bounded = expiry.iter().all(|expiry| !expiry.is_empty());
         let [left, right] = expiry;
         let side = |which: usize, expiry| SidePlan {

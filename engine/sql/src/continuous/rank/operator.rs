@@ -221,7 +221,8 @@ impl Operator for Ranking {
         let input = input.ok_or_else(|| internal_datafusion_err!("rank has no input"))?;
         for mut delta in input.deltas {
             if let Some((column, bound)) = self.plan.close {
-                delta = in_time(delta, column, input.before.floor(bound), step)?;
+                let floor = input.before.behind(delta.mark).floor(bound);
+                delta = in_time(delta, column, floor, step)?;
             }
             let evaluated = each_evaluated(delta, step, &|batch| self.evaluate(batch));
             for (delta, evaluated) in evaluated {

@@ -166,6 +166,16 @@ impl Assignment {
         }
     }
 
+    /// Time has come so far.
+    fn end(&mut self, floor: i64, made: &mut Made, step: &mut Step<'_>) {
+        let active = self.table.take_active();
+        if !self.plan.waits {
+            self.tell(&active, made);
+        }
+        self.close(floor, made, step);
+        self.save(&active, step);
+    }
+
     /// Takes sessions away that have ended, and tells their rows if they waited for that.
     fn close(&mut self, floor: i64, made: &mut Made, step: &mut Step<'_>) {
         let gap = self.plan.gap;
@@ -282,20 +292,19 @@ impl Operator for Assignment {
         if std::mem::take(&mut self.restored) && !self.plan.waits {
             self.settle();
         }
-        let floor = input.before.floor(self.plan.bound);
+        let mut made = Made::default();
         for delta in input.deltas {
+            let floor = input.before.behind(delta.mark).floor(self.plan.bound);
+            if self.plan.waits && delta.mark > input.before.event {
+                // A row behind what ended sessions finds none of them.
+                self.end(floor, &mut made, step);
+            }
             let evaluated = each_evaluated(delta, step, &|batch| self.evaluate(batch));
             for (delta, partition) in evaluated {
                 self.take(&delta, &partition, floor, step)?;
             }
         }
-        let mut made = Made::default();
-        let active = self.table.take_active();
-        if !self.plan.waits {
-            self.tell(&active, &mut made);
-        }
-        self.close(input.after.floor(self.plan.bound), &mut made, step);
-        self.save(&active, step);
+        self.end(input.after.floor(self.plan.bound), &mut made, step);
         self.deltas(&made)
     }
 

@@ -246,6 +246,7 @@ pub(super) fn rows(rows: &[(Row, i64)]) -> Delta {
             source: 0,
             sequences: (0..rows.len() as u64).collect(),
         })),
+        mark: i64::MIN,
     }
 }
 
