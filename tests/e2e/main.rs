@@ -20,6 +20,8 @@ mod pipeline;
 #[cfg(feature = "sql")]
 mod postgres;
 #[cfg(feature = "sql")]
+mod previews;
+#[cfg(feature = "sql")]
 mod prompt;
 mod proposals;
 mod pullers;

@@ -16,14 +16,75 @@ use crate::error::{Place, SqlError};
 /// # Errors
 /// What is wrong with it, and where. Queries are not compiled.
 pub fn declared(text: &str) -> Result<Vec<(String, QuerySpec)>, SqlError> {
+    let statements = statements(text, false)?;
+    if statements.is_empty() {
+        return Err(SqlError::new(Place::START, "no flow is declared")
+            .hint("write `CREATE FLOW name INTO station AS SELECT …`"));
+    }
+    let named = statements.into_iter();
+    Ok(named
+        .map(|query| (query.name.unwrap_or_default(), query.spec))
+        .collect())
+}
+
+/// A query that is to be looked at without making a flow of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Previewed {
+    /// The name of the flow; `None` of a query that is none.
+    pub name: Option<String>,
+    /// Without a station to store in when it is no flow.
+    pub spec: QuerySpec,
+    /// Line and column, from 1, where the query begins in the text: errors of compiling it are told from there.
+    pub start: (u32, u32),
+}
+
+/// The query of a text: `CREATE FLOW …`, or its `SELECT` alone, behind what is declared of tables.
+///
+/// # Errors
+/// What is wrong with it, and where. It is not compiled.
+pub fn previewed(text: &str) -> Result<Previewed, SqlError> {
+    let mut statements = statements(text, true)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (None, _) => Err(SqlError::new(Place::START, "there is no query to preview")
+            .hint("write `SELECT … FROM station`, or `CREATE FLOW name INTO station AS SELECT …`")),
+        (Some(second), false) => {
+            let (line, column) = second.start;
+            let at = Place { line, column };
+            Err(SqlError::new(at, "one query is previewed at a time")
+                .hint("leave the others out, or preview them one after the other"))
+        }
+    }
+}
+
+/// The queries of a text, in which `bare` allows those that are no flows.
+fn statements(text: &str, bare: bool) -> Result<Vec<Previewed>, SqlError> {
     let all = tokens(text)?;
     let mut sources = std::collections::BTreeMap::new();
-    let mut flows = Vec::new();
+    let mut found = Vec::new();
     for statement in all.split(|token| token.token == Token::SemiColon) {
-        if statement.is_empty() {
+        let Some(first) = statement.first() else {
+            continue;
+        };
+        let mut rest = Rest::new(statement);
+        let mut query = |name: Option<String>, spec: QuerySpec, start: Place| {
+            found.push(Previewed {
+                name,
+                spec: QuerySpec {
+                    sources: std::collections::BTreeMap::clone(&sources),
+                    ..spec
+                },
+                start: (start.line, start.column),
+            });
+        };
+        if bare && word(first).as_deref() != Some("CREATE") {
+            let spec = QuerySpec {
+                sql: rest.query(text)?,
+                ..QuerySpec::default()
+            };
+            query(None, spec, place(first));
             continue;
         }
-        let mut rest = Rest::new(statement);
         rest.expect("CREATE")?;
         if rest.is("OR") {
             rest.expect("REPLACE")?;
@@ -32,13 +93,7 @@ pub fn declared(text: &str) -> Result<Vec<(String, QuerySpec)>, SqlError> {
         match word(&kind).as_deref() {
             Some("FLOW") => {
                 let (name, spec) = flow(&mut rest, text)?;
-                flows.push((
-                    name,
-                    QuerySpec {
-                        sources: std::collections::BTreeMap::clone(&sources),
-                        ..spec
-                    },
-                ));
+                query(Some(name), spec, rest.at());
             }
             Some("TABLE" | "STREAM" | "SOURCE") => {
                 let (name, source) = source(&mut rest)?;
@@ -50,11 +105,7 @@ pub fn declared(text: &str) -> Result<Vec<(String, QuerySpec)>, SqlError> {
             }
         }
     }
-    if flows.is_empty() {
-        return Err(SqlError::new(Place::START, "no flow is declared")
-            .hint("write `CREATE FLOW name INTO station AS SELECT …`"));
-    }
-    Ok(flows)
+    Ok(found)
 }
 
 fn place(token: &TokenWithSpan) -> Place {
@@ -127,6 +178,15 @@ impl Rest {
         }
     }
 
+    /// All that is left, as it is written.
+    fn query(&self, text: &str) -> Result<String, SqlError> {
+        let (Some(first), Some(last)) = (self.tokens.first(), self.tokens.last()) else {
+            return Err(SqlError::new(self.end, "the query is missing"));
+        };
+        let (start, end) = (offset(text, first.span.start), offset(text, last.span.end));
+        Ok(text.get(start..end).unwrap_or_default().to_owned())
+    }
+
     /// `(key = 'value', …)`.
     fn options(&mut self) -> Result<Vec<(String, String, Place)>, SqlError> {
         let mut options = Vec::new();
@@ -190,11 +250,7 @@ fn flow(rest: &mut Rest, text: &str) -> Result<(String, QuerySpec), SqlError> {
         }
     }
     rest.expect("AS")?;
-    let (Some(first), Some(last)) = (rest.tokens.first(), rest.tokens.last()) else {
-        return Err(SqlError::new(rest.end, "the query is missing"));
-    };
-    let (start, end) = (offset(text, first.span.start), offset(text, last.span.end));
-    spec.sql = text.get(start..end).unwrap_or_default().to_owned();
+    spec.sql = rest.query(text)?;
     Ok((own, spec))
 }
 
