@@ -154,7 +154,7 @@ impl Manager {
         let started = on_a_thread(move || {
             // Held until it is done.
             let _turn = turn;
-            run.to_the_end();
+            run.run();
         });
         started.map_err(|error| {
             let error = format!("no thread for the preview: {error}");

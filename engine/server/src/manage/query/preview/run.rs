@@ -68,7 +68,7 @@ impl Run {
         }
     }
 
-    pub(super) fn to_the_end(mut self) {
+    pub(super) fn run(mut self) {
         let Ok(ended) = self.looked() else { return };
         let last = match ended {
             Ok(why) => {
