@@ -24,6 +24,8 @@ mod postgres_clients;
 #[cfg(feature = "sql")]
 mod postgres_tls;
 #[cfg(feature = "sql")]
+mod previews;
+#[cfg(feature = "sql")]
 mod prompt;
 mod proposals;
 mod pullers;

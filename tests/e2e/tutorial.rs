@@ -108,6 +108,7 @@ fn only_looks(script: &str) -> bool {
         "millstream sql -c 'SELECT ",
         "millstream sql -c \"SELECT ",
         "millstream sql -c 'SHOW ",
+        "millstream sql --preview ",
         "psql -c ",
         "millstream dead-letters list ",
         "millstream function versions ",

@@ -17,6 +17,6 @@ pub use nats::{NATS_PREFIX, is_management, operation_of};
 pub use operation::{
     ApplyRequest, BoxFuture, CheckRequest, DiffRequest, DryRunRequest, FileText, FlowRequest,
     HistoryRange, InferRequest, Management, MessagesRequest, MonitorQuery, Operation, PARQUET,
-    PublishRequest, QueryRequest, Reply, SchemaText, SwitchRequest, TrialRequest,
+    PreviewRequest, PublishRequest, QueryRequest, Reply, SchemaText, SwitchRequest, TrialRequest,
 };
 pub use schema_registry::{SCHEMA_PREFIX, error_body, reply_body, schema_request};

@@ -348,7 +348,7 @@ fn operations() -> Value {
             "type": "object",
             "required": ["files"],
             "properties": {
-                "dry_run": { "type": "boolean" },
+                "dry_run": { "type": "boolean" }, "history": { "type": "string", "description": "with `dry_run`: run queries of flows over what is stored since then" },
                 "files": { "type": "array", "items": { "type": "object", "required": ["name", "text"],
                     "properties": { "name": { "type": "string" }, "text": { "type": "string" } } } },
                 "attachments": { "type": "object", "additionalProperties": { "type": "string", "contentEncoding": "base64" } },
@@ -380,11 +380,11 @@ fn operations() -> Value {
             },
         },
         "Query": {
-            "type": "object",
-            "required": ["sql"],
+            "type": "object", "required": ["sql"],
             "properties": {
                 "sql": { "type": "string", "description": "one `SELECT`, or `EXPLAIN` of one" },
                 "timeout": { "type": "integer", "minimum": 1, "maximum": 3600, "description": "seconds; 60 when absent" },
+                "preview": { "type": "object", "description": "run it as a flow would, for ever, and store nothing: `from` (`beginning`, a time, an age such as `1h`, a sequence; from now on when absent), `follow` (go on behind what is stored), `limit` (most results)" },
             },
         },
         "Publish": {

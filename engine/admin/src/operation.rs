@@ -27,6 +27,8 @@ pub struct FileText {
 pub struct ApplyRequest {
     /// Only say what would change.
     pub dry_run: bool,
+    /// With `dry_run`: run queries of flows over what is stored, too, from here on, as in [`PreviewRequest`].
+    pub history: Option<String>,
     /// The station files.
     pub files: Vec<FileText>,
     /// Files they name (`file:`, `component:`), in base64, by the path written there, resolved against the folder of the
@@ -196,14 +198,29 @@ pub struct CheckRequest {
 pub struct QueryRequest {
     /// One `SELECT`, or `EXPLAIN` of one; `CREATE FLOW`, `DROP FLOW` or `SHOW FLOWS`.
     pub sql: String,
-    /// How long it may take, in seconds; 60 when absent, an hour at most.
+    /// How long it may take, in seconds; 60 when absent, or an hour of a preview; an hour at most.
     pub timeout: Option<u64>,
+    /// The query never ends, as that of a flow, and is only looked at: a `SELECT`, or `CREATE FLOW` of which no flow is made.
+    pub preview: Option<PreviewRequest>,
     /// Answer with a Parquet file; over HTTP by an `Accept` of `application/vnd.apache.parquet`.
     #[serde(skip)]
     pub parquet: bool,
     /// Set where who asks may not change anything by asking.
     #[serde(skip)]
     pub reads_only: bool,
+}
+
+/// How a query that never ends is looked at.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PreviewRequest {
+    /// Where it begins: `beginning`, a time in RFC 3339, so long ago (`1h`), or a sequence. With what comes from now on when
+    /// absent.
+    pub from: Option<String>,
+    /// Go on with what comes behind what is stored; always without `from`.
+    pub follow: bool,
+    /// End after this many results.
+    pub limit: Option<u64>,
 }
 
 /// Where a flow begins anew, or what it reads once more.

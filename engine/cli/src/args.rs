@@ -90,7 +90,7 @@ pub enum Command {
     DeadLetters(DeadLettersCommand),
     /// Ask what is stored, in SQL: stations are tables; `system.streams`, `system.consumers` and others tell of the server
     Sql(SqlArgs),
-    /// Pause, resume and restart flows, or have them read a range once more
+    /// List, describe, pause, resume, restart and delete flows, or have them read a range once more
     #[command(subcommand)]
     Flow(FlowCommand),
     /// Register, compare, check, propose and delete schemas
@@ -131,9 +131,13 @@ pub struct ApplyArgs {
     /// Station file; several may be given, `-` is standard input
     #[arg(long = "file", short = 'f', value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// Only show what would change
+    /// Only show what would change, and what queries of flows would do
     #[arg(long)]
     pub dry_run: bool,
+    /// Run queries of flows over what is stored, too, for at most a minute: since so long ago (1h), since a time
+    /// (2026-11-23T07:45:00Z), from a sequence on, or from the `beginning`
+    #[arg(long, value_name = "AGE|TIME|SEQ", requires = "dry_run", value_parser = begin)]
+    pub from: Option<String>,
 }
 
 /// `publish`.
@@ -187,7 +191,21 @@ pub struct SqlArgs {
     /// Write the rows of one statement to a Parquet file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "output"])]
     pub parquet: Option<PathBuf>,
-    /// Give each statement this many seconds; 60 when left out, 3600 at most
+    /// Run a query that never ends, as a flow would, and show what comes out of it; nothing is stored. A `SELECT`, or a
+    /// `CREATE FLOW` that is not created, behind `CREATE TABLE` for what is to be known of sources; `-` is standard input
+    #[arg(long, value_name = "QUERY", conflicts_with_all = ["command", "parquet"])]
+    pub preview: Option<String>,
+    /// Preview what is stored since so long ago (1h), since a time (2026-11-23T07:45:00Z), from a sequence on, or from the
+    /// `beginning`, and end; when left out, what comes from now on
+    #[arg(long, value_name = "AGE|TIME|SEQ", requires = "preview", value_parser = begin)]
+    pub from: Option<String>,
+    /// Go on with what comes behind what is stored
+    #[arg(long, requires = "preview")]
+    pub follow: bool,
+    /// End the preview after this many results
+    #[arg(long, value_name = "N", requires = "preview", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Give each statement this many seconds; 60 when left out, an hour for a preview, 3600 at most
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: Option<u64>,
 }
@@ -311,6 +329,11 @@ fn kind(word: &str) -> Result<Kind, String> {
             None => format!("one of {}", names.join(", ")),
         }
     })
+}
+
+/// Where to begin; the server reads it once more.
+fn begin(text: &str) -> Result<String, String> {
+    Start::parse(text).map(|_| text.to_owned())
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

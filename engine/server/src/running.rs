@@ -104,6 +104,7 @@ impl Running {
             started: millstream_types::Timestamp::now(),
             apply: tokio::sync::Mutex::new(()),
             queries: crate::manage::turns(),
+            previews: crate::manage::turns(),
         });
         if let Some(stops) = functions.stops() {
             tokio::spawn(crate::manage::end_trials(stops, Arc::downgrade(&manager)));

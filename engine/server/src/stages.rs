@@ -1,6 +1,7 @@
 //! Compiled statements, and what can be wrong with a declaration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_jetstream::Query;
 #[cfg(feature = "sql")]
@@ -8,6 +9,7 @@ use millstream_pipeline::DeployedRows;
 use millstream_pipeline::{Column, ColumnKind, FlowTable, FunctionVersion, Stage};
 #[cfg(not(feature = "sql"))]
 use millstream_spec::QuerySpec;
+use millstream_spec::Results;
 
 /// Why something cannot run as declared: which field, and where in its text.
 #[derive(Clone, Debug)]
@@ -165,9 +167,13 @@ pub(crate) struct QueryCompiled {
     pub(crate) explain: String,
     /// Whether results change that were told.
     pub(crate) is_updating: bool,
+    /// How those are written then.
+    pub(crate) results: Option<Results>,
     pub(crate) layout: u64,
     /// The station that gets late messages.
     pub(crate) late: Option<String>,
+    /// How long they change results that were told.
+    pub(crate) grace: Option<Duration>,
 }
 
 /// What a query may read, and how what is there looks.
@@ -189,7 +195,7 @@ mod continuous {
     use millstream_pipeline::{Column, Dataflow};
     use millstream_spec::QuerySpec;
     use millstream_sql::SqlFunctions;
-    use millstream_sql::continuous::{Compiled, Stations, compile};
+    use millstream_sql::continuous::{Compiled, Stations, compile, preview};
 
     use super::{CompileProblem, QueryCompiled, Readable};
 
@@ -225,7 +231,9 @@ mod continuous {
     pub(crate) fn query(
         spec: &QuerySpec,
         stations: &dyn Readable,
+        previews: bool,
     ) -> Result<QueryCompiled, CompileProblem> {
+        let compile = if previews { preview } else { compile };
         let compiled = compile(spec, &Known(stations)).map_err(|error| CompileProblem {
             path: "sql".to_owned(),
             message: error.message,
@@ -237,8 +245,10 @@ mod continuous {
             columns: compiled.columns().to_vec(),
             explain: compiled.explain().to_owned(),
             is_updating: compiled.is_updating(),
+            results: compiled.results(),
             layout: compiled.layout(),
             late: compiled.side_output().map(str::to_owned),
+            grace: compiled.grace(),
             query: Arc::new(Own(compiled)),
         })
     }
@@ -248,7 +258,11 @@ mod continuous {
 pub(crate) use continuous::query;
 
 #[cfg(not(feature = "sql"))]
-pub(crate) fn query(_: &QuerySpec, _: &dyn Readable) -> Result<QueryCompiled, CompileProblem> {
+pub(crate) fn query(
+    _: &QuerySpec,
+    _: &dyn Readable,
+    _: bool,
+) -> Result<QueryCompiled, CompileProblem> {
     Err(CompileProblem::new(
         "sql",
         "this build has no SQL; use one built with the feature `sql`",

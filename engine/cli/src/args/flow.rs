@@ -5,6 +5,18 @@ use clap::Subcommand;
 /// `flow`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum FlowCommand {
+    /// Show all flows with what they are behind, hold and left out
+    List,
+    /// Show what one does: how far it is, what holds it up, and its plan
+    Describe {
+        /// The flow
+        name: String,
+    },
+    /// Remove it with its state; what it made stays where it is
+    Delete {
+        /// The flow
+        name: String,
+    },
     /// Have it stand still; what is under way is finished
     Pause {
         /// The flow

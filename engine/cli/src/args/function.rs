@@ -159,7 +159,7 @@ pub enum Start {
 }
 
 impl Start {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text == "beginning" {
             return Ok(Self::Beginning);
         }

@@ -10,6 +10,8 @@ use crate::table::{Table, cell, field};
 
 use super::Session;
 
+mod would;
+
 pub(super) async fn apply(args: &ApplyArgs, session: Session<'_, '_>) -> Result<(), CliError> {
     let Session {
         client,
@@ -18,6 +20,9 @@ pub(super) async fn apply(args: &ApplyArgs, session: Session<'_, '_>) -> Result<
     } = session;
     let mut body = Bundle::read(&args.files, console)?.to_json();
     body["dry_run"] = args.dry_run.into();
+    if let Some(from) = &args.from {
+        body["history"] = from.as_str().into();
+    }
     console.progress("applying …")?;
     let answer = client.post(&["apply"], &body).await;
     console.progress_done()?;
@@ -62,6 +67,11 @@ pub(super) fn show(
         }
         for line in lines {
             console.line(&format!("  {}", difference(line)))?;
+        }
+    }
+    for change in changes.iter().filter_map(Value::as_object) {
+        if let Some(would) = change.get("would").filter(|would| would.is_object()) {
+            would::show(&field(change, "name"), would, console)?;
         }
     }
     if dry_run {

@@ -1,14 +1,20 @@
-//! `flow`: pause, resume, restart, rerun.
+//! `flow`: list, describe, delete, pause, resume, restart, rerun.
 
+mod shown;
+
+use millstream_spec::Kind;
 use serde_json::{Value, json};
 
 use crate::args::FlowCommand;
 use crate::error::CliError;
 
-use super::Session;
+use super::{Session, things};
 
 pub(super) async fn flow(command: &FlowCommand, session: Session<'_, '_>) -> Result<(), CliError> {
     let (name, action, done, body) = match command {
+        FlowCommand::List => return shown::list(session).await,
+        FlowCommand::Describe { name } => return shown::describe(name, session).await,
+        FlowCommand::Delete { name } => return things::delete(Kind::Flow, name, session).await,
         FlowCommand::Pause { name } => (name, "pause", "paused", json!({})),
         FlowCommand::Resume { name } => (name, "resume", "resumed", json!({})),
         FlowCommand::Restart {

@@ -2,11 +2,13 @@
 
 mod file;
 mod helper;
+mod preview;
 mod prompt;
 mod shown;
 
 use serde_json::{Value, json};
 
+pub(super) use self::preview::in_words as refused_in_words;
 use self::shown::Shown;
 use crate::args::{Format, SqlArgs};
 use crate::client::Client;
@@ -36,6 +38,9 @@ pub(super) async fn sql(args: &SqlArgs, session: Session<'_, '_>) -> Result<(), 
         expanded: false,
         timeout: args.timeout,
     };
+    if let Some(query) = &args.preview {
+        return preview::preview(query, args, &how, &client, console).await;
+    }
     if let Some(path) = &args.parquet {
         let statement = match args.command.as_slice() {
             [one] => Some(one.clone()),

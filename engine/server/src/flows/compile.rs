@@ -148,12 +148,32 @@ impl Compiler {
         query: &QuerySpec,
         modules: Modules<'_>,
     ) -> Result<QueryCompiled, CompileProblem> {
+        self.continuous(catalog, query, (modules, false))
+    }
+
+    /// Compiles a query whose results are shown and not stored.
+    #[cfg(feature = "sql")]
+    pub(crate) fn preview(
+        &self,
+        catalog: &Catalog,
+        query: &QuerySpec,
+        modules: Modules<'_>,
+    ) -> Result<QueryCompiled, CompileProblem> {
+        self.continuous(catalog, query, (modules, true))
+    }
+
+    fn continuous(
+        &self,
+        catalog: &Catalog,
+        query: &QuerySpec,
+        (modules, previews): (Modules<'_>, bool),
+    ) -> Result<QueryCompiled, CompileProblem> {
         let known = Known {
             compiler: self,
             catalog,
             modules,
         };
-        stages::query(query, &known)
+        stages::query(query, &known, previews)
     }
 }
 

@@ -41,6 +41,16 @@ struct Asked {
     trial: Option<TrialSpec>,
 }
 
+/// A line of the answer.
+fn told(change: &Change) -> Value {
+    let mut line = json!({ "kind": change.kind, "name": change.name, "action": change.action,
+        "diff": change.diff });
+    if let Some(version) = change.version {
+        line["version"] = version.into();
+    }
+    line
+}
+
 /// Files sent along, decoded.
 pub(super) struct Attached(BTreeMap<String, Vec<u8>>);
 
@@ -96,8 +106,13 @@ impl Attached {
 
 impl Manager {
     pub(super) async fn apply(&self, request: ApplyRequest) -> Result<Value, Failure> {
-        let _one_at_a_time = self.apply.lock().await;
+        let one_at_a_time = self.apply.lock().await;
         self.jetstream()?;
+        if request.history.is_some() && !request.dry_run {
+            let error = "`history` is for a dry run";
+            let hint = "send `dry_run: true` with it";
+            return Err(Failure::new(FailureCode::BadRequest, error, hint));
+        }
         let attached = Attached::read(&request)?;
         let files: Vec<SourceFile> = request
             .files
@@ -130,8 +145,8 @@ impl Manager {
                 .collect(),
         };
         let mut commands = Vec::new();
+        let mut new = old.clone();
         if problems.is_empty() {
-            let mut new = old.clone();
             if let Err(error) = new.apply(command.clone()) {
                 return Err(Failure::new(
                     FailureCode::Refused,
@@ -147,22 +162,46 @@ impl Manager {
         if !problems.is_empty() {
             return Err(problems_found(problems));
         }
-        if !request.dry_run {
+        let mut lines: Vec<Value> = changes.iter().map(told).collect();
+        if request.dry_run {
+            drop(one_at_a_time);
+            let history = request.history.as_deref();
+            self.foretell(&new, (&documents, &attached), history, &mut lines)
+                .await?;
+        } else {
             self.commit(command, commands, &documents, &attached)
                 .await?;
         }
-        let changes: Vec<Value> = changes
-            .iter()
-            .map(|change| {
-                let mut line = json!({ "kind": change.kind, "name": change.name, "action": change.action,
-                    "diff": change.diff });
-                if let Some(version) = change.version {
-                    line["version"] = version.into();
-                }
-                line
-            })
-            .collect();
-        Ok(json!({ "changes": changes, "problems": [], "dry_run": request.dry_run }))
+        Ok(json!({ "changes": lines, "problems": [], "dry_run": request.dry_run }))
+    }
+
+    /// Adds to the lines of flows what they would do.
+    async fn foretell(
+        &self,
+        new: &Catalog,
+        (documents, attached): (&[&Document], &Attached),
+        history: Option<&str>,
+        lines: &mut [Value],
+    ) -> Result<(), Failure> {
+        let sent = attached.modules(documents);
+        let bytes = |name: &str| {
+            let sent = sent.get(name);
+            sent.map_or_else(|| self.blobs.get(name), |bytes| Ok(bytes.to_vec()))
+        };
+        for document in documents {
+            let Spec::Flow(spec) = &document.spec else {
+                continue;
+            };
+            let is_its = |line: &&mut Value| {
+                line["kind"] == json!(Kind::Flow) && line["name"] == spec.name.as_str()
+            };
+            if let Some(line) = lines.iter_mut().find(is_its)
+                && let Some(would) = self.would(new, spec, &bytes, history).await?
+            {
+                line["would"] = would;
+            }
+        }
+        Ok(())
     }
 
     /// The streams that the catalog as it would be needs; or all that is wrong with it.

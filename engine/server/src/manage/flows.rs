@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{Manager, not_found, refused, streams};
 use crate::stages::Modules;
 
+mod foretold;
 mod queries;
 
 /// What a flow reads or writes.

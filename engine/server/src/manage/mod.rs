@@ -73,6 +73,12 @@ pub(crate) struct Manager {
         expect(dead_code, reason = "only queries use it")
     )]
     pub(crate) queries: Arc<tokio::sync::Semaphore>,
+    /// The same for those that are only looked at, and may go on for long.
+    #[cfg_attr(
+        not(feature = "sql"),
+        expect(dead_code, reason = "only queries use it")
+    )]
+    pub(crate) previews: Arc<tokio::sync::Semaphore>,
 }
 
 /// Queries at once: each has a thread and memory of its own.
@@ -300,7 +306,8 @@ async fn answered(
                 if bytes > MAX_ANSWER && !items.is_empty() {
                     break;
                 }
-                items.extend(serde_json::from_slice::<Value>(&line).ok());
+                let several = line.split(|byte| *byte == b'\n');
+                items.extend(several.filter_map(|line| serde_json::from_slice::<Value>(line).ok()));
             }
             serde_json::json!({ "items": items })
         }

@@ -3,6 +3,7 @@
 mod flows;
 mod lag;
 mod numbers;
+mod preview;
 mod stations;
 mod system;
 
@@ -22,6 +23,7 @@ use millstream_sql::query::{
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+pub(super) use self::preview::{Look, start_of};
 use super::{MAX_QUERIES, Manager};
 use crate::compile::{Caller, Named};
 
@@ -96,6 +98,9 @@ pub(crate) fn postgres(
 impl Manager {
     /// Answers once it is known whether the statement can be run at all.
     pub(super) async fn query(&self, mut request: QueryRequest) -> Result<Reply, Failure> {
+        if let Some(asked) = request.preview.take() {
+            return self.preview(request, asked).await;
+        }
         match flows::Statement::of(&request.sql) {
             None => {}
             Some(flows::Statement::Show(question)) => question.clone_into(&mut request.sql),
@@ -125,12 +130,7 @@ impl Manager {
 
     /// Starts a question.
     fn ask(&self, request: QueryRequest, form: Form) -> Result<mpsc::Receiver<Event>, Failure> {
-        let seconds = request.timeout.unwrap_or(TIME.as_secs());
-        if !(1..=MAX_TIME).contains(&seconds) {
-            let error = format!("`timeout` is {seconds} seconds");
-            let hint = format!("from 1 to {MAX_TIME} seconds are possible");
-            return Err(Failure::new(FailureCode::BadRequest, error, hint));
-        }
+        let time = time(&request, TIME.as_secs())?;
         let turn = Arc::clone(&self.queries).try_acquire_owned();
         let turn = turn.map_err(|_| {
             let error = format!("{MAX_QUERIES} queries run already");
@@ -140,7 +140,7 @@ impl Manager {
         let me = me.ok_or_else(|| unavailable("server stops".to_owned(), "ask another one"))?;
         let limits = Limits {
             memory: MEMORY,
-            time: Duration::from_secs(seconds),
+            time,
         };
         let (events, heard) = mpsc::channel(WAITING);
         let tell = move |event| {
@@ -159,6 +159,17 @@ impl Manager {
         })?;
         Ok(heard)
     }
+}
+
+/// How long a query may take.
+fn time(request: &QueryRequest, default: u64) -> Result<Duration, Failure> {
+    let seconds = request.timeout.unwrap_or(default);
+    if (1..=MAX_TIME).contains(&seconds) {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let error = format!("`timeout` is {seconds} seconds");
+    let hint = format!("from 1 to {MAX_TIME} seconds are possible");
+    Err(Failure::new(FailureCode::BadRequest, error, hint))
 }
 
 fn unavailable(error: String, hint: &'static str) -> Failure {

@@ -28,15 +28,75 @@ pub struct Declared {
 /// # Errors
 /// What is wrong with it, and where. Queries are not compiled.
 pub fn declared(text: &str) -> Result<Vec<Declared>, SqlError> {
+    let queries = queries(text, false)?;
+    if queries.is_empty() {
+        return Err(SqlError::new(Place::START, "no flow is declared")
+            .hint("write `CREATE FLOW name INTO station AS SELECT …`"));
+    }
+    Ok(queries)
+}
+
+/// A query that is to be looked at without making a flow of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Previewed {
+    /// The name of the flow; `None` of a query that is none.
+    pub name: Option<String>,
+    /// Without a station to store in when it is no flow.
+    pub spec: QuerySpec,
+    /// Line and column, from 1, where the query begins in the text: errors of compiling it are told from there.
+    pub start: (u32, u32),
+}
+
+/// The query of a text: `CREATE FLOW …`, or its `SELECT` alone, behind what is declared of tables.
+///
+/// # Errors
+/// What is wrong with it, and where. It is not compiled.
+pub fn previewed(text: &str) -> Result<Previewed, SqlError> {
+    let mut queries = queries(text, true)?;
+    match (queries.pop(), queries.is_empty()) {
+        (Some(one), true) => Ok(Previewed {
+            start: one.places["sql"],
+            name: Some(one.name).filter(|name| !name.is_empty()),
+            spec: one.spec,
+        }),
+        (None, _) => Err(SqlError::new(Place::START, "there is no query to preview")
+            .hint("write `SELECT … FROM station`, or `CREATE FLOW name INTO station AS SELECT …`")),
+        (Some(second), false) => {
+            let (line, column) = second.places["sql"];
+            let at = Place { line, column };
+            Err(SqlError::new(at, "one query is previewed at a time")
+                .hint("leave the others out, or preview them one after the other"))
+        }
+    }
+}
+
+/// The queries of a text, in which `bare` allows those that are no flows; these have no name.
+fn queries(text: &str, bare: bool) -> Result<Vec<Declared>, SqlError> {
     let all = tokens(text)?;
     let mut sources = BTreeMap::new();
     let mut source_at = None;
-    let mut flows: Vec<Declared> = Vec::new();
+    let mut found: Vec<Declared> = Vec::new();
     for statement in all.split(|token| token.token == Token::SemiColon) {
-        if statement.is_empty() {
+        let Some(first) = statement.first() else {
+            continue;
+        };
+        let mut rest = Rest::new(statement);
+        let mut add = |mut query: Declared| {
+            query.spec.sources = BTreeMap::clone(&sources);
+            query.places.extend(source_at.map(|at| ("sources", at)));
+            found.push(query);
+        };
+        if bare && word(first).as_deref() != Some("CREATE") {
+            add(Declared {
+                name: String::new(),
+                places: BTreeMap::from([("sql", pair(place(first)))]),
+                spec: QuerySpec {
+                    sql: rest.query(text)?,
+                    ..QuerySpec::default()
+                },
+            });
             continue;
         }
-        let mut rest = Rest::new(statement);
         rest.expect("CREATE")?;
         if rest.is("OR") {
             rest.expect("REPLACE")?;
@@ -44,10 +104,7 @@ pub fn declared(text: &str) -> Result<Vec<Declared>, SqlError> {
         let kind = rest.next()?;
         match word(&kind).as_deref() {
             Some("FLOW") => {
-                let mut flow = flow(&mut rest, text)?;
-                flow.spec.sources = BTreeMap::clone(&sources);
-                flow.places.extend(source_at.map(|at| ("sources", at)));
-                flows.push(flow);
+                add(flow(&mut rest, text)?);
             }
             Some("TABLE" | "STREAM" | "SOURCE") => {
                 source_at.get_or_insert(pair(rest.at()));
@@ -60,11 +117,7 @@ pub fn declared(text: &str) -> Result<Vec<Declared>, SqlError> {
             }
         }
     }
-    if flows.is_empty() {
-        return Err(SqlError::new(Place::START, "no flow is declared")
-            .hint("write `CREATE FLOW name INTO station AS SELECT …`"));
-    }
-    Ok(flows)
+    Ok(found)
 }
 
 fn place(token: &TokenWithSpan) -> Place {
@@ -141,6 +194,15 @@ impl Rest {
         }
     }
 
+    /// All that is left, as it is written.
+    fn query(&self, text: &str) -> Result<String, SqlError> {
+        let (Some(first), Some(last)) = (self.tokens.first(), self.tokens.last()) else {
+            return Err(SqlError::new(self.end, "the query is missing"));
+        };
+        let (start, end) = (offset(text, first.span.start), offset(text, last.span.end));
+        Ok(text.get(start..end).unwrap_or_default().to_owned())
+    }
+
     /// `(key = 'value', …)`.
     fn options(&mut self) -> Result<Vec<(String, String, Place)>, SqlError> {
         let mut options = Vec::new();
@@ -179,12 +241,8 @@ fn flow(rest: &mut Rest, text: &str) -> Result<Declared, SqlError> {
         places.insert(option(&mut spec, &key, &value, at)?, pair(at));
     }
     rest.expect("AS")?;
-    let (Some(first), Some(last)) = (rest.tokens.first(), rest.tokens.last()) else {
-        return Err(SqlError::new(rest.end, "the query is missing"));
-    };
-    places.insert("sql", pair(place(first)));
-    let (start, end) = (offset(text, first.span.start), offset(text, last.span.end));
-    spec.sql = text.get(start..end).unwrap_or_default().to_owned();
+    places.insert("sql", pair(rest.at()));
+    spec.sql = rest.query(text)?;
     Ok(Declared {
         name: own,
         spec,

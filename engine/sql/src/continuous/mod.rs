@@ -20,8 +20,11 @@ mod operator;
 mod over;
 mod parts;
 mod plan;
+#[cfg(test)]
+mod previews;
 mod rank;
 mod session;
+mod shown;
 mod sink;
 mod source;
 mod sugar;
@@ -34,6 +37,7 @@ mod windows;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::logical_expr::LogicalPlan;
@@ -45,10 +49,11 @@ use millstream_pipeline::{Column, Dataflow, FlowTable};
 use millstream_spec::{Emit, Late, QuerySpec, Results};
 use millstream_types::nearest;
 
-pub use self::declare::{Declared, declared};
+pub use self::declare::{Declared, Previewed, declared, previewed};
 use self::flow::{Flow, Plan};
 use self::names::Names;
-use self::plan::{Call, Node, Planner};
+use self::plan::{Built, Call, Node, Planner};
+use self::shown::explain;
 use self::sink::Sink;
 use crate::catalog::{Catalog, METADATA, is_json};
 use crate::compile::on_big_stack;
@@ -98,6 +103,7 @@ pub struct Compiled {
     columns: Vec<Column>,
     explain: String,
     updating: bool,
+    results: Option<Results>,
     layout: u64,
     late: Late,
 }
@@ -134,12 +140,27 @@ impl Compiled {
         self.updating
     }
 
+    /// How results that change are written; `None`: they do not change, and are told once.
+    #[must_use]
+    pub fn results(&self) -> Option<Results> {
+        self.results
+    }
+
     /// The station that gets late messages, which the text or the specification names.
     #[must_use]
     pub fn side_output(&self) -> Option<&str> {
         match &self.late {
             Late::SideOutput(station) => Some(station),
             Late::Drop | Late::UpdateWithin(_) => None,
+        }
+    }
+
+    /// How long late rows change results that were told; `None`: not at all.
+    #[must_use]
+    pub fn grace(&self) -> Option<Duration> {
+        match &self.late {
+            Late::UpdateWithin(grace) => Some(*grace),
+            Late::Drop | Late::SideOutput(_) => None,
         }
     }
 
@@ -155,10 +176,24 @@ impl Compiled {
 /// # Errors
 /// What is wrong with it, where, and what to do about it.
 pub fn compile(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlError> {
-    on_big_stack(|| compiled(spec, stations))
+    on_big_stack(|| compiled(spec, stations, false))
 }
 
-fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlError> {
+/// Compiles a query whose results are shown and not stored. It needs no `into`: then all rows have subjects of their own, made
+/// of what tells them apart. Results that change come as changes, whatever the query says of that, and late messages are told
+/// even if nobody is to get them.
+///
+/// # Errors
+/// What is wrong with it, where, and what to do about it.
+pub fn preview(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlError> {
+    on_big_stack(|| compiled(spec, stations, true))
+}
+
+fn compiled(
+    spec: &QuerySpec,
+    stations: &dyn Stations,
+    previews: bool,
+) -> Result<Compiled, SqlError> {
     let times = |table: &str| spec.sources.get(table)?.event_time.clone();
     let read = text::read(&spec.sql, &times)?;
     let emit = spec.emit.or(read.emit).unwrap_or(if read.windowed {
@@ -193,17 +228,13 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
             .hint("write `EMIT ON UPDATE`, or group and join by `window_start` and `window_end` of windows over event time"));
     }
     let outputs = outputs(&logical, &read, &spec.sql)?;
-    let subject = subject(spec, stations, &logical)?;
-    let results = match built.updating {
-        true => Some(results(spec, &subject, built.unique.as_deref())?),
-        false => None,
-    };
+    let (subject, results) = destination(spec, stations, &logical, &built)?;
     let columns = outputs.iter().map(|(_, output)| Column {
         name: output.name.clone(),
         kind: kind_of(&output.data_type, output.json),
         nullable: true,
     });
-    let explain = explain(&nodes, last);
+    let explain = explain((&nodes, last), &sources, spec, results);
     let layout = layout(
         (&nodes, &calls, &deployed.each),
         spec,
@@ -212,12 +243,22 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
     );
     let columns = columns.collect();
     let plan = Arc::new(Plan {
-        sink: Sink::new(&outputs, subject, results),
+        sink: Sink::new(
+            &outputs,
+            subject,
+            results.map(|results| {
+                if previews {
+                    Results::Changelog
+                } else {
+                    results
+                }
+            }),
+        ),
         nodes,
         last,
         sources,
         clock,
-        keeps_late: matches!(late, Late::SideOutput(_)),
+        keeps_late: previews || matches!(late, Late::SideOutput(_)),
         limit: spec.state_limit.unwrap_or(STATE),
     });
     Flow::new(Arc::clone(&plan)).map_err(refused)?;
@@ -226,6 +267,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         columns,
         explain,
         updating: built.updating,
+        results,
         layout,
         late,
     })
@@ -308,6 +350,35 @@ fn named(read: &text::Read) -> Option<Vec<String>> {
     )
 }
 
+/// The subject of results, and how those that change are written.
+fn destination(
+    spec: &QuerySpec,
+    stations: &dyn Stations,
+    plan: &LogicalPlan,
+    built: &Built,
+) -> Result<(Vec<sink::Part>, Option<Results>), SqlError> {
+    if spec.into.is_empty() {
+        // They go nowhere: what tells rows apart pairs what is taken back with what comes instead.
+        let all = plan.schema().fields().len();
+        let unique = built.unique.clone();
+        let unique = unique.filter(|unique| unique.iter().all(|column| *column < all));
+        let columns = unique.unwrap_or_else(|| (0..all).collect());
+        let parts = columns
+            .into_iter()
+            .flat_map(|column| [sink::Part::Column(column), sink::Part::Text(".".to_owned())]);
+        return Ok((
+            parts.collect(),
+            built.updating.then_some(Results::Changelog),
+        ));
+    }
+    let subject = subject(spec, stations, plan)?;
+    let results = match built.updating {
+        true => Some(results(spec, &subject, built.unique.as_deref())?),
+        false => None,
+    };
+    Ok((subject, results))
+}
+
 /// The subject of results.
 fn subject(
     spec: &QuerySpec,
@@ -361,37 +432,6 @@ fn results(
         None if keyed && apart => Ok(Results::Upsert),
         None => Ok(Results::Changelog),
     }
-}
-
-/// The operators as a tree, results first.
-fn explain(nodes: &[Node], last: usize) -> String {
-    let mut text = String::new();
-    let mut stack = vec![(last, 0)];
-    while let Some((at, depth)) = stack.pop() {
-        let indent = "  ".repeat(depth);
-        match &nodes[at] {
-            Node::Source(source) => {
-                let columns: Vec<&str> = source
-                    .columns
-                    .iter()
-                    .map(|column| column.name.as_str())
-                    .collect();
-                let _ = writeln!(
-                    text,
-                    "{indent}source {}: {}",
-                    source.number,
-                    columns.join(", ")
-                );
-            }
-            Node::Operator {
-                inputs, text: own, ..
-            } => {
-                let _ = writeln!(text, "{indent}{own}");
-                stack.extend(inputs.iter().rev().map(|input| (*input, depth + 1)));
-            }
-        }
-    }
-    text
 }
 
 /// A number for what state looks like (FNV-1a over the operators, and the versions of the functions that they call): the last

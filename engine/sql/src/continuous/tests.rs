@@ -220,7 +220,7 @@ fn flows_are_declared_in_sql() {
     SELECT auction, count(*) AS n FROM bid GROUP BY auction LATE UPDATE WITHIN INTERVAL '1' HOUR;";
     let flows = super::declared(text).expect("declared");
     assert_eq!(flows[0].places["sql"], (6, 5));
-    assert_eq!(flows[0].places["state_ttl"], (5, 66));
+    assert_eq!(flows[0].places["state_ttl"], (5, 67));
     let flows: Vec<_> = flows.iter().map(|flow| (&flow.name, &flow.spec)).collect();
     let json = serde_json::to_string_pretty(&flows).expect("JSON");
     expect![[r#"

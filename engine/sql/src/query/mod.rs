@@ -28,7 +28,7 @@ use crate::{SqlError, SqlFunctions};
 
 pub use self::cells::{Cell, CellKind, Cells, Reader};
 pub use self::question::{Form, Parameter, Question};
-pub use self::run::{Described, describe, start};
+pub use self::run::{Described, describe, on_a_thread, start};
 
 /// What a statement may name. Asked on the query's own thread, where waiting for a disk is right.
 pub trait Tables: fmt::Debug + Send + Sync {

@@ -97,7 +97,11 @@ where
     })
 }
 
-fn on_a_thread(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// Runs something on a thread of its own that gives way to everything else.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn on_a_thread(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let run = move || {
         give_way();
         run();

@@ -150,7 +150,7 @@ fn record(number: u64, names: &[String], row: &Map<String, Value>) -> String {
 }
 
 /// A value on one line of a table; what is not known is told apart from an empty text.
-fn in_words(value: &Value) -> String {
+pub(super) fn in_words(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
         Value::Object(_) | Value::Array(_) => value.to_string(),
@@ -159,7 +159,7 @@ fn in_words(value: &Value) -> String {
 }
 
 /// A value between commas; what is not known is empty.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

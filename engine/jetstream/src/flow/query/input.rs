@@ -5,6 +5,7 @@ use std::sync::Arc;
 use millstream_cluster::StreamCell;
 use millstream_pipeline::{FlowTable, Record, Rejection};
 use millstream_streams::{Filters, Place};
+use millstream_types::{Message, Timestamp};
 use tokio::sync::Notify;
 
 use super::super::select::AS_JSON;
@@ -24,6 +25,8 @@ pub(super) struct Source {
     pub(super) is_table: bool,
     /// The last sequence that was looked at.
     pub(super) read: u64,
+    /// Nothing behind this sequence is looked at.
+    until: u64,
     filters: Filters,
     cursor: FrameCursor,
     places: Vec<(u64, Place)>,
@@ -42,16 +45,45 @@ impl Source {
             cell,
             is_table: table.is_table,
             read,
+            until: u64::MAX,
             filters: Filters::one(filter.as_bytes()),
             cursor: FrameCursor::default(),
             places: Vec::new(),
         }
     }
 
+    /// Ends it with what is stored now.
+    pub(super) fn up_to_now(mut self) -> Self {
+        self.until = self.cell.lock().last_seq();
+        self
+    }
+
+    /// Messages that are left, and when the first of them was stored.
+    pub(super) fn left(&self) -> (u64, Option<Timestamp>) {
+        let stream = self.cell.lock();
+        let behind = match self.until {
+            u64::MAX => 0,
+            until => stream.count_matching(until + 1, &self.filters),
+        };
+        let left = stream.count_matching(self.read + 1, &self.filters);
+        let first = stream.next_matching(self.read + 1, &self.filters);
+        let first = first.filter(|seq| *seq <= self.until);
+        let time = first.and_then(|seq| Some(stream.locate(seq)?.time));
+        (left.saturating_sub(behind), time)
+    }
+
+    /// A message as it is stored; `None` when it is gone or cannot be read.
+    pub(super) fn message(&mut self, shared: &Shared, sequence: u64) -> Option<Message> {
+        let place = self.cell.lock().locate(sequence)?;
+        let record = self.cursor.record(shared, &self.cell, sequence, place);
+        Some(record.ok()??.message())
+    }
+
     /// Whether there is something to read; otherwise `wake` is told of the stream's next change.
     pub(super) fn has_more(&self, wake: &Arc<Notify>) -> bool {
         let stream = self.cell.lock();
-        let more = stream.next_matching(self.read + 1, &self.filters).is_some();
+        let next = stream.next_matching(self.read + 1, &self.filters);
+        let more = next.is_some_and(|seq| seq <= self.until);
         if !more {
             self.cell.wake_on_change(wake);
         }
@@ -64,7 +96,8 @@ impl Source {
         let stream = self.cell.lock();
         let mut from = self.read + 1;
         while self.places.len() < most.min(LOOKED_UP) {
-            let Some(seq) = stream.next_matching(from, &self.filters) else {
+            let next = stream.next_matching(from, &self.filters);
+            let Some(seq) = next.filter(|seq| *seq <= self.until) else {
                 break;
             };
             from = seq + 1;

@@ -11,7 +11,8 @@
 //! published from there by the next commits.
 //!
 //! The way through the files: `input` (batches of sources), `engine` (steps), `commit` and `outputs` (the command), `store`
-//! and `codec` (the state stream), `place` (positions), `runner` (the loop).
+//! and `codec` (the state stream), `place` (positions), `runner` (the loop). `preview` takes the
+//! same steps and stores nothing.
 
 mod codec;
 mod commit;
@@ -19,9 +20,11 @@ mod engine;
 mod input;
 mod outputs;
 mod place;
+mod preview;
 mod runner;
 mod store;
 
 pub(super) use place::Place;
+pub use preview::{Preview, PreviewSetup, PreviewTurn, Shown};
 pub(super) use runner::QueryLoop;
 pub use store::{state_stream, state_subjects};

@@ -369,7 +369,7 @@ fn check(
 }
 
 /// What a source is taken to have read when the query is new. All of a table is read.
-fn first(cell: &StreamCell, table: &FlowTable, start: FlowStart) -> u64 {
+pub(super) fn first(cell: &StreamCell, table: &FlowTable, start: FlowStart) -> u64 {
     let stream = cell.lock();
     match start {
         _ if table.is_table => 0,

@@ -19,6 +19,8 @@ use super::{World, config, payloads, runtime};
 use crate::IngestRecord;
 use crate::flow::{Flow, FlowSetup, FlowState, Query, QuerySetup, state_stream, state_subjects};
 
+mod previews;
+
 /// What was given back to queries that were made.
 type Restored = Arc<Mutex<BTreeMap<Bytes, Bytes>>>;
 
