@@ -148,6 +148,11 @@ impl Rest {
     }
 }
 
+fn bytes(text: &str, at: Place) -> Result<u64, SqlError> {
+    let wrong = |_| SqlError::new(at, format!("`{text}` is no number of bytes"));
+    text.parse().map_err(wrong)
+}
+
 fn flow(rest: &mut Rest, text: &str) -> Result<(String, QuerySpec), SqlError> {
     let own = name(&rest.next()?);
     rest.expect("INTO")?;
@@ -165,12 +170,8 @@ fn flow(rest: &mut Rest, text: &str) -> Result<(String, QuerySpec), SqlError> {
     for (key, value, at) in rest.options()? {
         match key.as_str() {
             "state_ttl" => spec.state_ttl = Some(duration(&value, at)?),
-            "state_limit" => {
-                let bytes = value
-                    .parse()
-                    .map_err(|_| SqlError::new(at, format!("`{value}` is no number of bytes")))?;
-                spec.state_limit = Some(bytes);
-            }
+            "state_limit" => spec.state_limit = Some(bytes(&value, at)?),
+            "memory_limit" => spec.memory_limit = Some(bytes(&value, at)?),
             "results" => {
                 spec.results = Some(match value.as_str() {
                     "upsert" => Results::Upsert,
@@ -185,7 +186,7 @@ fn flow(rest: &mut Rest, text: &str) -> Result<(String, QuerySpec), SqlError> {
             }
             _ => {
                 return Err(SqlError::new(at, format!("a flow has no option `{key}`"))
-                    .hint("there are `state_ttl`, `state_limit` and `results`"));
+                    .hint("there are `state_ttl`, `state_limit`, `memory_limit` and `results`"));
             }
         }
     }

@@ -31,6 +31,7 @@ mod time;
 mod windows;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -56,8 +57,8 @@ use crate::lower::Output;
 use crate::print::{check_printable, kind_of};
 use crate::{locate, parse};
 
-/// Bytes of state that a query may hold unless it is declared.
-const STATE: u64 = 1 << 30;
+/// Bytes of state that a query may have unless it is declared.
+const STATE: u64 = 16 << 30;
 /// Rules of the optimizer that a flow is better without: more state for the same answer, or plans that hide where time is.
 const NO_RULES: [&str; 3] = [
     "single_distinct_aggregation_to_group_by",
@@ -89,6 +90,8 @@ pub struct Compiled {
     updating: bool,
     layout: u64,
     late: Late,
+    /// Where state goes that has no room in memory.
+    folder: Option<PathBuf>,
 }
 
 impl Compiled {
@@ -96,7 +99,20 @@ impl Compiled {
     #[must_use]
     pub fn start(&self) -> Box<dyn Dataflow> {
         let flow = Flow::new(Arc::clone(&self.plan));
-        Box::new(flow.expect("invariant: compiling made one"))
+        let mut flow = flow.expect("invariant: compiling made one");
+        if let Some(folder) = &self.folder {
+            flow.spill_to(folder);
+        }
+        Box::new(flow)
+    }
+
+    /// The same, with a folder on local disk for state that has no room in memory. Without one the query stands still then.
+    #[must_use]
+    pub fn spilling_to(self, folder: PathBuf) -> Self {
+        Self {
+            folder: Some(folder),
+            ..self
+        }
     }
 
     /// What it reads.
@@ -188,7 +204,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         kind: kind_of(&output.data_type, output.json),
         nullable: true,
     });
-    let explain = explain(&nodes, last);
+    let mut explain = explain(&nodes, last);
     let layout = layout(&nodes, spec, (emit, &late), built.updating);
     let columns = columns.collect();
     let plan = Arc::new(Plan {
@@ -199,8 +215,11 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         clock,
         keeps_late: matches!(late, Late::SideOutput(_)),
         limit: spec.state_limit.unwrap_or(STATE),
+        memory: spec.memory_limit,
     });
-    Flow::new(Arc::clone(&plan)).map_err(refused)?;
+    for name in Flow::new(Arc::clone(&plan)).map_err(refused)?.staying() {
+        let _ = writeln!(explain, "{name} keeps its state in memory");
+    }
     Ok(Compiled {
         plan,
         columns,
@@ -208,6 +227,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         updating: built.updating,
         layout,
         late,
+        folder: None,
     })
 }
 

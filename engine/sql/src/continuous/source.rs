@@ -95,6 +95,11 @@ impl SourceNode {
         }
     }
 
+    /// Whether it keeps the rows of a table.
+    pub(crate) fn is_table(&self) -> bool {
+        self.table.is_some()
+    }
+
     pub(crate) fn number(&self) -> usize {
         self.plan.number
     }

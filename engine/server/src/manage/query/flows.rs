@@ -218,6 +218,7 @@ mod tests {
             results: Some(Results::Changelog),
             state_ttl: Some(Duration::from_secs(3600)),
             state_limit: Some(1 << 20),
+            memory_limit: Some(1 << 19),
         };
         let made = file("f".to_owned(), query.clone());
         let files = [SourceFile {
