@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream_pipeline::{Dataflow, Effects};
-use millstream_spec::{Emit, Late, QuerySpec};
+use millstream_spec::{Emit, Late};
 use proptest::prelude::*;
 
 use crate::continuous::compile;
@@ -59,8 +59,8 @@ proptest! {
         let compiled = compile(&spec, &stations()).expect("fits");
         // The groups of groups are one, which stays where it is.
         let spills = spills && query != 3;
-        let small = spec.clone();
-        let small = compile(&QuerySpec { memory_limit: Some(0), ..small }, &stations()).expect("fits");
+        spec.memory_limit = Some(0);
+        let small = compile(&spec, &stations()).expect("fits");
         let small = small.spilling_to(std::env::temp_dir());
         let (mut whole, mut log) = (compiled.start(), Log::new());
         let records: Vec<_> = bids
