@@ -3,7 +3,7 @@
 //! Rows come and go ([`Dataflow`] says how it is driven): each operator takes the changes of its inputs and says how its own
 //! rows change, batch by batch, as in differential dataflow (McSherry et al., CIDR 2013) and DBSP (Budiu et al., VLDB 2023). The
 //! result at any moment is what the same query would answer over all that was read, but for what watermarks and time to live
-//! leave out. State is in memory, and every change of it is told to who runs the flow.
+//! leave out. State is in memory, what has no room there on local disk, and every change of it is told to who runs the flow.
 //!
 //! The way through the files: `text` (window functions and clauses to plain SQL), `names` (what may be named), `plan` (to
 //! operators), `flow` (a step); `source`, `map`, `aggregate`, `join`, `rank`, `over`, `session`, `sink` (the operators), and
