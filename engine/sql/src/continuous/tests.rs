@@ -336,9 +336,9 @@ fn what_stays_in_memory_is_named() {
     let explain = groups.explain();
     assert!(!explain.contains("in memory"), "{explain}");
     // More than it may have: it stands still and says what to do.
-    let sql = "SELECT price FROM SESSION(bid, ts, INTERVAL '9 seconds')";
+    let sql = "SELECT array_agg(price ORDER BY price) AS all FROM bid";
     let mut flow = small(sql, "/tmp").start();
-    let bids: Vec<Record> = (0..50).map(|at| bid(at + 1, at as i64, 1, 0)).collect();
+    let bids: Vec<Record> = (0..100).map(|at| bid(at + 1, 1, at as i64, 0)).collect();
     let records = &bids[..];
     let effects = flow.step(&[Batch { source: 0, records }], Timestamp(1));
     let why = effects.failed.expect("it stands still");
