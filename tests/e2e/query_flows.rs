@@ -68,11 +68,15 @@ fn carrier(number: u64) -> &'static str {
 }
 
 async fn publish(server: &Server, numbers: std::ops::Range<u64>) {
+    publish_to(server, "flights", numbers).await;
+}
+
+async fn publish_to(server: &Server, station: &str, numbers: impl Iterator<Item = u64>) {
     let js = jetstream::new(server.client().await);
     let mut acks = Vec::new();
     for number in numbers {
         let payload = json!({ "n": number, "carrier": carrier(number), "at": time(number) });
-        let subject = format!("flights.{}", carrier(number));
+        let subject = format!("{station}.{}", carrier(number));
         let sent = js.publish(subject, payload.to_string().into()).await;
         acks.push(sent.expect("sent"));
     }
@@ -377,5 +381,64 @@ async fn what_is_wrong_with_a_statement_is_told_where_it_stands() {
         "CREATE FLOW f INTO totals SUBJECT 'totals.{carrier}' WITH (state_limit = '1GiB') AS SELECT carrier, count(*) AS n FROM flights GROUP BY carrier",
     ]));
     assert!(made.contains("created"), "{made}");
+    server.terminate();
+}
+
+const JOIN: &str = r#"kind: station
+name: crews
+subjects: ["crews.>"]
+schema: { subject: flight }
+---
+kind: station
+name: joined
+subjects: ["joined.>"]
+---
+kind: flow
+name: manned
+sql: |
+  SELECT f.n, f.at AS departs, c.carrier AS crew, count(*) AS rows
+  FROM flights f JOIN crews c ON f.n = c.n GROUP BY f.n, f.at, c.carrier
+into: joined
+subject: "joined.{n}"
+emit: update
+results: changelog
+memory_limit: 64KiB
+"#;
+
+/// State is many times what memory may have of it; every flight finds its crew, also behind a kill.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_that_has_no_room_in_memory_is_on_disk() {
+    const FLIGHTS: u64 = 3000;
+    let folder = folder();
+    let mut server = Server::start(folder.path());
+    applied(&server, &format!("{SCHEMA}{STATIONS}{JOIN}"));
+    publish(&server, 0..FLIGHTS).await;
+    let waits = caught_up(&server, "manned", FLIGHTS).await;
+    let spilled = |status: &Value| status["query"]["spilled_rows"].as_u64().expect("a number");
+    assert_eq!(waits["query"]["state_rows"], FLIGHTS, "{waits}");
+    assert!(spilled(&waits) > FLIGHTS * 3 / 4, "{waits}");
+    let metrics = server.get("/metrics").await.1;
+    assert!(
+        metrics.contains("millstream_flow_spilled_rows{flow=\"manned\"}"),
+        "{metrics}"
+    );
+    // Those that wait for longest come first, and half of them behind a kill.
+    publish_to(&server, "crews", 0..FLIGHTS / 2).await;
+    server.kill();
+    server = Server::start(folder.path());
+    publish_to(&server, "crews", (FLIGHTS / 2..FLIGHTS).rev()).await;
+    let done = caught_up(&server, "manned", 2 * FLIGHTS).await;
+    assert!(spilled(&done) > FLIGHTS, "{done}");
+    let mut found = BTreeMap::new();
+    for (subject, value) in all(&server, "joined").await {
+        assert_eq!(value["op"], "insert", "{value}");
+        let row = &value["after"];
+        let number = row["n"].as_u64().expect("a number");
+        assert_eq!(subject, format!("joined.{number}"));
+        assert_eq!(row["crew"], carrier(number), "{value}");
+        assert_eq!(row["rows"], 1, "{value}");
+        assert_eq!(found.insert(number, ()), None, "it came twice: {value}");
+    }
+    assert_eq!(found.len() as u64, FLIGHTS);
     server.terminate();
 }

@@ -108,10 +108,14 @@ pub struct DataflowStatus {
     pub watermark: Option<Timestamp>,
     /// The same of each source.
     pub sources: Vec<Option<Timestamp>>,
-    /// Bytes of state in memory.
+    /// Bytes of state, in memory and on local disk.
     pub state_bytes: u64,
     /// Entries of state: groups, rows that wait for others.
     pub state_rows: u64,
+    /// Of both, what is on local disk.
+    pub spilled_bytes: u64,
+    /// Its entries.
+    pub spilled_rows: u64,
     /// Rows that came behind the end of their window.
     pub late: u64,
     /// When a step is due without messages: a window in processing time ends, a source becomes idle, state is to be forgotten.

@@ -1,6 +1,7 @@
 //! Stations' declarations to running pipelines: the only place where schema, WASM and SQL come together.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_cluster::{Catalog, FunctionEntry, Node, StationEntry};
@@ -34,6 +35,8 @@ pub(crate) struct Compiler {
     metrics: PipelineMetrics,
     /// Streams that are no stations.
     node: Arc<Node>,
+    /// The folder of the store, for state of queries that has no room in memory.
+    folder: PathBuf,
     /// The last plan of each station with what it was compiled from.
     plans: Mutex<HashMap<String, KnownPlan>>,
 }
@@ -50,12 +53,14 @@ impl Compiler {
         shelf: Arc<Shelf>,
         metrics: PipelineMetrics,
         node: Arc<Node>,
+        folder: PathBuf,
     ) -> Self {
         Self {
             functions,
             shelf,
             metrics,
             node,
+            folder,
             plans: Mutex::default(),
         }
     }
@@ -68,6 +73,11 @@ impl Compiler {
     /// The streams.
     pub(crate) fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// The folder of the store.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The compiled schemas.

@@ -66,7 +66,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-const FLOWS: [(&str, &str); 10] = [
+const FLOWS: [(&str, &str); 12] = [
     ("lag_messages", "Messages a flow has still to deal with"),
     (
         "lag_seconds",
@@ -86,8 +86,19 @@ const FLOWS: [(&str, &str); 10] = [
         "records_late",
         "Rows that came behind the end of their window, of a query",
     ),
-    ("state_bytes", "Bytes of state that a query holds in memory"),
-    ("state_rows", "Entries of state that a query holds"),
+    (
+        "state_bytes",
+        "Bytes of state that a query has, in memory and on local disk",
+    ),
+    ("state_rows", "Entries of state that a query has"),
+    (
+        "spilled_bytes",
+        "Bytes of a query's state that are on local disk",
+    ),
+    (
+        "spilled_rows",
+        "Entries of a query's state that are on local disk",
+    ),
     ("running", "1 while a flow takes what comes"),
 ];
 
@@ -276,6 +287,8 @@ impl Read {
                     "records_late" => status.totals.late,
                     "state_bytes" => status.query.as_ref().map_or(0, |query| query.state_bytes),
                     "state_rows" => status.query.as_ref().map_or(0, |query| query.state_rows),
+                    "spilled_bytes" => status.query.as_ref().map_or(0, |query| query.spilled_bytes),
+                    "spilled_rows" => status.query.as_ref().map_or(0, |query| query.spilled_rows),
                     _ => u64::from(status.state == FlowState::Running),
                 };
                 family.get_or_create(&labels).set(whole(value));

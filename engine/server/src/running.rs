@@ -76,6 +76,7 @@ impl Running {
             Arc::clone(&shelf),
             pipelines.clone(),
             Arc::clone(&node),
+            store.clone(),
         ));
         let streams = match &config.jetstream {
             Some(_) => {

@@ -1,5 +1,6 @@
 //! Compiled statements, and what can be wrong with a declaration.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,6 +182,8 @@ pub(crate) struct QueryCompiled {
 pub(crate) trait Readable: Sync {
     /// Columns of what a station or stream stores, none where they are not known; `None`: there is none.
     fn columns(&self, name: &str) -> Result<Option<Vec<Column>>, String>;
+    /// Where state goes that has no room in memory.
+    fn folder(&self) -> &Path;
     fn names(&self) -> Vec<String>;
     fn subjects(&self, name: &str) -> Vec<String>;
     /// The deployed functions around a text.
@@ -249,7 +252,7 @@ mod continuous {
             layout: compiled.layout(),
             late: compiled.side_output().map(str::to_owned),
             grace: compiled.grace(),
-            query: Arc::new(Own(compiled)),
+            query: Arc::new(Own(compiled.spilling_to(stations.folder().to_owned()))),
         })
     }
 }

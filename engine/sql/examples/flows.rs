@@ -168,6 +168,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut windows = spec(DAY);
         windows.emit = Some(Emit::WindowClose);
         windows.state_limit = Some(u64::MAX);
+        windows.memory_limit = Some(u64::MAX);
         measure("window of a day", &windows, &records, keys)?;
     }
     Ok(())

@@ -273,6 +273,8 @@ impl Inner {
             watermark: own.watermark.map(Timestamp::to_rfc3339),
             state_bytes: own.state_bytes,
             state_rows: own.state_rows,
+            spilled_bytes: own.spilled_bytes,
+            spilled_rows: own.spilled_rows,
             sources,
         });
         status

@@ -75,10 +75,14 @@ fn is_zero(number: &u64) -> bool {
 pub struct QueryStatus {
     /// Event time: nothing earlier is expected.
     pub watermark: Option<String>,
-    /// Bytes of state in memory.
+    /// Bytes of state, in memory and on local disk.
     pub state_bytes: u64,
     /// Entries of state.
     pub state_rows: u64,
+    /// Of both, what is on local disk.
+    pub spilled_bytes: u64,
+    /// Its entries.
+    pub spilled_rows: u64,
     /// What it reads.
     pub sources: Vec<SourceStatus>,
 }

@@ -1,5 +1,6 @@
 //! A flow's declaration to its plan.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use millstream_cluster::{Catalog, FlowEntry, FunctionEntry};
@@ -197,6 +198,10 @@ impl Readable for Known<'_> {
             .stored_columns(self.catalog, station, self.modules)
             .map_err(|problem| problem.to_string())?;
         Ok(Some(columns.unwrap_or_default()))
+    }
+
+    fn folder(&self) -> &Path {
+        self.compiler.folder()
     }
 
     fn names(&self) -> Vec<String> {

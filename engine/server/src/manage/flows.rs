@@ -232,7 +232,13 @@ impl Manager {
             fields.extend(status);
             // Where a table has its columns.
             if let Some(Value::Object(query)) = fields.remove("query") {
-                let all = ["watermark", "state_bytes", "state_rows"];
+                let all = [
+                    "watermark",
+                    "state_bytes",
+                    "state_rows",
+                    "spilled_bytes",
+                    "spilled_rows",
+                ];
                 let shown = query
                     .into_iter()
                     .filter(|(name, _)| all.contains(&name.as_str()));

@@ -32,9 +32,12 @@ pub struct QuerySpec {
     /// State that no message has touched for so long is forgotten, where no window ends it. Absent: never.
     #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
     pub state_ttl: Option<Duration>,
-    /// Bytes of state that it may hold in memory. Absent: 1 GiB.
+    /// Bytes of state that it may have, in memory and on local disk. Absent: 16 GiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_limit: Option<u64>,
+    /// Bytes of it that may be in memory. Absent: 256 MiB where the rest can go to local disk, else 1 GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<u64>,
 }
 
 /// What a query is told of a table.

@@ -12,7 +12,7 @@ use super::read::name;
 use super::read_flow::start;
 use super::{Emit, FlowSpec, Late, QuerySource, QuerySpec, Results, ValueType};
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "kind",
     "name",
     "sql",
@@ -24,6 +24,7 @@ const KEYS: [&str; 13] = [
     "results",
     "state_ttl",
     "state_limit",
+    "memory_limit",
     "start",
     "paused",
 ];
@@ -75,6 +76,7 @@ pub(super) fn query(context: &Context<'_>, node: &Node) -> Option<FlowSpec> {
     );
     let results = fields.choice("results", &results, &[]);
     let (state_ttl, state_limit) = (fields.duration("state_ttl"), fields.bytes("state_limit"));
+    let memory_limit = fields.bytes("memory_limit");
     let (start, paused) = (start(&fields).unwrap_or_default(), fields.flag("paused"));
     let query = QuerySpec {
         sql: sql?,
@@ -86,6 +88,7 @@ pub(super) fn query(context: &Context<'_>, node: &Node) -> Option<FlowSpec> {
         results,
         state_ttl,
         state_limit,
+        memory_limit,
     };
     Some(FlowSpec {
         start,

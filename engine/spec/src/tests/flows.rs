@@ -94,9 +94,9 @@ fn a_query_says_all_it_has_to() {
         "kind: flow\nname: late-by-carrier\nsql: |\n  SELECT carrier, count(*) FROM flights GROUP BY carrier\ninto: delays\n\
          subject: \"delays.{carrier}\"\nsources:\n  flights: { event_time: time_hour, watermark: 10s, idle: 1m, filter: \"flights.UA.>\" }\n  \
          carriers: { station: KV_carriers, table: true, columns: { name: text } }\n  plain:\nemit: update\nlate: { update_within: 1h }\n\
-         results: upsert\nstate_ttl: 7d\nstate_limit: 2MiB\nstart: end\npaused: true\n",
+         results: upsert\nstate_ttl: 7d\nstate_limit: 2MiB\nmemory_limit: 1MiB\nstart: end\npaused: true\n",
     );
-    expect![[r#"{"name":"late-by-carrier","start":"end","stages":[],"paused":true,"query":{"sql":"SELECT carrier, count(*) FROM flights GROUP BY carrier\n","into":"delays","subject":"delays.{carrier}","sources":{"carriers":{"station":"KV_carriers","columns":{"name":"text"},"table":true},"flights":{"event_time":"time_hour","watermark":"10s","idle":"1m","filter":"flights.UA.>"},"plain":{}},"emit":"update","late":{"update_within":"1h"},"results":"upsert","state_ttl":"1w","state_limit":2097152}}"#]]
+    expect![[r#"{"name":"late-by-carrier","start":"end","stages":[],"paused":true,"query":{"sql":"SELECT carrier, count(*) FROM flights GROUP BY carrier\n","into":"delays","subject":"delays.{carrier}","sources":{"carriers":{"station":"KV_carriers","columns":{"name":"text"},"table":true},"flights":{"event_time":"time_hour","watermark":"10s","idle":"1m","filter":"flights.UA.>"},"plain":{}},"emit":"update","late":{"update_within":"1h"},"results":"upsert","state_ttl":"1w","state_limit":2097152,"memory_limit":1048576}}"#]]
         .assert_eq(&serde_json::to_string(&spec).expect("JSON"));
     let stations: Vec<&str> = spec.stations().collect();
     assert_eq!(stations, ["KV_carriers", "flights", "plain", "delays"]);
@@ -124,7 +124,7 @@ fn what_is_wrong_with_a_query_is_told_with_its_place() {
         expect![[r#"
             dir/f.yaml:1:1: `sql` of the flow is missing
             dir/f.yaml:3:7: `into` is `b`, which the flow reads: it would loop for ever
-            dir/f.yaml:4:1: unknown key `from` of the flow; known keys: kind, name, sql, into, subject, sources, emit, late, results, state_ttl, state_limit, start, paused
+            dir/f.yaml:4:1: unknown key `from` of the flow; known keys: kind, name, sql, into, subject, sources, emit, late, results, state_ttl, state_limit, memory_limit, start, paused
             dir/f.yaml:6:19: `watermark`: `soon` is not a duration; write a number and a unit, such as `50ms` or `7d`
             dir/f.yaml:6:25: unknown key `tabel` of source `b`; did you mean `table`?
             dir/f.yaml:7:6: source `c` must be a mapping, not a single value

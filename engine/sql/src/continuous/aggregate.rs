@@ -2,7 +2,7 @@
 //!
 //! What lives here: the groups and how they change in a step (`operator`), when they end (`ends`), and how each aggregate keeps
 //! what it needs (`fast` for the common ones, `general` for DataFusion's own accumulators, `multiset` where rows are taken back
-//! or counted once).
+//! or counted once); how groups leave memory (`spill`).
 
 mod ends;
 mod fast;
@@ -11,6 +11,7 @@ mod groups;
 mod kinds;
 mod multiset;
 mod operator;
+mod spill;
 #[cfg(test)]
 mod tests;
 
@@ -122,6 +123,11 @@ trait Keeper: Send + Debug {
 
     /// Entries of groups that are kept one by one and changed since the last call; 0: gone.
     fn entries(&mut self) -> Vec<(usize, Box<[u8]>, i64)> {
+        Vec::new()
+    }
+
+    /// All entries of a group.
+    fn entries_of(&self, _slot: usize) -> Vec<(Box<[u8]>, i64)> {
         Vec::new()
     }
 

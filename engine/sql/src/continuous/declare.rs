@@ -224,6 +224,10 @@ impl Rest {
     }
 }
 
+fn bytes(text: &str, at: Place) -> Result<u64, SqlError> {
+    parse_bytes(text).map_err(|why| SqlError::new(at, why.to_string()))
+}
+
 fn flow(rest: &mut Rest, text: &str) -> Result<Declared, SqlError> {
     let mut places = BTreeMap::from([("name", pair(rest.at()))]);
     let own = name(&rest.next()?);
@@ -263,10 +267,12 @@ fn option(
             Ok("state_ttl")
         }
         "state_limit" => {
-            let bytes = parse_bytes(value);
-            let bytes = bytes.map_err(|why| SqlError::new(at, why.to_string()))?;
-            spec.state_limit = Some(bytes);
+            spec.state_limit = Some(bytes(value, at)?);
             Ok("state_limit")
+        }
+        "memory_limit" => {
+            spec.memory_limit = Some(bytes(value, at)?);
+            Ok("memory_limit")
         }
         "results" => {
             spec.results = Some(match value {
@@ -280,7 +286,7 @@ fn option(
             Ok("results")
         }
         _ => Err(SqlError::new(at, format!("a flow has no option `{key}`"))
-            .hint("there are `state_ttl`, `state_limit` and `results`")),
+            .hint("there are `state_ttl`, `state_limit`, `memory_limit` and `results`")),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use datafusion::common::Result;
+use datafusion::common::{Result, exec_err};
 use millstream_pipeline::{
     Batch, BrokenState, Dataflow, DataflowStatus, Effects, FlowTable, Origin, Record, Rejection,
     StateChange,
@@ -14,6 +15,7 @@ use millstream_types::Timestamp;
 
 use super::delta::Delta;
 use super::operator::{Input, Operator, Step};
+use super::parts::Scratch;
 use super::plan::Node;
 use super::sink::Sink;
 use super::source::SourceNode;
@@ -22,6 +24,13 @@ use crate::functions::Remembered;
 
 /// The number under which time is kept: no node's.
 const TIME: u16 = u16::MAX;
+
+/// Bytes of state in memory unless it is declared: when all of it can leave memory, and when some of it cannot.
+const MEMORY: u64 = 256 << 20;
+const STAYING: u64 = 1 << 30;
+
+/// A part of the memory for state is for reading and writing what is not in memory: one of so many.
+const CACHES: u64 = 8;
 
 /// What all runs of a query share.
 #[derive(Debug)]
@@ -33,8 +42,10 @@ pub(super) struct Plan {
     pub(super) sink: Sink,
     pub(super) clock: Arc<AtomicI64>,
     pub(super) keeps_late: bool,
-    /// Most bytes of state.
+    /// Most bytes of state, wherever it is.
     pub(super) limit: u64,
+    /// Most bytes of it in memory, when that is declared.
+    pub(super) memory: Option<u64>,
 }
 
 enum Running {
@@ -50,6 +61,14 @@ pub(super) struct Flow {
     marks: Vec<Marks>,
     now: i64,
     late: u64,
+    /// Most bytes of state in memory.
+    memory: u64,
+    /// Why state found no place before the first step.
+    stuck: Option<String>,
+    /// Whether there is a place besides memory.
+    spills: bool,
+    /// Whether entries were put back, and there was no step since.
+    restored: bool,
 }
 
 impl fmt::Debug for Flow {
@@ -71,13 +90,95 @@ impl Flow {
             Node::Operator { inputs, make, .. } => Ok(Running::Operator(inputs.clone(), make()?)),
         });
         let nodes = nodes.collect::<Result<Vec<_>>>()?;
+        let memory = match nodes.iter().all(Running::leaves) {
+            true => MEMORY,
+            false => STAYING,
+        };
         Ok(Self {
             marks: vec![Marks::START; nodes.len()],
+            memory: plan.memory.unwrap_or(memory),
             nodes,
             plan,
             now: i64::MIN,
             late: 0,
+            stuck: None,
+            spills: false,
+            restored: false,
         })
+    }
+
+    /// State that has no room in memory goes to a file in this folder.
+    pub(super) fn spill_to(&mut self, folder: &Path) {
+        let all = self.nodes.iter_mut();
+        let operators = all.filter_map(|node| match node {
+            Running::Operator(_, operator) if !operator.stays() => Some(operator),
+            Running::Operator(..) | Running::Source(_) => None,
+        });
+        let operators: Vec<_> = operators.collect();
+        let cache = self.memory / CACHES / operators.len().max(1) as u64;
+        for operator in operators {
+            operator.spill_to(Scratch::new(folder.to_owned(), cache));
+        }
+        self.spills = true;
+    }
+
+    /// What is to be done behind restoring.
+    fn gather(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.restored) {
+            for node in &mut self.nodes {
+                if let Running::Operator(_, operator) = node {
+                    operator.restored()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that state in memory is not more than it may be.
+    ///
+    /// # Errors
+    /// When it is.
+    fn make_room(&mut self) -> Result<()> {
+        let (all, _) = self.sizes();
+        if all <= self.memory {
+            return Ok(());
+        }
+        let (mut stays, mut largest) = (0, (0, 0));
+        for (at, node) in self.nodes.iter().enumerate() {
+            if !(self.spills && node.leaves()) {
+                let (bytes, _) = node.size();
+                stays += bytes;
+                largest = largest.max((bytes, at));
+            }
+        }
+        if stays > self.memory {
+            return exec_err!(
+                "{} keeps its state in memory, which has {stays} bytes and may have {}: raise `memory_limit`, or give it a `state_ttl`, shorter windows or fewer groups",
+                self.plan.name(largest.1),
+                self.memory
+            );
+        }
+        // A quarter is left free, so that this is not done for each step.
+        let room = (self.memory - stays) / 4 * 3;
+        let share = room as f64 / (all - stays) as f64;
+        let spills = self.spills;
+        for node in &mut self.nodes {
+            if let Running::Operator(_, operator) = node
+                && spills
+                && !operator.stays()
+            {
+                let (bytes, _) = operator.size();
+                operator.evict((bytes as f64 * share) as u64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes whose state stays in memory, for people.
+    pub(super) fn staying(&self) -> Vec<String> {
+        let nodes = self.nodes.iter().enumerate();
+        let stay = nodes.filter(|(_, node)| !node.leaves());
+        stay.map(|(at, _)| self.plan.name(at)).collect()
     }
 
     /// One node after the other, each behind its inputs.
@@ -195,15 +296,41 @@ impl Flow {
         Ok(())
     }
 
+    /// Bytes of state in memory, and all entries.
     fn sizes(&self) -> (u64, u64) {
-        let sizes = self.nodes.iter().map(|node| match node {
-            Running::Source(source) => source.size(),
-            Running::Operator(_, operator) => operator.size(),
-        });
-        sizes.fold((0, 0), |(bytes, rows), (more, others)| {
-            (bytes + more, rows + others)
-        })
+        sum(self.nodes.iter().map(Running::size))
     }
+
+    /// Bytes and entries of state that are not in memory.
+    fn spilled(&self) -> (u64, u64) {
+        sum(self.nodes.iter().map(|node| match node {
+            Running::Source(_) => (0, 0),
+            Running::Operator(_, operator) => operator.spilled(),
+        }))
+    }
+}
+
+impl Running {
+    fn size(&self) -> (u64, u64) {
+        match self {
+            Self::Source(source) => source.size(),
+            Self::Operator(_, operator) => operator.size(),
+        }
+    }
+
+    /// Whether there is no state, or it can leave memory.
+    fn leaves(&self) -> bool {
+        match self {
+            Self::Source(source) => !source.is_table(),
+            Self::Operator(_, operator) => !operator.stays(),
+        }
+    }
+}
+
+fn sum(sizes: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
+    sizes.fold((0, 0), |(bytes, rows), (more, others)| {
+        (bytes + more, rows + others)
+    })
 }
 
 /// Leaves one of several reasons for the same message.
@@ -216,6 +343,14 @@ fn once(told: &mut Vec<(Origin, Rejection)>) {
 }
 
 impl Plan {
+    /// A node, for people.
+    fn name(&self, node: usize) -> String {
+        match &self.nodes[node] {
+            Node::Source(source) => format!("table `{}`", self.sources[source.number].station),
+            Node::Operator { text, .. } => format!("`{text}`"),
+        }
+    }
+
     /// Whether its windows are in processing time.
     fn has_clock(&self) -> bool {
         Arc::strong_count(&self.clock) > 1
@@ -235,22 +370,39 @@ impl Dataflow for Flow {
             return self.set_time(value);
         }
         match self.nodes.get_mut(usize::from(node)).ok_or_else(wrong)? {
-            Running::Source(source) => source.restore(key, value),
-            Running::Operator(_, operator) => operator.restore(key, value),
+            Running::Source(source) => source.restore(key, value)?,
+            Running::Operator(_, operator) => operator.restore(key, value)?,
         }
+        self.restored = true;
+        if self.stuck.is_none()
+            && let Err(error) = self.make_room()
+        {
+            self.stuck = Some(crate::program::sql_error(&error).reason);
+        }
+        Ok(())
     }
 
     fn step(&mut self, batches: &[Batch<'_>], now: Timestamp) -> Effects {
         self.now = self.now.max(now.0);
         self.plan.clock.store(self.now, Ordering::Relaxed);
-        let mut effects = Effects::default();
+        let mut effects = Effects {
+            failed: self.stuck.clone(),
+            ..Effects::default()
+        };
+        if effects.failed.is_some() {
+            return effects;
+        }
         let _remembered = Remembered::for_batch();
-        if let Err(error) = self.run(batches, &mut effects) {
+        if let Err(error) = self
+            .gather()
+            .and_then(|()| self.run(batches, &mut effects))
+            .and_then(|()| self.make_room())
+        {
             effects.failed = Some(crate::program::sql_error(&error).reason);
         }
         once(&mut effects.late);
         once(&mut effects.rejected);
-        let (bytes, _) = self.sizes();
+        let bytes = self.sizes().0 + self.spilled().0;
         if bytes > self.plan.limit {
             effects.failed.get_or_insert_with(|| {
                 format!(
@@ -264,7 +416,8 @@ impl Dataflow for Flow {
 
     fn status(&self) -> DataflowStatus {
         let known = |mark: i64| (mark != i64::MIN && mark != i64::MAX).then_some(Timestamp(mark));
-        let (state_bytes, state_rows) = self.sizes();
+        let (memory, state_rows) = self.sizes();
+        let (spilled_bytes, spilled_rows) = self.spilled();
         let mut sources = vec![None; self.plan.sources.len()];
         let mut wakes: Vec<i64> = Vec::new();
         let timed = self
@@ -285,8 +438,10 @@ impl Dataflow for Flow {
         DataflowStatus {
             watermark: known(self.marks[self.plan.last].event),
             sources,
-            state_bytes,
+            state_bytes: memory + spilled_bytes,
             state_rows,
+            spilled_bytes,
+            spilled_rows,
             late: self.late,
             next_wake: wakes.into_iter().min().map(Timestamp),
         }

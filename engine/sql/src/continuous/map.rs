@@ -212,4 +212,8 @@ impl Operator for Map {
     fn size(&self) -> (u64, u64) {
         (0, 0)
     }
+
+    fn stays(&self) -> bool {
+        false
+    }
 }

@@ -3,7 +3,7 @@
 //! Rows come and go ([`Dataflow`] says how it is driven): each operator takes the changes of its inputs and says how its own
 //! rows change, batch by batch, as in differential dataflow (McSherry et al., CIDR 2013) and DBSP (Budiu et al., VLDB 2023). The
 //! result at any moment is what the same query would answer over all that was read, but for what watermarks and time to live
-//! leave out. State is in memory, and every change of it is told to who runs the flow.
+//! leave out. State is in memory, what has no room there on local disk, and every change of it is told to who runs the flow.
 //!
 //! The way through the files: `text` and `sugar` (window functions and clauses to plain SQL), `names` (what may be named), `plan` (to
 //! operators), `flow` (a step); `source`, `map`, `aggregate`, `join`, `rank`, `over`, `session`, `sink` (the operators), and
@@ -35,6 +35,7 @@ mod time;
 mod windows;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -63,8 +64,8 @@ use crate::lower::Output;
 use crate::print::{check_printable, kind_of};
 use crate::{locate, parse};
 
-/// Bytes of state that a query may hold unless it is declared.
-const STATE: u64 = 1 << 30;
+/// Bytes of state that a query may have unless it is declared.
+const STATE: u64 = 16 << 30;
 /// Rules of the optimizer that a flow is better without: more state for the same answer, or plans that hide where time is.
 const NO_RULES: [&str; 3] = [
     "single_distinct_aggregation_to_group_by",
@@ -106,6 +107,8 @@ pub struct Compiled {
     results: Option<Results>,
     layout: u64,
     late: Late,
+    /// Where state goes that has no room in memory.
+    folder: Option<PathBuf>,
 }
 
 impl Compiled {
@@ -113,7 +116,20 @@ impl Compiled {
     #[must_use]
     pub fn start(&self) -> Box<dyn Dataflow> {
         let flow = Flow::new(Arc::clone(&self.plan));
-        Box::new(flow.expect("invariant: compiling made one"))
+        let mut flow = flow.expect("invariant: compiling made one");
+        if let Some(folder) = &self.folder {
+            flow.spill_to(folder);
+        }
+        Box::new(flow)
+    }
+
+    /// The same, with a folder on local disk for state that has no room in memory. Without one the query stands still then.
+    #[must_use]
+    pub fn spilling_to(self, folder: PathBuf) -> Self {
+        Self {
+            folder: Some(folder),
+            ..self
+        }
     }
 
     /// What it reads.
@@ -234,7 +250,7 @@ fn compiled(
         kind: kind_of(&output.data_type, output.json),
         nullable: true,
     });
-    let explain = explain((&nodes, last), &sources, spec, results);
+    let mut explain = explain((&nodes, last), &sources, spec, results);
     let layout = layout(
         (&nodes, &calls, &deployed.each),
         spec,
@@ -260,8 +276,11 @@ fn compiled(
         clock,
         keeps_late: previews || matches!(late, Late::SideOutput(_)),
         limit: spec.state_limit.unwrap_or(STATE),
+        memory: spec.memory_limit,
     });
-    Flow::new(Arc::clone(&plan)).map_err(refused)?;
+    for name in Flow::new(Arc::clone(&plan)).map_err(refused)?.staying() {
+        let _ = writeln!(explain, "{name} keeps its state in memory");
+    }
     Ok(Compiled {
         plan,
         columns,
@@ -270,6 +289,7 @@ fn compiled(
         results,
         layout,
         late,
+        folder: None,
     })
 }
 

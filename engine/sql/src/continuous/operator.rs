@@ -8,6 +8,7 @@ use datafusion::common::{DataFusionError, Result};
 use millstream_pipeline::{BrokenState, Effects, Origin, Rejection, StateChange};
 
 use super::delta::Delta;
+use super::parts::Scratch;
 use super::time::Marks;
 use crate::lower::Output;
 use crate::print::{Printer, check_printable};
@@ -28,8 +29,37 @@ pub(crate) trait Operator: Send + Debug {
     /// When it is none of this operator's.
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), BrokenState>;
 
-    /// Bytes and entries of its state in memory.
+    /// All entries are put back, and the first step comes.
+    ///
+    /// # Errors
+    /// As [`Operator::evict`].
+    fn restored(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Bytes of its state in memory, and all entries.
     fn size(&self) -> (u64, u64);
+
+    /// Whether its state stays in memory: there is some, and entries of it cannot leave.
+    fn stays(&self) -> bool {
+        true
+    }
+
+    /// Says where entries may go that have no room in memory. Called before anything else.
+    fn spill_to(&mut self, _scratch: Scratch) {}
+
+    /// Lets entries leave that nothing touched for long, until its state in memory is about so many bytes. Not within a step.
+    ///
+    /// # Errors
+    /// When they have no place: the operator is of no use any more.
+    fn evict(&mut self, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// Bytes and entries of its state that are not in memory.
+    fn spilled(&self) -> (u64, u64) {
+        (0, 0)
+    }
 
     /// When it wants a step without messages, in nanoseconds since 1970.
     fn next_wake(&self) -> Option<i64> {

@@ -103,6 +103,11 @@ impl SourceNode {
             .map_or(i64::MAX, |time| time.mark(self.newest))
     }
 
+    /// Whether it keeps the rows of a table.
+    pub(crate) fn is_table(&self) -> bool {
+        self.table.is_some()
+    }
+
     pub(crate) fn number(&self) -> usize {
         self.plan.number
     }

@@ -360,3 +360,61 @@ fn lateness_does_not_depend_on_how_the_input_is_cut() {
         }
     }
 }
+
+/// A flow with little memory, and a folder for the rest.
+fn small(sql: &str, folder: &str) -> Compiled {
+    let spec = QuerySpec {
+        memory_limit: Some(2000),
+        ..spec(sql)
+    };
+    let compiled = compile(&spec, &stations()).unwrap_or_else(|error| panic!("{error}"));
+    compiled.spilling_to(folder.into())
+}
+
+const GROUPS: &str = "SELECT auction, count(*) AS n FROM bid GROUP BY auction";
+
+#[test]
+fn what_stays_in_memory_is_named() {
+    let whole = compiled("SELECT count(*) AS n FROM bid");
+    let explain = whole.explain();
+    assert!(explain.contains("` keeps its state in memory"), "{explain}");
+    let groups = compiled(GROUPS);
+    let explain = groups.explain();
+    assert!(!explain.contains("in memory"), "{explain}");
+    // More than it may have: it stands still and says what to do.
+    let sql = "SELECT array_agg(price ORDER BY price) AS all FROM bid";
+    let mut flow = small(sql, "/tmp").start();
+    let bids: Vec<Record> = (0..100).map(|at| bid(at + 1, 1, at as i64, 0)).collect();
+    let records = &bids[..];
+    let effects = flow.step(&[Batch { source: 0, records }], Timestamp(1));
+    let why = effects.failed.expect("it stands still");
+    assert!(why.contains("keeps its state in memory"), "{why}");
+    assert!(why.contains("may have 2000: raise `memory_limit`"), "{why}");
+}
+
+#[test]
+fn state_that_finds_no_place_stops_the_flow() {
+    let mut flow = small(GROUPS, "/nowhere").start();
+    let bids: Vec<Record> = (0..50).map(|at| bid(at + 1, at as i64, 1, 0)).collect();
+    let records = &bids[..];
+    let effects = flow.step(&[Batch { source: 0, records }], Timestamp(1));
+    let why = effects.failed.expect("it stands still");
+    assert!(why.contains("cannot be written to `/nowhere`"), "{why}");
+    // The same while it is restored: it says so with its first step.
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut good = small(GROUPS, &folder.path().display().to_string()).start();
+    let effects = run(&mut *good, records);
+    let status = good.status();
+    assert!(status.spilled_rows > 20, "{status:?}");
+    assert_eq!(status.state_rows, 50);
+    assert!(status.state_bytes > status.spilled_bytes, "{status:?}");
+    let mut bad = small(GROUPS, "/nowhere").start();
+    for change in &effects.state {
+        let value = change.value.as_ref().expect("nothing went");
+        bad.restore(&change.key, value).expect("its own");
+    }
+    let effects = bad.step(&[], Timestamp(2));
+    let why = effects.failed.expect("it stands still");
+    assert!(why.contains("cannot be written to `/nowhere`"), "{why}");
+    assert!(effects.outputs.is_empty() && effects.state.is_empty());
+}

@@ -18,6 +18,8 @@ pub(crate) struct Flow {
     pub(crate) sources: Vec<FlowTable>,
     /// How results that change are written; `None` where they do not.
     pub(crate) updating: Option<Results>,
+    /// Whether all of its state is to be on disk behind each step.
+    pub(crate) spills: bool,
     pub(crate) start: Box<dyn Fn() -> Box<dyn Dataflow>>,
 }
 
@@ -168,6 +170,9 @@ impl Driver<'_> {
                 "late although all come in time: {:?}",
                 effects.late
             ));
+        }
+        if self.flow.spills && status.spilled_rows != status.state_rows {
+            return Err(format!("some of its state is in memory: {status:?}"));
         }
         if status.watermark < self.stored.watermark {
             return Err(format!(

@@ -39,7 +39,7 @@ pub(crate) fn open(
     stations: &[Station],
 ) -> Result<(Flow, Arc<Compiled>), String> {
     let compiled = compile(spec, &Known(stations)).map_err(|error| error.to_string())?;
-    let compiled = Arc::new(compiled);
+    let compiled = Arc::new(compiled.spilling_to(std::env::temp_dir()));
     let keyed = spec
         .subject
         .as_ref()
@@ -55,6 +55,7 @@ pub(crate) fn open(
         updating: compiled
             .is_updating()
             .then(|| spec.results.unwrap_or(default)),
+        spills: spec.memory_limit == Some(0),
         start: Box::new(move || starts.start()),
     };
     Ok((flow, compiled))

@@ -117,6 +117,50 @@ fn hold(cases: Vec<Case>, histories: u64) {
     );
 }
 
+/// Those of some queries whose state can be on disk: all of it behind each step, or most of it.
+fn from_disk(cases: Vec<Case>, least: usize) -> Vec<Case> {
+    let can = cases.into_iter().filter(|case| {
+        let opened = open(&case.spec, &stations(case, 0));
+        opened.is_ok_and(|(_, compiled)| !compiled.explain().contains("keeps its state in memory"))
+    });
+    let can: Vec<Case> = can.collect();
+    assert!(can.len() >= least, "only {} queries can", can.len());
+    let limits = [0, 1500].into_iter();
+    let each = limits.flat_map(|limit| can.iter().map(move |case| (limit, case.clone())));
+    let limited = each.map(|(limit, mut case)| {
+        case.spec.memory_limit = Some(limit);
+        case
+    });
+    limited.collect()
+}
+
+#[test]
+fn joins_from_disk() {
+    hold(from_disk(cases("joins"), 20), SEEDS);
+}
+
+#[test]
+fn ranks_from_disk() {
+    hold(from_disk(cases("ranks"), 3), SEEDS);
+}
+
+#[test]
+fn windows_from_disk() {
+    hold(from_disk(cases("windows"), 15), SEEDS);
+}
+
+#[test]
+fn aggregates_from_disk() {
+    hold(from_disk(cases("aggregates"), 8), SEEDS);
+}
+
+#[test]
+fn auctions_of_nexmark_from_disk() {
+    let mut cases = from_disk(nexmark(), 8);
+    cases.retain(|case| case.spec.memory_limit != Some(0));
+    hold(cases, AUCTIONS);
+}
+
 #[test]
 fn stateless() {
     hold(cases("stateless"), SEEDS);

@@ -56,6 +56,7 @@ pub(crate) fn flow(mistake: Mistake, windows: bool) -> Flow {
     Flow {
         sources: sources.clone(),
         updating: (!windows).then_some(Results::Changelog),
+        spills: false,
         start: Box::new(move || {
             Box::new(StandIn {
                 mistake,

@@ -280,6 +280,7 @@ mod tests {
             results: Some(Results::Changelog),
             state_ttl: Some(Duration::from_secs(3600)),
             state_limit: Some(1 << 20),
+            memory_limit: Some(1 << 19),
         };
         let declared = Declared {
             name: "f".to_owned(),

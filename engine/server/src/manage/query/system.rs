@@ -145,6 +145,8 @@ const TABLES: &[Known] = &[
             ("watermark", Time),
             ("state_bytes", Int64),
             ("state_rows", Int64),
+            ("spilled_bytes", Int64),
+            ("spilled_rows", Int64),
             ("errors", Int64),
             ("last_error", Text),
             ("version", Int64),

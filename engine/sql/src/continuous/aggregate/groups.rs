@@ -38,6 +38,20 @@ impl Groups {
         })
     }
 
+    /// Something of the key of each row.
+    pub(super) fn each<T>(
+        &self,
+        keys: &[ArrayRef],
+        rows: usize,
+        of: impl Fn(&[u8]) -> T,
+    ) -> Result<Vec<T>> {
+        let Some(converter) = &self.converter else {
+            return Ok((0..rows).map(|_| of(&[])).collect());
+        };
+        let keys = converter.convert_columns(keys)?;
+        Ok(keys.iter().map(|key| of(key.as_ref())).collect())
+    }
+
     /// The group of each row; new ones are made.
     pub(super) fn find(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<usize>> {
         let Some(converter) = &self.converter else {

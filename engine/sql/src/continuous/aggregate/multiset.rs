@@ -227,6 +227,13 @@ impl Keeper for Multiset {
         changed.map(count).collect()
     }
 
+    fn entries_of(&self, slot: usize) -> Vec<(Box<[u8]>, i64)> {
+        let values = self.groups[slot].iter();
+        values
+            .map(|(value, count)| (value.clone(), *count))
+            .collect()
+    }
+
     fn load_entry(&mut self, slot: usize, entry: &[u8], count: i64) -> Result<(), BrokenState> {
         self.bytes += entry.len() as u64 + OVERHEAD;
         self.groups[slot].insert(entry.into(), count);

@@ -18,11 +18,12 @@ use millstream_pipeline::BrokenState;
 use super::ends::Ends;
 use super::groups::Groups;
 use super::kinds::{Kept, Seen};
+use super::spill::Spilled;
 use super::{AggregatePlan, Emission, Rows, bytes};
 use crate::continuous::delta::Delta;
 use crate::continuous::map::evaluate;
 use crate::continuous::operator::{Input, Operator, Step};
-use crate::continuous::parts::caught;
+use crate::continuous::parts::{Scratch, caught};
 use crate::continuous::source::converter;
 use crate::continuous::time::{Bound, Clock};
 
@@ -34,20 +35,21 @@ const VALUE: u8 = 1;
 const MOST: usize = 8192;
 
 pub(super) struct Aggregation {
-    plan: AggregatePlan,
-    groups: Groups,
-    kept: Vec<Kept>,
+    pub(super) plan: AggregatePlan,
+    pub(super) groups: Groups,
+    pub(super) kept: Vec<Kept>,
     /// How many rows a group has.
-    live: Vec<i64>,
+    pub(super) live: Vec<i64>,
     /// Whether the group was told.
     told: Vec<bool>,
     /// Whether a group changed in this step.
     dirty: Vec<bool>,
-    ends: Ends,
+    pub(super) ends: Ends,
     /// By when they were last touched.
-    touched: Ends,
+    pub(super) touched: Ends,
     /// Told groups of windows that may still change, by when they are forgotten.
-    graces: Ends,
+    pub(super) graces: Ends,
+    pub(super) spilled: Spilled,
     /// Compares outputs.
     rows: RowConverter,
 }
@@ -96,6 +98,7 @@ impl Aggregation {
             ends: Ends::default(),
             touched: Ends::default(),
             graces: Ends::default(),
+            spilled: Spilled::default(),
         })
     }
 
@@ -104,6 +107,7 @@ impl Aggregation {
         self.live.resize(room, 0);
         self.told.resize(room, false);
         self.dirty.resize(room, false);
+        self.spilled.recent.resize(room, false);
         self.ends.grow(room);
         self.touched.grow(room);
         self.graces.grow(room);
@@ -189,6 +193,7 @@ impl Aggregation {
                 return self.take(delta.take(&kept)?, None, (step, changed));
             }
         }
+        self.admit(&evaluated.keys, delta.len())?;
         let slots = self.groups.find(&evaluated.keys, delta.len())?;
         self.grow()?;
         if let Some(there) = self.never_there(&slots, &delta) {
@@ -261,6 +266,7 @@ impl Aggregation {
         for slot in slots {
             if !self.dirty[*slot] {
                 self.dirty[*slot] = true;
+                self.spilled.recent[*slot] = true;
                 changed.slots.push(*slot);
                 if self.told[*slot] {
                     told.push(*slot);
@@ -451,15 +457,21 @@ impl Aggregation {
         let Some(key) = self.groups.key(slot).cloned() else {
             return Ok(());
         };
+        let value = self.value(slot, step.now)?;
+        step.put(&group_key(&key), Some(value));
+        Ok(())
+    }
+
+    /// A group as the log has it, without its key.
+    pub(super) fn value(&mut self, slot: usize, now: i64) -> Result<Vec<u8>> {
         let mut value = vec![VERSION, u8::from(self.told[slot])];
         value.extend_from_slice(&self.live[slot].to_be_bytes());
-        let touched = self.touched.get(slot).unwrap_or(step.now);
+        let touched = self.touched.get(slot).unwrap_or(now);
         value.extend_from_slice(&touched.to_be_bytes());
         for kept in &mut self.kept {
             kept.keeper.save(slot, &mut value)?;
         }
-        step.put(&group_key(&key), Some(value));
-        Ok(())
+        Ok(value)
     }
 
     /// Tells the log what changed, and forgets groups.
@@ -526,11 +538,16 @@ fn rounded(now: i64, ttl: i64) -> i64 {
     now - now.rem_euclid(pace) + pace
 }
 
-fn group_key(key: &[u8]) -> Vec<u8> {
+/// Whether an entry is a group, and not a value of one.
+pub(super) fn is_group(key: &[u8]) -> bool {
+    key.first() == Some(&GROUP)
+}
+
+pub(super) fn group_key(key: &[u8]) -> Vec<u8> {
     [&[GROUP], key].concat()
 }
 
-fn value_key(number: usize, key: &[u8], value: &[u8]) -> Vec<u8> {
+pub(super) fn value_key(number: usize, key: &[u8], value: &[u8]) -> Vec<u8> {
     let length = (key.len() as u32).to_be_bytes();
     [&[VALUE, number as u8], &length[..], key, value].concat()
 }
@@ -552,17 +569,22 @@ impl Operator for Aggregation {
             after = Some(input.after);
         }
         let mut made = self.tell(&changed, step)?;
-        let mut gone = Vec::new();
-        if let (Some(clock), Some(after)) = (self.clock(), after) {
-            let floor = after.floor(Bound { clock, offset: 0 });
-            let (closed, ended) = self.close(floor, step)?;
-            made.extend(closed);
-            gone = ended;
-        } else if let Some(ttl) = self.plan.ttl {
-            gone = self.touched.below(step.now.saturating_sub(ttl));
+        let floor = self.clock().zip(after);
+        let floor = floor.map(|(clock, after)| after.floor(Bound { clock, offset: 0 }));
+        loop {
+            let mut gone = Vec::new();
+            if let Some(floor) = floor {
+                let (closed, ended) = self.close(floor, step)?;
+                made.extend(closed);
+                gone = ended;
+            } else if let Some(ttl) = self.plan.ttl {
+                gone = self.touched.below(step.now.saturating_sub(ttl));
+            }
+            self.settle(std::mem::take(&mut changed), gone, step)?;
+            if !self.admit_due(floor, step.now)? {
+                return Ok(made);
+            }
         }
-        self.settle(changed, gone, step)?;
-        Ok(made)
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), BrokenState> {
@@ -605,19 +627,42 @@ impl Operator for Aggregation {
         }
     }
 
+    fn restored(&mut self) -> Result<()> {
+        self.gather()
+    }
+
     fn size(&self) -> (u64, u64) {
         let kept = self.kept.iter().map(|kept| kept.keeper.bytes());
         (
-            self.groups.bytes() + kept.sum::<u64>(),
-            self.groups.len() as u64,
+            self.groups.bytes() + kept.sum::<u64>() + self.spilled.cold.memory(),
+            self.groups.len() as u64 + self.spilled.groups,
         )
+    }
+
+    fn stays(&self) -> bool {
+        // Without a key there is one group.
+        self.plan.keys.is_empty()
+    }
+
+    fn spill_to(&mut self, scratch: Scratch) {
+        self.spilled.cold.set(scratch);
+    }
+
+    fn evict(&mut self, bytes: u64) -> Result<()> {
+        self.leave(bytes)
+    }
+
+    fn spilled(&self) -> (u64, u64) {
+        (self.spilled.cold.size().0, self.spilled.groups)
     }
 
     fn next_wake(&self) -> Option<i64> {
         if self.clock() == Some(Clock::Processing) {
-            return Some(self.ends.first()?.saturating_add(1));
+            let first = self.ends.first().into_iter().chain(self.first_due(true));
+            return first.min().map(|first| first.saturating_add(1));
         }
         let ttl = self.plan.ttl?;
-        Some(self.touched.first()?.saturating_add(ttl))
+        let first = self.touched.first().map(|first| first.saturating_add(ttl));
+        first.into_iter().chain(self.first_due(false)).min()
     }
 }

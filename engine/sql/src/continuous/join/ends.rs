@@ -8,6 +8,9 @@ use crate::continuous::time::{Clock, Marks};
 /// The deadline of a row that never matches.
 pub(super) const NEVER: i64 = i64::MIN;
 
+/// So many notes are never too many.
+const CROWDED: u64 = 4096;
+
 /// Rows by the time at which no more partners of theirs can come, for one clock.
 #[derive(Debug)]
 pub(super) struct Deadlines {
@@ -43,12 +46,17 @@ impl Deadlines {
         later.next().map(|(deadline, _)| *deadline)
     }
 
-    /// The rows whose time has passed.
-    pub(super) fn passed(&self, marks: &Marks) -> impl Iterator<Item = u32> {
-        let mark = match self.clock {
+    /// How far its time is.
+    pub(super) fn mark(&self, marks: &Marks) -> i64 {
+        match self.clock {
             Clock::Event => marks.event,
             Clock::Processing => marks.processing,
-        };
+        }
+    }
+
+    /// The rows whose time has passed.
+    pub(super) fn passed(&self, marks: &Marks) -> impl Iterator<Item = u32> {
+        let mark = self.mark(marks);
         self.rows
             .iter()
             .take_while(move |(deadline, _)| *deadline == NEVER || *deadline < mark)
@@ -70,6 +78,7 @@ pub(super) struct Idle {
     width: i64,
     /// A row may be in several: the one of its last touch counts.
     buckets: BTreeMap<i64, Vec<u32>>,
+    noted: u64,
 }
 
 impl Idle {
@@ -78,6 +87,7 @@ impl Idle {
             ttl,
             width: (ttl / 16).max(1),
             buckets: BTreeMap::new(),
+            noted: 0,
         }
     }
 
@@ -88,6 +98,22 @@ impl Idle {
     pub(super) fn note(&mut self, touched: i64, slot: u32) {
         let bucket = self.bucket(touched);
         self.buckets.entry(bucket).or_default().push(slot);
+        self.noted += 1;
+    }
+
+    /// Whether most of what is noted is of rows that are elsewhere by now.
+    pub(super) fn is_crowded(&self, rows: u64) -> bool {
+        self.noted > CROWDED + 32 * rows
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.buckets.clear();
+        self.noted = 0;
+    }
+
+    /// When the rows that were touched with this one are forgotten.
+    pub(super) fn due_of(&self, touched: i64) -> i64 {
+        self.due(self.bucket(touched))
     }
 
     /// When the rows of a bucket are forgotten.
@@ -106,6 +132,8 @@ impl Idle {
         if self.due(first) > now {
             return None;
         }
-        self.buckets.pop_first()
+        let taken = self.buckets.pop_first();
+        self.noted -= taken.as_ref().map_or(0, |(_, slots)| slots.len() as u64);
+        taken
     }
 }

@@ -69,9 +69,9 @@ impl<'a> Entry<'a> {
     }
 }
 
-pub(super) fn key(side: usize, slot: u32) -> [u8; 5] {
+pub(super) fn key(side: usize, id: u32) -> [u8; 5] {
     let mut key = [side as u8, 0, 0, 0, 0];
-    key[1..].copy_from_slice(&slot.to_be_bytes());
+    key[1..].copy_from_slice(&id.to_be_bytes());
     key
 }
 

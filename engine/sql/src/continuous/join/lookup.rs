@@ -14,6 +14,7 @@ use super::state::{NewRow, Store};
 use super::table::{NONE, Table};
 use crate::continuous::delta::Delta;
 use crate::continuous::operator::{Input, Operator, Step};
+use crate::continuous::parts::Scratch;
 
 /// A lookup with its table. In a step the table changes first.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Lookup {
     /// Whether a row that finds nothing is told with NULLs.
     outer: bool,
     null_equals_null: bool,
+    /// Whether there is a join key.
+    keyed: bool,
     name: String,
 }
 
@@ -65,6 +68,7 @@ impl Lookup {
             output: SchemaRef::clone(&plan.output),
             outer,
             null_equals_null: plan.null_equals_null,
+            keyed: !plan.on.is_empty(),
             name: name(&plan.on),
         })
     }
@@ -72,6 +76,7 @@ impl Lookup {
     /// Changes the table.
     fn change(&mut self, input: &Input, step: &mut Step<'_>) -> Result<()> {
         for arrived in self.sides[1].arrive(input, step)? {
+            self.store.admit(arrived.keys())?;
             for arrival in &arrived.arrivals {
                 if arrived.has_null(arrival.row) && !self.null_equals_null {
                     continue;
@@ -197,6 +202,7 @@ impl Operator for Lookup {
         self.change(&table, step)?;
         let mut out = Vec::new();
         for arrived in self.sides[0].arrive(&rows, step)? {
+            self.store.admit(arrived.keys())?;
             out.extend(self.look(&arrived, step)?);
             if step.effects.failed.is_some() {
                 return Ok(Vec::new());
@@ -209,7 +215,27 @@ impl Operator for Lookup {
         self.store.restore(key, value)
     }
 
+    fn restored(&mut self) -> Result<()> {
+        self.store.gather()
+    }
+
     fn size(&self) -> (u64, u64) {
         self.store.size()
+    }
+
+    fn stays(&self) -> bool {
+        !self.keyed
+    }
+
+    fn spill_to(&mut self, scratch: Scratch) {
+        self.store.cold.set(scratch);
+    }
+
+    fn evict(&mut self, bytes: u64) -> Result<()> {
+        self.store.evict(bytes)
+    }
+
+    fn spilled(&self) -> (u64, u64) {
+        self.store.cold.size()
     }
 }

@@ -14,6 +14,7 @@ use super::table::{NONE, Table};
 use super::{JoinPlan, On, SidePlan};
 use crate::continuous::delta::Delta;
 use crate::continuous::operator::{Input, Operator, Step};
+use crate::continuous::parts::Scratch;
 
 /// Which rows of a side are told by themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,6 +109,8 @@ pub(super) struct Join {
     /// Whether a row that has a match has one for ever, and need not be kept for what it is told for.
     pub(super) settled: bool,
     ttl: bool,
+    /// Whether there is a join key.
+    keyed: bool,
     /// The condition, for people.
     name: String,
 }
@@ -161,6 +164,7 @@ impl Join {
             waits: plan.waits,
             settled: !shape.pairs && plan.sides.iter().all(|side| !side.updating),
             ttl: plan.ttl.is_some(),
+            keyed: !plan.on.is_empty(),
             name: name(&plan.on),
         })
     }
@@ -315,6 +319,7 @@ impl Join {
         let before = self.not_in();
         for (side, input) in inputs.iter().enumerate() {
             for arrived in self.sides[side].arrive(input, step)? {
+                self.store.admit(arrived.keys())?;
                 self.take(side, &arrived, step, out)?;
                 if out.is_too_much() {
                     return Ok(());
@@ -345,8 +350,29 @@ impl Operator for Join {
         self.store.restore(key, value)
     }
 
+    fn restored(&mut self) -> Result<()> {
+        self.store.gather()
+    }
+
     fn size(&self) -> (u64, u64) {
         self.store.size()
+    }
+
+    fn stays(&self) -> bool {
+        // Without a key there is one group, and `NOT IN` looks at all rows when a NULL comes.
+        !self.keyed || self.null_aware.is_some()
+    }
+
+    fn spill_to(&mut self, scratch: Scratch) {
+        self.store.cold.set(scratch);
+    }
+
+    fn evict(&mut self, bytes: u64) -> Result<()> {
+        self.store.evict(bytes)
+    }
+
+    fn spilled(&self) -> (u64, u64) {
+        self.store.cold.size()
     }
 
     fn next_wake(&self) -> Option<i64> {

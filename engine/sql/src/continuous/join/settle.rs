@@ -68,7 +68,14 @@ impl Join {
             gone.append(&mut matched[side]);
         }
         self.store.remove([&gone[0], &gone[1]], [false; 2]);
-        self.expire(others, now, out)
+        loop {
+            // What has left memory comes back some keys at a time, each with all of its rows.
+            let some = self.store.admit_due(&others, now)?;
+            self.expire(others, now, out)?;
+            if !some || out.is_too_much() {
+                return Ok(());
+            }
+        }
     }
 
     /// Tells how rows that stand alone changed; answers those of which nothing more is to be told.

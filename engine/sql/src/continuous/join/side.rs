@@ -112,6 +112,12 @@ impl Arrived {
         &self.deadlines[row * self.clocks..(row + 1) * self.clocks]
     }
 
+    /// The join keys of what came.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let rows = self.arrivals.iter().map(|arrival| arrival.row);
+        rows.map(|row| self.keys.row(row))
+    }
+
     pub(super) fn has_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }

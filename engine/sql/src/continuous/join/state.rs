@@ -1,7 +1,9 @@
 //! The rows of both sides by their join key.
 
+use std::cell::Cell;
 use std::hash::BuildHasher;
 
+use datafusion::common::{Result, exec_datafusion_err};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use millstream_pipeline::BrokenState;
 
@@ -9,10 +11,14 @@ use super::ends::Idle;
 use super::entry::{self, Entry};
 use super::table::{NONE, Table};
 use crate::continuous::operator::Step;
-use crate::continuous::time::Clock;
+use crate::continuous::parts::{Cold, Leaving, Pair, Parcel, SOME};
+use crate::continuous::time::{Clock, Marks};
 
 /// What a key costs: itself and its place in the index.
 const OVERHEAD: u64 = 48;
+
+/// The queue of rows that nothing touches, behind one for each clock.
+const IDLE: u8 = 2;
 
 /// A join key that some row has.
 #[derive(Debug)]
@@ -24,6 +30,8 @@ pub(super) struct Key {
     hash: u32,
     /// Which of the step's changes it is.
     change: u32,
+    /// Whether it was looked for since the hand came by.
+    recent: Cell<bool>,
 }
 
 /// A key as it was before the step.
@@ -53,6 +61,10 @@ pub(super) struct Store {
     bytes: u64,
     /// Rows of each side.
     counts: [i64; 2],
+    /// Keys that have left memory, each with all rows of both sides.
+    pub(super) cold: Cold,
+    /// The key that was last asked to leave.
+    hand: usize,
 }
 
 impl Store {
@@ -66,6 +78,8 @@ impl Store {
             changes: Vec::new(),
             bytes: 0,
             counts: [0; 2],
+            cold: Cold::default(),
+            hand: 0,
         }
     }
 
@@ -77,7 +91,9 @@ impl Store {
     pub(super) fn find(&self, bytes: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(bytes) as u32;
         let same = |key: &u32| self.key(*key).hash == hash && self.bytes_of(*key) == bytes;
-        self.index.find(spread(hash), same).copied()
+        let found = self.index.find(spread(hash), same).copied()?;
+        self.key(found).recent.set(true);
+        Some(found)
     }
 
     fn bytes_of(&self, key: u32) -> &[u8] {
@@ -183,6 +199,7 @@ impl Store {
             totals: [0; 2],
             hash,
             change: NONE,
+            recent: Cell::new(false),
         };
         let key = match self.free.pop() {
             Some(key) => {
@@ -249,6 +266,12 @@ impl Store {
     /// Takes a row out of its key, which goes out of the index with its last row.
     fn unlink(&mut self, side: usize, slot: u32) -> (u32, i64) {
         self.sides[side].change(slot);
+        let gone = self.detach(side, slot);
+        self.sides[side].remove(slot);
+        gone
+    }
+
+    fn detach(&mut self, side: usize, slot: u32) -> (u32, i64) {
         let row = self.sides[side].slot(slot);
         let (key, before, behind, count) = (row.key, row.before, row.behind, row.count);
         let entry = &mut self.keys[key as usize];
@@ -267,7 +290,6 @@ impl Store {
         if empty && let Ok(found) = self.index.find_entry(hash, |other| *other == key) {
             found.remove();
         }
-        table.remove(slot);
         (key, count)
     }
 
@@ -280,15 +302,9 @@ impl Store {
         for (side, table) in self.sides.iter_mut().enumerate() {
             for change in &table.changes {
                 let row = table.slot(change.slot);
-                let key = entry::key(side, change.slot);
+                let key = entry::key(side, row.id);
                 if row.key != NONE {
-                    let value = Entry {
-                        count: row.count,
-                        matches: row.matches,
-                        touched: table.idle.as_ref().map(|_| row.touched),
-                        data: &row.data,
-                    };
-                    step.put(&key, Some(value.encode()));
+                    step.put(&key, Some(table.value(change.slot)));
                 } else if change.count != 0 {
                     step.put(&key, None);
                 }
@@ -305,17 +321,24 @@ impl Store {
         }
     }
 
+    /// Puts back a row of the log, before the first step.
+    ///
     /// # Errors
     /// When it is no row of a join.
     pub(super) fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), BrokenState> {
-        let (side, slot) = entry::read_key(key)?;
+        let (side, id) = entry::read_key(key)?;
+        self.put_back(side, id, value)?;
+        match self.sides[side].note(id) {
+            true => Ok(()),
+            false => Err(BrokenState("row of a join is there twice".to_owned())),
+        }
+    }
+
+    fn put_back(&mut self, side: usize, id: u32, value: &[u8]) -> Result<(), BrokenState> {
         let entry = Entry::decode(value)?;
         let table = &mut self.sides[side];
-        if !table.put_back(slot, entry.data) {
-            return Err(BrokenState(
-                "row of a join is there twice or is not whole".to_owned(),
-            ));
-        }
+        let slot = table.put_back(id, entry.data);
+        let slot = slot.ok_or_else(|| BrokenState("row of a join is not whole".to_owned()))?;
         if let Some(touched) = entry.touched {
             table.touch(slot, touched);
         }
@@ -330,26 +353,164 @@ impl Store {
         Ok(())
     }
 
+    /// Brings back those of these keys that have left memory.
+    ///
+    /// # Errors
+    /// As [`Cold::take`].
+    pub(super) fn admit<'a>(&mut self, keys: impl Iterator<Item = &'a [u8]>) -> Result<()> {
+        if self.cold.is_empty() {
+            return Ok(());
+        }
+        let groups = keys.map(|key| self.cold.group(key));
+        let groups: Vec<u64> = groups.filter(|group| self.cold.holds(*group)).collect();
+        for some in groups.chunks(SOME) {
+            let pairs = self.cold.take(some.to_vec())?;
+            self.came_back(pairs)?;
+        }
+        Ok(())
+    }
+
+    /// Brings back some of the keys with rows that end or were not touched for too long; false: there are no more.
+    ///
+    /// # Errors
+    /// As [`Cold::take`].
+    pub(super) fn admit_due(&mut self, others: &[Marks; 2], now: i64) -> Result<bool> {
+        let mut some = false;
+        for (side, marks) in others.iter().enumerate() {
+            let table = &self.sides[side];
+            let ends = table.queues.iter().map(|queue| queue.mark(marks));
+            let ends: Vec<i64> = ends.collect();
+            let idle = table.idle.is_some().then(|| now.saturating_add(1));
+            let queues = (0..).zip(ends).chain(idle.map(|now| (IDLE, now)));
+            for (queue, below) in queues {
+                let pairs = self.cold.take_due(queue_of(side, queue), below)?;
+                some |= !pairs.is_empty();
+                self.came_back(pairs)?;
+            }
+        }
+        Ok(some)
+    }
+
+    fn came_back(&mut self, pairs: Vec<Pair>) -> Result<()> {
+        let wrong = |broken: BrokenState| exec_datafusion_err!("{}", broken.0);
+        for (key, value) in pairs {
+            let (side, id) = entry::read_key(&key).map_err(wrong)?;
+            self.put_back(side, id, &value).map_err(wrong)?;
+        }
+        Ok(())
+    }
+
+    /// Lets keys leave that were not looked for since the hand last came by, until memory has so many bytes.
+    ///
+    /// # Errors
+    /// As [`Cold::put`].
+    pub(super) fn evict(&mut self, bytes: u64) -> Result<()> {
+        let mut parcel = Parcel::default();
+        // Behind two rounds nothing is recent any more.
+        for _ in 0..2 * self.keys.len() {
+            if self.size().0 + parcel.memory() <= bytes {
+                break;
+            }
+            self.hand = (self.hand + 1) % self.keys.len();
+            let key = &self.keys[self.hand];
+            if key.heads != [NONE; 2] && !key.recent.replace(false) {
+                self.leave(self.hand as u32, &mut parcel);
+            }
+            if parcel.is_full() {
+                self.cold.put(&mut parcel)?;
+            }
+        }
+        self.cold.put(&mut parcel)
+    }
+
+    /// Behind restoring: of a key that left before all of its rows were back, the others follow.
+    ///
+    /// # Errors
+    /// As [`Cold::put`].
+    pub(super) fn gather(&mut self) -> Result<()> {
+        if self.cold.is_empty() {
+            return Ok(());
+        }
+        let mut parcel = Parcel::default();
+        for key in 0..self.keys.len() as u32 {
+            let there = self.key(key).heads != [NONE; 2];
+            if there && self.cold.holds(self.cold.group(self.bytes_of(key))) {
+                self.leave(key, &mut parcel);
+            }
+            if parcel.is_full() {
+                self.cold.put(&mut parcel)?;
+            }
+        }
+        self.cold.put(&mut parcel)
+    }
+
+    /// Takes a key with its rows out of memory.
+    fn leave(&mut self, key: u32, parcel: &mut Parcel) {
+        let group = self.cold.group(self.bytes_of(key));
+        let mut dues = self.dues(key);
+        for side in 0..2 {
+            let rows: Vec<u32> = self.rows(side, key).collect();
+            for slot in rows {
+                let table = &self.sides[side];
+                parcel.push(Leaving {
+                    group,
+                    key: entry::key(side, table.slot(slot).id).to_vec(),
+                    value: table.value(slot),
+                    dues: std::mem::take(&mut dues),
+                });
+                self.detach(side, slot);
+                self.sides[side].leave(slot);
+            }
+        }
+        self.bytes -= OVERHEAD;
+        self.free.push(key);
+    }
+
+    /// When the first row of a key ends, by each clock of each side.
+    fn dues(&self, key: u32) -> Vec<(u8, i64)> {
+        let mut dues = Vec::new();
+        for (side, table) in self.sides.iter().enumerate() {
+            for queue in 0..table.queues.len() {
+                let rows = self.rows(side, key);
+                let first = rows.map(|slot| table.deadline(slot, queue)).min();
+                let first = first.filter(|first| *first != i64::MAX);
+                dues.extend(first.map(|first| (queue_of(side, queue as u8), first)));
+            }
+            if let Some(idle) = &table.idle {
+                let rows = self.rows(side, key);
+                let first = rows.map(|slot| idle.due_of(table.slot(slot).touched)).min();
+                dues.extend(first.map(|first| (queue_of(side, IDLE), first)));
+            }
+        }
+        dues
+    }
+
     /// When rows are to be forgotten by the wall clock; `ends`: also when they end.
     pub(super) fn next_wake(&self, ends: bool) -> Option<i64> {
-        let sides = self.sides.iter();
-        let wakes = sides.flat_map(|table| {
-            let queues = table
-                .queues
-                .iter()
-                .filter(move |queue| ends && queue.clock == Clock::Processing);
-            let ends = queues.filter_map(|queue| queue.first());
+        let sides = self.sides.iter().enumerate();
+        let wakes = sides.flat_map(|(side, table)| {
+            let own = (0..).zip(&table.queues);
+            let own = own.filter(move |(_, queue)| ends && queue.clock == Clock::Processing);
+            let cold = move |queue| self.cold.first_due(queue_of(side, queue));
+            let ends = own.flat_map(move |(queue, own)| own.first().into_iter().chain(cold(queue)));
             let idle = table.idle.as_ref().and_then(Idle::next);
+            let idle = idle.into_iter().chain(cold(IDLE));
             ends.map(|end| end + 1).chain(idle)
         });
         wakes.min()
     }
 
+    /// Bytes in memory, and all rows.
     pub(super) fn size(&self) -> (u64, u64) {
         let [left, right] = &self.sides;
-        let bytes = self.bytes + left.bytes + right.bytes;
-        (bytes, left.rows + right.rows)
+        let bytes = self.bytes + left.bytes + right.bytes + self.cold.memory();
+        (bytes, left.rows + right.rows + self.cold.size().1)
     }
+}
+
+/// The number of a queue of a side among those of what has left memory.
+fn queue_of(side: usize, queue: u8) -> u8 {
+    side as u8 * (IDLE + 1) + queue
 }
 
 /// A hash of 64 bits for the index: half of one is kept.

@@ -2,9 +2,10 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 
 use super::ends::{Deadlines, Idle};
+use super::entry::Entry;
 
 /// No row, key or change.
 pub(super) const NONE: u32 = u32::MAX;
@@ -16,6 +17,8 @@ const OVERHEAD: u64 = 96;
 pub(super) struct Slot {
     /// A deadline for each clock, how long the join key is, the join key, the columns.
     pub(super) data: Box<[u8]>,
+    /// Its number in the log.
+    pub(super) id: u32,
     /// `NONE`: free.
     pub(super) key: u32,
     /// The others of the same key.
@@ -34,6 +37,7 @@ impl Slot {
     fn free() -> Self {
         Self {
             data: Box::default(),
+            id: NONE,
             key: NONE,
             before: NONE,
             behind: NONE,
@@ -59,8 +63,9 @@ pub(super) struct Change {
 pub(super) struct Table {
     pub(super) slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Removed in this step: their numbers are not used again in it.
+    /// Removed in this step: they are not used again in it, nor are their numbers.
     removed: Vec<u32>,
+    ids: Ids,
     /// By key and columns, where equal rows are one.
     index: Option<HashTable<u32>>,
     hasher: DefaultHashBuilder,
@@ -69,7 +74,6 @@ pub(super) struct Table {
     pub(super) changes: Vec<Change>,
     pub(super) bytes: u64,
     pub(super) rows: u64,
-    restoring: bool,
 }
 
 impl Table {
@@ -78,6 +82,7 @@ impl Table {
             slots: Vec::new(),
             free: Vec::new(),
             removed: Vec::new(),
+            ids: Ids::default(),
             index: merges.then(HashTable::new),
             hasher: DefaultHashBuilder::default(),
             queues,
@@ -85,7 +90,6 @@ impl Table {
             changes: Vec::new(),
             bytes: 0,
             rows: 0,
-            restoring: false,
         }
     }
 
@@ -115,6 +119,18 @@ impl Table {
         i64::from_be_bytes(numbers[queue])
     }
 
+    /// A row as the log has it.
+    pub(super) fn value(&self, slot: u32) -> Vec<u8> {
+        let row = self.slot(slot);
+        let value = Entry {
+            count: row.count,
+            matches: row.matches,
+            touched: self.idle.as_ref().map(|_| row.touched),
+            data: &row.data,
+        };
+        value.encode()
+    }
+
     /// The row of these bytes, where equal rows are one.
     pub(super) fn find(&self, key: &[u8], row: &[u8]) -> Option<u32> {
         let index = self.index.as_ref()?;
@@ -125,10 +141,8 @@ impl Table {
 
     /// A new row, in no list of a key yet.
     pub(super) fn push(&mut self, deadlines: &[i64], key: &[u8], row: &[u8]) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::free());
-            (self.slots.len() - 1) as u32
-        });
+        let slot = self.room();
+        self.slot_mut(slot).id = self.ids.next();
         let mut data = Vec::with_capacity(8 * deadlines.len() + 4 + key.len() + row.len());
         for deadline in deadlines {
             data.extend_from_slice(&deadline.to_be_bytes());
@@ -140,21 +154,27 @@ impl Table {
         slot
     }
 
-    /// Puts a row back where it was; false when there is one, or when it is none.
-    pub(super) fn put_back(&mut self, slot: u32, data: &[u8]) -> bool {
-        let at = slot as usize;
-        if slot == NONE || !is_whole(data, self.queues.len()) {
-            return false;
+    fn room(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::free());
+            (self.slots.len() - 1) as u32
+        })
+    }
+
+    /// Puts a row back under its number; `None`: it is none.
+    pub(super) fn put_back(&mut self, id: u32, data: &[u8]) -> Option<u32> {
+        if id == NONE || !is_whole(data, self.queues.len()) {
+            return None;
         }
-        if at >= self.slots.len() {
-            self.slots.resize_with(at + 1, Slot::free);
-        }
-        self.restoring = true;
-        if self.slots[at].key != NONE {
-            return false;
-        }
+        let slot = self.room();
+        self.slot_mut(slot).id = id;
         self.fill(slot, data.into());
-        true
+        Some(slot)
+    }
+
+    /// Notes that the log has a row of this number, before the first step; false: it is known already.
+    pub(super) fn note(&mut self, id: u32) -> bool {
+        self.ids.noted.insert(id)
     }
 
     fn fill(&mut self, slot: u32, data: Box<[u8]>) {
@@ -174,6 +194,27 @@ impl Table {
 
     /// Forgets a row that is in no list of a key any more.
     pub(super) fn remove(&mut self, slot: u32) {
+        self.clear(slot);
+        self.removed.push(slot);
+    }
+
+    /// The same, where the log keeps it. Not within a step.
+    pub(super) fn leave(&mut self, slot: u32) {
+        self.clear(slot);
+        self.free.push(slot);
+        // A touch is noted where the row is, and it comes back elsewhere.
+        if let Some(idle) = &mut self.idle
+            && idle.is_crowded(self.rows)
+        {
+            idle.clear();
+            let slots = (0..).zip(&self.slots);
+            for (slot, row) in slots.filter(|(_, row)| row.key != NONE) {
+                idle.note(row.touched, slot);
+            }
+        }
+    }
+
+    fn clear(&mut self, slot: u32) {
         for queue in 0..self.queues.len() {
             let deadline = self.deadline(slot, queue);
             self.queues[queue].remove(deadline, slot);
@@ -185,15 +226,15 @@ impl Table {
             found.remove();
         }
         let slot_mut = self.slot_mut(slot);
-        let change = slot_mut.change;
+        let (change, id) = (slot_mut.change, slot_mut.id);
         let data = std::mem::take(&mut slot_mut.data);
         *slot_mut = Slot {
             change,
+            id,
             ..Slot::free()
         };
         self.bytes -= data.len() as u64 + OVERHEAD;
         self.rows -= 1;
-        self.removed.push(slot);
     }
 
     /// Remembers how a row was before the step.
@@ -241,10 +282,7 @@ impl Table {
 
     /// Behind restoring: which numbers are free.
     pub(super) fn begin(&mut self) {
-        if std::mem::take(&mut self.restoring) {
-            let free = (0..self.slots.len() as u32).rev();
-            self.free = free.filter(|slot| self.slot(*slot).key == NONE).collect();
-        }
+        self.ids.find_free();
     }
 
     /// Behind a step: numbers of rows that went may be used again.
@@ -252,12 +290,59 @@ impl Table {
         for change in self.changes.drain(..) {
             self.slots[change.slot as usize].change = NONE;
         }
+        let slots = &self.slots;
+        let gone = self.removed.iter().map(|slot| slots[*slot as usize].id);
+        self.ids.give_back(gone);
         self.free.append(&mut self.removed);
         if self.rows == 0 {
             self.slots = Vec::new();
             self.free = Vec::new();
             self.index = self.index.take().map(|_| HashTable::new());
         }
+    }
+}
+
+/// The numbers that rows have in the log, wherever the rows are.
+#[derive(Debug, Default)]
+struct Ids {
+    next: u32,
+    free: Vec<u32>,
+    used: u64,
+    /// Those of rows that were put back, before the first step.
+    noted: HashSet<u32>,
+}
+
+impl Ids {
+    fn next(&mut self) -> u32 {
+        self.used += 1;
+        self.free.pop().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+
+    fn give_back(&mut self, ids: impl Iterator<Item = u32>) {
+        let before = self.free.len();
+        self.free.extend(ids);
+        self.used -= (self.free.len() - before) as u64;
+        if self.used == 0 {
+            *self = Self::default();
+        }
+    }
+
+    /// Those between the ones that were noted.
+    fn find_free(&mut self) {
+        if self.noted.is_empty() {
+            return;
+        }
+        let mut noted: Vec<u32> = std::mem::take(&mut self.noted).into_iter().collect();
+        noted.sort_unstable();
+        self.used = noted.len() as u64;
+        for id in noted {
+            self.free.extend(self.next..id);
+            self.next = id.saturating_add(1);
+        }
+        self.free.reverse();
     }
 }
 

@@ -3,10 +3,12 @@
 //! State: `0` and the row's number: version, the partition's key, how often the row is there, where it begins behind what the
 //! partition orders by, and both. Numbers are big-endian; numbers of rows that went in the same step are used again.
 
+use datafusion::common::Result;
 use millstream_pipeline::BrokenState;
 
+use super::cold::{Cold, Leaving, Pair, Parcel};
 use super::rows::{Entry, Key, Sorted};
-use super::table::{ROW, Table, blob, number, put_blob};
+use super::table::{ENDS, FORGOTTEN, ROW, Table, blob, number, put_blob};
 use crate::continuous::operator::Step;
 
 const VERSION: u8 = 1;
@@ -21,6 +23,10 @@ pub(crate) struct Store<X> {
     next: u64,
     rows: u64,
     bytes: u64,
+    /// Partitions that have left memory.
+    cold: Cold,
+    /// How many rows they have.
+    cold_rows: u64,
 }
 
 /// The rows of a partition.
@@ -64,6 +70,8 @@ impl<X: Default> Store<X> {
             next: 0,
             rows: 0,
             bytes: 0,
+            cold: Cold::default(),
+            cold_rows: 0,
         }
     }
 
@@ -217,9 +225,127 @@ impl<X: Default> Store<X> {
         Ok(Some((slot, key)))
     }
 
-    /// Bytes and rows.
+    /// Bytes in memory, and all rows.
     pub(crate) fn size(&self) -> (u64, u64) {
-        (self.table.bytes() + self.bytes, self.rows)
+        let bytes = self.table.bytes() + self.bytes + self.cold.memory();
+        (bytes, self.rows + self.cold_rows)
+    }
+
+    pub(crate) fn cold(&self) -> &Cold {
+        &self.cold
+    }
+
+    pub(crate) fn cold_mut(&mut self) -> &mut Cold {
+        &mut self.cold
+    }
+
+    /// Lets partitions leave that no row looked for since the hand last came by, until memory has so many bytes. Not within a
+    /// step.
+    ///
+    /// # Errors
+    /// As [`Cold::put`].
+    pub(crate) fn evict(&mut self, bytes: u64) -> Result<()> {
+        let mut parcel = Parcel::default();
+        // Behind two rounds nothing is recent any more.
+        for _ in 0..2 * self.table.room() {
+            if self.size().0 + parcel.memory() <= bytes {
+                break;
+            }
+            if let Some(slot) = self.table.next_cold() {
+                self.leave(slot, &mut parcel);
+            }
+            if parcel.is_full() {
+                self.cold.put(&mut parcel)?;
+            }
+        }
+        self.cold.put(&mut parcel)
+    }
+
+    /// Behind restoring: of a partition that left before all of its rows were back, the others follow.
+    ///
+    /// # Errors
+    /// As [`Cold::put`].
+    pub(crate) fn gather(&mut self) -> Result<()> {
+        if self.cold.is_empty() {
+            return Ok(());
+        }
+        let mut parcel = Parcel::default();
+        for slot in 0..self.table.room() {
+            let group = self.cold.group(self.table.key(slot));
+            if self.table.has(slot) && self.cold.holds(group) {
+                self.leave(slot, &mut parcel);
+            }
+            if parcel.is_full() {
+                self.cold.put(&mut parcel)?;
+            }
+        }
+        self.cold.put(&mut parcel)
+    }
+
+    fn leave(&mut self, slot: usize, parcel: &mut Parcel) {
+        let partition = std::sync::Arc::clone(self.table.key(slot));
+        let group = self.cold.group(&partition);
+        let mut dues = self.table.dues(slot);
+        let (part, touched) = self.table.leave(slot);
+        for (key, entry) in part.rows.iter() {
+            self.rows -= 1;
+            self.cold_rows += 1;
+            self.bytes -= key.bytes().len() as u64 + OVERHEAD;
+            // Behind a step all rows have one.
+            let Some(id) = entry.id else { continue };
+            parcel.push(Leaving {
+                group,
+                key: row_key(id).to_vec(),
+                value: value(&partition, entry.count, key),
+                dues: std::mem::take(&mut dues),
+            });
+        }
+        if let Some((key, value)) = touched {
+            parcel.push(Leaving {
+                group,
+                key,
+                value,
+                dues,
+            });
+        }
+    }
+
+    /// Takes those of these partitions that have left memory; each entry is to be restored.
+    ///
+    /// # Errors
+    /// As [`Cold::take`].
+    pub(crate) fn admit<'a>(&mut self, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Pair>> {
+        if self.cold.is_empty() {
+            return Ok(Vec::new());
+        }
+        let groups = keys.map(|key| self.cold.group(key));
+        let groups = groups.filter(|group| self.cold.holds(*group)).collect();
+        let pairs = self.cold.take(groups)?;
+        Ok(self.came_back(pairs))
+    }
+
+    /// Takes some of the partitions that end below `floor` or are to be forgotten; none: there are no more.
+    ///
+    /// # Errors
+    /// As [`Cold::take`].
+    pub(crate) fn admit_due(&mut self, floor: Option<i64>, now: i64) -> Result<Vec<Pair>> {
+        let mut pairs = self.cold.take_due(FORGOTTEN, now.saturating_add(1))?;
+        if let Some(floor) = floor {
+            pairs.append(&mut self.cold.take_due(ENDS, floor)?);
+        }
+        Ok(self.came_back(pairs))
+    }
+
+    fn came_back(&mut self, pairs: Vec<Pair>) -> Vec<Pair> {
+        let rows = pairs.iter().filter(|(key, _)| key.first() == Some(&ROW));
+        self.cold_rows -= rows.count() as u64;
+        pairs
+    }
+
+    /// When a partition is to be forgotten at the earliest.
+    pub(crate) fn next_wake(&self) -> Option<i64> {
+        let own = self.table.next_wake().into_iter();
+        own.chain(self.cold.first_due(FORGOTTEN)).min()
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::common::HashMap;
 use millstream_pipeline::BrokenState;
 
+use super::cold::Pair;
 use crate::continuous::operator::Step;
 
 const VERSION: u8 = 1;
@@ -17,6 +18,10 @@ pub(crate) const ROW: u8 = 0;
 
 /// The first byte of the keys of partitions.
 const TOUCHED: u8 = 1;
+
+/// The queues of partitions that have left memory.
+pub(super) const ENDS: u8 = 0;
+pub(super) const FORGOTTEN: u8 = 1;
 
 /// What maps and lists need beside the key itself.
 const OVERHEAD: u64 = 160;
@@ -35,6 +40,8 @@ pub(crate) struct Table<P> {
     /// Partitions of this step.
     active: Vec<usize>,
     bytes: u64,
+    /// The partition that was last asked to leave.
+    hand: usize,
 }
 
 #[derive(Debug)]
@@ -48,6 +55,8 @@ struct Slot<P> {
     /// Whether the log has an entry of it.
     logged: bool,
     active: bool,
+    /// Whether a row looked for it since the hand came by.
+    recent: bool,
     part: P,
 }
 
@@ -62,12 +71,14 @@ impl<P: Default> Table<P> {
             ttl,
             active: Vec::new(),
             bytes: 0,
+            hand: 0,
         }
     }
 
     /// The partition of a row of this step, which is made when it is new.
     pub(crate) fn find(&mut self, key: &[u8], now: i64) -> usize {
         let slot = self.slot(key);
+        self.slots[slot].recent = true;
         if !self.slots[slot].active {
             self.slots[slot].active = true;
             self.active.push(slot);
@@ -91,6 +102,7 @@ impl<P: Default> Table<P> {
             untold: false,
             logged: false,
             active: false,
+            recent: false,
             part: P::default(),
         };
         let slot = match self.free.pop() {
@@ -221,29 +233,60 @@ impl<P: Default> Table<P> {
         if let Some(touched) = slot.touched
             && std::mem::take(&mut slot.untold)
         {
-            let mut value = vec![VERSION];
-            value.extend_from_slice(&touched.to_be_bytes());
-            step.put(&touched_key(&slot.key), Some(value));
+            step.put(&touched_key(&slot.key), Some(touched_value(touched)));
             slot.logged = true;
         }
     }
 
     /// Forgets a partition.
     pub(crate) fn remove(&mut self, slot: usize, step: &mut Step<'_>) -> P {
+        let (part, touched) = self.leave(slot);
+        if let Some((key, _)) = touched {
+            step.put(&key, None);
+        }
+        part
+    }
+
+    /// Takes a partition out of memory; answers also the entry that the log has of it.
+    pub(crate) fn leave(&mut self, slot: usize) -> (P, Option<Pair>) {
         self.set_end(slot, None);
         let freed = &mut self.slots[slot];
         let part = std::mem::take(&mut freed.part);
         let key = std::mem::replace(&mut freed.key, Arc::from([]));
+        let mut touched = None;
         if let Some(bucket) = freed.touched.take() {
             if std::mem::take(&mut freed.logged) {
-                step.put(&touched_key(&key), None);
+                touched = Some((touched_key(&key), touched_value(bucket)));
             }
             self.touched.remove(&(bucket, Arc::clone(&key)));
         }
         self.bytes -= key.len() as u64 + OVERHEAD;
         self.numbers.remove(&key);
         self.free.push(slot);
-        part
+        (part, touched)
+    }
+
+    /// The next partition, round and round, that no row looked for since it was last asked; `None`: not this one.
+    pub(crate) fn next_cold(&mut self) -> Option<usize> {
+        self.hand = (self.hand + 1) % self.slots.len().max(1);
+        let slot = self.slots.get_mut(self.hand)?;
+        let recent = std::mem::take(&mut slot.recent);
+        (!recent && self.has(self.hand)).then_some(self.hand)
+    }
+
+    /// How many numbers there are.
+    pub(crate) fn room(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// When a partition is to come back by itself: when it ends, and when it is forgotten.
+    pub(crate) fn dues(&self, slot: usize) -> Vec<(u8, i64)> {
+        let slot = &self.slots[slot];
+        let forgotten = slot.touched.zip(self.life());
+        let forgotten = forgotten.map(|(bucket, life)| bucket.saturating_add(life));
+        let end = slot.end.map(|end| (ENDS, end));
+        let dues = end.into_iter();
+        dues.chain(forgotten.map(|due| (FORGOTTEN, due))).collect()
     }
 
     /// Puts back when a partition was touched; `false`: the entry is none of these.
@@ -273,6 +316,12 @@ fn touched_key(partition: &[u8]) -> Vec<u8> {
     let mut key = vec![TOUCHED];
     key.extend_from_slice(partition);
     key
+}
+
+fn touched_value(bucket: i64) -> Vec<u8> {
+    let mut value = vec![VERSION];
+    value.extend_from_slice(&bucket.to_be_bytes());
+    value
 }
 
 /// Takes the version and a number behind it.

@@ -11,6 +11,7 @@ use millstream_pipeline::Effects;
 
 use crate::continuous::delta::{Delta, Origins};
 use crate::continuous::operator::{Input, Operator, Step};
+use crate::continuous::parts::Scratch;
 use crate::continuous::time::Marks;
 
 /// A row of [`schema`], and how often it is added.
@@ -87,6 +88,8 @@ pub(crate) struct Harness {
     pub(crate) late: u64,
     pub(crate) rejected: usize,
     pub(crate) now: i64,
+    /// Whether the state of the one that is restored leaves memory whenever it can.
+    spills: bool,
 }
 
 impl Harness {
@@ -100,16 +103,38 @@ impl Harness {
             late: 0,
             rejected: 0,
             now: 0,
+            spills: false,
+        }
+    }
+
+    /// One in which the second operator's state leaves memory behind each step.
+    pub(crate) fn spilling(make: &dyn Fn() -> Box<dyn Operator>) -> Self {
+        let mut test = Self::new(make);
+        test.spills = !test.restored.stays();
+        test.restored.spill_to(scratch());
+        test
+    }
+
+    fn compare(&self) {
+        let (one, other) = (self.restored.size(), self.steady.size());
+        assert_eq!(one.1, other.1);
+        if !self.spills {
+            assert_eq!(one.0, other.0);
         }
     }
 
     /// Crashes the one and restores it from its log, in another order.
     pub(crate) fn crash(&mut self, make: &dyn Fn() -> Box<dyn Operator>) {
         self.restored = make();
-        for (key, value) in self.log.iter().rev() {
+        self.restored.spill_to(scratch());
+        for (number, (key, value)) in self.log.iter().rev().enumerate() {
             self.restored.restore(&key[2..], value).unwrap();
+            if self.spills && number % 3 == 1 {
+                self.restored.evict(0).unwrap();
+            }
         }
-        assert_eq!(self.restored.size(), self.steady.size());
+        self.restored.restored().unwrap();
+        self.compare();
         assert_eq!(self.restored.next_wake(), self.steady.next_wake());
     }
 
@@ -159,7 +184,10 @@ impl Harness {
             assert!(*count >= 0, "{row} is taken back but was never told");
             *count != 0
         });
-        assert_eq!(self.restored.size(), self.steady.size());
+        if self.spills {
+            self.restored.evict(0).unwrap();
+        }
+        self.compare();
         made
     }
 
@@ -176,6 +204,10 @@ impl Harness {
         assert_eq!(self.steady.size(), (0, 0));
         assert!(self.log.is_empty(), "{:?}", self.log);
     }
+}
+
+fn scratch() -> Scratch {
+    Scratch::new(std::env::temp_dir(), 0)
 }
 
 fn run(

@@ -7,14 +7,16 @@ use arrow::array::{ArrayRef, PrimitiveArray, UInt64Array};
 use arrow::datatypes::TimestampNanosecondType;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::row::SortField;
-use datafusion::common::{Result, internal_datafusion_err};
+use datafusion::common::{Result, exec_datafusion_err, internal_datafusion_err};
 use millstream_pipeline::BrokenState;
 
 use super::RankPlan;
 use super::seen::{Range, Seen, difference};
 use crate::continuous::delta::Delta;
 use crate::continuous::operator::{Input, Operator, Step};
-use crate::continuous::parts::{Encoder, Key, Put, Store, each_evaluated, in_time, times};
+use crate::continuous::parts::{
+    Encoder, Key, Pair, Put, Scratch, Store, each_evaluated, in_time, times,
+};
 
 /// Most rows of an output.
 const MOST: usize = 8192;
@@ -97,6 +99,9 @@ impl Ranking {
 
     fn take(&mut self, delta: &Delta, evaluated: &Evaluated, now: i64) -> Result<()> {
         let partitions = self.partitions.encode(&evaluated.partition)?;
+        let keys = (0..delta.len()).map(|row| partitions.row(row));
+        let pairs = self.store.admit(keys)?;
+        self.came_back(pairs)?;
         let orders = self.orders.encode(&evaluated.order)?;
         let rows = self.rows.encode(delta.batch.columns())?;
         let ends = self.ends(&delta.batch)?;
@@ -121,6 +126,32 @@ impl Ranking {
             );
         }
         Ok(())
+    }
+
+    fn came_back(&mut self, pairs: Vec<Pair>) -> Result<()> {
+        for (key, value) in pairs {
+            let back = self.restore(&key, &value);
+            back.map_err(|broken| exec_datafusion_err!("{}", broken.0))?;
+        }
+        Ok(())
+    }
+
+    /// Ends and forgets partitions whose time has come, those that have left memory some at a time.
+    fn pass(&mut self, floor: Option<i64>, made: &mut Made, step: &mut Step<'_>) -> Result<()> {
+        loop {
+            let pairs = self.store.admit_due(floor, step.now)?;
+            let some = !pairs.is_empty();
+            self.came_back(pairs)?;
+            if let Some(floor) = floor {
+                self.close(floor, made, step);
+            }
+            for slot in self.store.table().expired(step.now) {
+                self.store.remove(slot, step);
+            }
+            if !some {
+                return Ok(());
+            }
+        }
     }
 
     fn ends(&self, batch: &RecordBatch) -> Result<Option<PrimitiveArray<TimestampNanosecondType>>> {
@@ -232,12 +263,9 @@ impl Operator for Ranking {
         let mut made = Made::default();
         let active = self.store.table_mut().take_active();
         self.tell(&active, &mut made);
-        if let Some((_, bound)) = self.plan.close {
-            self.close(input.after.floor(bound), &mut made, step);
-        }
-        for slot in self.store.table().expired(step.now) {
-            self.store.remove(slot, step);
-        }
+        let close = self.plan.close;
+        let floor = close.map(|(_, bound)| input.after.floor(bound));
+        self.pass(floor, &mut made, step)?;
         for slot in active {
             self.store.tell(slot, step);
         }
@@ -256,11 +284,32 @@ impl Operator for Ranking {
         Ok(())
     }
 
+    fn restored(&mut self) -> Result<()> {
+        self.store.gather()
+    }
+
     fn size(&self) -> (u64, u64) {
         self.store.size()
     }
 
+    fn stays(&self) -> bool {
+        // Without a key there is one partition.
+        self.plan.partition.is_empty()
+    }
+
+    fn spill_to(&mut self, scratch: Scratch) {
+        self.store.cold_mut().set(scratch);
+    }
+
+    fn evict(&mut self, bytes: u64) -> Result<()> {
+        self.store.evict(bytes)
+    }
+
+    fn spilled(&self) -> (u64, u64) {
+        self.store.cold().size()
+    }
+
     fn next_wake(&self) -> Option<i64> {
-        self.store.table().next_wake()
+        self.store.next_wake()
     }
 }

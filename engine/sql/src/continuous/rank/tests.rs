@@ -256,9 +256,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn the_same_as_all_rows_at_once(plan in plans(), happenings in happenings()) {
+    fn the_same_as_all_rows_at_once(
+        plan in plans(),
+        happenings in happenings(),
+        spills in any::<bool>(),
+    ) {
         let make = || -> Box<dyn Operator> { plan.operator().unwrap() };
-        let mut test = Harness::new(&make);
+        let mut test = if spills { Harness::spilling(&make) } else { Harness::new(&make) };
         let (mut live, mut ended): (Vec<Row>, Vec<Row>) = (Vec::new(), Vec::new());
         let mut mark = 0;
         let mut late = 0;

@@ -3,10 +3,14 @@
 use datafusion::common::JoinType;
 use datafusion::logical_expr::Operator as Sign;
 use datafusion::physical_expr::expressions::{Column, lit};
+use millstream_pipeline::Effects;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::model::{Case, Row, Running, Times, bag, binary, rows};
+use super::model::{Case, Row, Running, Times, bag, binary, rows, scratch};
 use crate::continuous::delta::Delta;
+use crate::continuous::operator::{Input, Operator, Step};
+use crate::continuous::time::Marks;
 
 const NO_TIME: [[i64; 2]; 2] = [[i64::MIN; 2]; 2];
 
@@ -52,11 +56,16 @@ fn a_row_behind_its_time_is_late() {
 
 #[test]
 fn rows_that_nothing_touches_are_forgotten() {
+    rows_without_touch(Running::new);
+    rows_without_touch(|operator| Running::spilling(operator, scratch()));
+}
+
+fn rows_without_touch(running: impl Fn(Box<dyn Operator>) -> Running) {
     let plan = crate::continuous::join::JoinPlan {
         ttl: Some(160),
         ..Case::of(JoinType::Left).plan()
     };
-    let mut join = Running::new(plan.operator().unwrap());
+    let mut join = running(plan.operator().unwrap());
     assert_eq!(join.operator.next_wake(), None);
     join.step([added(&[row(1, 1)]), added(&[row(1, 2)])], NO_TIME, 5);
     join.step([added(&[row(2, 1)]), vec![]], NO_TIME, 100);
@@ -77,13 +86,18 @@ fn rows_that_nothing_touches_are_forgotten() {
 
 #[test]
 fn a_row_whose_partner_was_forgotten_keeps_its_match() {
+    forgotten_partner(Running::new);
+    forgotten_partner(|operator| Running::spilling(operator, scratch()));
+}
+
+fn forgotten_partner(running: impl Fn(Box<dyn Operator>) -> Running) {
     let mut case = Case::of(JoinType::Left);
     case.updating = [true, true];
     let plan = crate::continuous::join::JoinPlan {
         ttl: Some(160),
         ..case.plan()
     };
-    let mut join = Running::new(plan.operator().unwrap());
+    let mut join = running(plan.operator().unwrap());
     join.step([vec![], added(&[row(1, 2)])], NO_TIME, 0);
     join.step([added(&[row(1, 1)]), vec![]], NO_TIME, 100);
     assert!(join.step([vec![], vec![]], NO_TIME, 200).is_empty());
@@ -252,4 +266,59 @@ fn a_forgotten_partner_that_is_taken_back_was_none() {
     let back = vec![rows(&[(at(4), -1)])];
     let out = join.step([back, vec![]], [[0, 0], [9, 9]], 1);
     assert_eq!(bag(&out), [(at(4).to_vec(), 1)].into());
+}
+
+/// Many keys, some of which are looked for all the time, and a third of the rows in memory.
+#[test]
+fn keys_that_are_looked_for_stay_in_memory() {
+    let mut join = running(&Case::of(JoinType::Inner));
+    join.operator.spill_to(scratch());
+    let left: Vec<Row> = (0..3000).map(|key| row(key, 1)).collect();
+    join.step([added(&left), vec![]], NO_TIME, 0);
+    let (bytes, entries) = join.operator.size();
+    join.operator.evict(bytes / 3).unwrap();
+    let hot: Vec<Row> = (0..100).map(|key| row(key, 2)).collect();
+    for now in 1..4 {
+        let out = join.step([vec![], added(&hot)], NO_TIME, now);
+        assert_eq!(bag(&out).values().sum::<i64>(), 100);
+        join.operator.evict(bytes / 3).unwrap();
+        let (memory, all) = join.operator.size();
+        assert!(memory <= bytes / 3, "{memory} of {bytes}");
+        assert_eq!(all, entries + 100 * now as u64);
+    }
+    let before = join.operator.spilled();
+    join.step([vec![], added(&hot)], NO_TIME, 4);
+    assert_eq!(join.operator.spilled(), before, "nothing of them came back");
+    // The others are found, too.
+    let cold: Vec<Row> = (2000..3000).map(|key| row(key, 3)).collect();
+    let out = join.step([vec![], added(&cold)], NO_TIME, 5);
+    assert_eq!(bag(&out).len(), 1000);
+}
+
+#[test]
+fn a_join_whose_disk_fails_tells_nothing() {
+    let scratch = scratch();
+    let mut join = running(&Case::of(JoinType::Left));
+    join.operator.spill_to(scratch.clone());
+    join.step([added(&[row(1, 1)]), vec![]], NO_TIME, 0);
+    join.operator.evict(0).unwrap();
+    scratch.fault.unreadable.store(true, Ordering::Relaxed);
+    let mut effects = Effects::default();
+    let mut step = Step {
+        now: 1,
+        node: 7,
+        effects: &mut effects,
+        late: &mut 0,
+        keeps_late: true,
+    };
+    let input = |deltas| Input {
+        deltas,
+        before: Marks::START,
+        after: Marks::START,
+    };
+    let inputs = vec![input(vec![]), input(added(&[row(1, 2)]))];
+    let error = join.operator.step(inputs, &mut step).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("cannot be read"), "{text}");
+    assert!(text.contains("pause and resume the flow"), "{text}");
 }

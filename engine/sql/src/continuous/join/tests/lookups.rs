@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use datafusion::common::JoinType;
 use proptest::prelude::*;
 
-use super::model::{Bag, Case, Row, Running, bag, rows, schema};
+use super::model::{Bag, Case, Row, Running, bag, rows, schema, scratch};
 use crate::continuous::delta::Delta;
 use crate::continuous::join::LookupPlan;
 
@@ -64,7 +64,7 @@ proptest! {
 
     #[test]
     fn a_lookup_is_the_nested_loop_of_its_moment(
-        (outer, less, same) in any::<(bool, bool, bool)>(),
+        (outer, less, same, spills) in any::<(bool, bool, bool, bool)>(),
         steps in proptest::collection::vec(
             (
                 proptest::collection::vec((0..4u8, 0..4u8), 0..5),
@@ -77,7 +77,11 @@ proptest! {
         let kind = if outer { JoinType::Left } else { JoinType::Inner };
         let case = Case { less, null_equals_null: same, ..Case::of(kind) };
         let plan = plan(&case);
-        let mut lookup = Running::new(plan.operator().unwrap());
+        let mut lookup = if spills {
+            Running::spilling(plan.operator().unwrap(), scratch())
+        } else {
+            Running::new(plan.operator().unwrap())
+        };
         let mut table: BTreeMap<u8, Row> = BTreeMap::new();
         for (number, (left, changes, crash)) in steps.into_iter().enumerate() {
             let mut told = Vec::new();

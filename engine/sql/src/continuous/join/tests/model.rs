@@ -17,6 +17,7 @@ use millstream_pipeline::Effects;
 use crate::continuous::delta::{Delta, Origins};
 use crate::continuous::join::{Expiry, JoinPlan, On, SidePlan};
 use crate::continuous::operator::{Input, Operator, Step};
+use crate::continuous::parts::Scratch;
 use crate::continuous::time::{Bound, Marks};
 
 /// Key, value, time.
@@ -276,6 +277,11 @@ fn number(column: &ArrayRef, row: usize) -> Option<i64> {
     })
 }
 
+/// A place for state, without memory of what is there.
+pub(super) fn scratch() -> Scratch {
+    Scratch::new(std::env::temp_dir(), 0)
+}
+
 /// An operator and the log of its state.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -283,6 +289,8 @@ pub(super) struct Running {
     pub(super) state: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) effects: Effects,
     pub(super) late: u64,
+    /// Where all of its state goes behind each step.
+    scratch: Option<Scratch>,
 }
 
 impl Running {
@@ -292,6 +300,16 @@ impl Running {
             state: BTreeMap::new(),
             effects: Effects::default(),
             late: 0,
+            scratch: None,
+        }
+    }
+
+    /// One whose state leaves memory whenever it can.
+    pub(super) fn spilling(mut operator: Box<dyn Operator>, scratch: Scratch) -> Self {
+        operator.spill_to(scratch.clone());
+        Self {
+            scratch: Some(scratch),
+            ..Self::new(operator)
         }
     }
 
@@ -333,6 +351,11 @@ impl Running {
                 None => assert!(self.state.remove(&key).is_some(), "what goes was there"),
             }
         }
+        if self.scratch.is_some() && !self.operator.stays() {
+            self.operator.evict(0).unwrap();
+            let (_, entries) = self.operator.size();
+            assert_eq!(self.operator.spilled().1, entries, "all is elsewhere");
+        }
         let (_, entries) = self.operator.size();
         if self.effects.failed.is_none() {
             assert_eq!(entries, self.state.len() as u64);
@@ -342,11 +365,22 @@ impl Running {
 
     /// The same behind a crash.
     pub(super) fn crash(&mut self, mut operator: Box<dyn Operator>) {
-        // In another order than they were told.
-        for (key, value) in self.state.iter().rev() {
-            operator.restore(key, value).unwrap();
+        if let Some(scratch) = &self.scratch {
+            operator.spill_to(scratch.clone());
         }
-        assert_eq!(operator.size(), self.operator.size());
+        // In another order than they were told.
+        for (number, (key, value)) in self.state.iter().rev().enumerate() {
+            operator.restore(key, value).unwrap();
+            // Some rows of a key leave before the others are there.
+            if self.scratch.is_some() && !operator.stays() && number % 3 == 1 {
+                operator.evict(0).unwrap();
+            }
+        }
+        operator.restored().unwrap();
+        match self.scratch {
+            Some(_) => assert_eq!(operator.size().1, self.operator.size().1),
+            None => assert_eq!(operator.size(), self.operator.size()),
+        }
         self.operator = operator;
     }
 }

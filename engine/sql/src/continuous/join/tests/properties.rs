@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::model::{Bag, Case, KINDS, Row, Running, Times, bag, rows};
+use super::model::{Bag, Case, KINDS, Row, Running, Times, bag, rows, scratch};
 use crate::continuous::delta::Delta;
 
 /// A row that may come: of which side, what it is, and whether one is taken back instead.
@@ -108,6 +108,7 @@ fn check(case: &Case, script: &[RawStep]) {
     let plan = case.plan();
     let mut steady = Running::new(plan.operator().unwrap());
     let mut crashing = Running::new(plan.operator().unwrap());
+    let mut spilling = Running::spilling(plan.operator().unwrap(), scratch());
     let mut came = [Came::default(), Came::default()];
     let mut total = Bag::new();
     let mut add = |deltas: &[Delta], case: &Case| {
@@ -140,9 +141,13 @@ fn check(case: &Case, script: &[RawStep]) {
         let out = steady.step(inputs(), marks, number as i64);
         if step.crash {
             crashing.crash(plan.operator().unwrap());
+            spilling.crash(plan.operator().unwrap());
         }
         let again = crashing.step(inputs(), marks, number as i64);
         assert_eq!(bag(&out), bag(&again), "after a crash");
+        let spilled = spilling.step(inputs(), marks, number as i64);
+        assert_eq!(bag(&out), bag(&spilled), "from disk");
+        assert_eq!(steady.state.len(), spilling.state.len());
         assert_eq!(steady.state.len(), crashing.state.len());
         let total = add(&out, case);
         let all = [came[0].rows.clone(), came[1].rows.clone()];
@@ -152,7 +157,11 @@ fn check(case: &Case, script: &[RawStep]) {
     }
     let end = 1_000;
     let marks = [[came[0].mark, end], [came[1].mark, end]];
-    let total = add(&steady.step([vec![], vec![]], marks, 1_000), case);
+    let last = steady.step([vec![], vec![]], marks, 1_000);
+    let spilled = spilling.step([vec![], vec![]], marks, 1_000);
+    assert_eq!(bag(&last), bag(&spilled), "from disk at the end");
+    assert_eq!(steady.state.len(), spilling.state.len());
+    let total = add(&last, case);
     let all = [came[0].rows.clone(), came[1].rows.clone()];
     assert_eq!(total, case.naive(&all), "at the end");
     if case.times != Times::Nothing && !(case.null_equals_null && case.times == Times::Window) {
