@@ -212,16 +212,17 @@ fn compiled(
 ) -> Result<Compiled, SqlError> {
     let times = |table: &str| spec.sources.get(table)?.event_time.clone();
     let read = text::read(&spec.sql, &times)?;
-    let emit = spec.emit.or(read.emit).unwrap_or(if read.windowed {
+    let said = spec.emit.or(read.emit);
+    let usual = if read.windowed {
         Emit::WindowClose
     } else {
         Emit::Update
-    });
-    let at_once = spec.emit.or(read.emit) == Some(Emit::Update);
-    let late = match (&spec.late, read.late.clone()) {
-        (Late::Drop, Some(late)) => late,
-        (late, _) => late.clone(),
     };
+    let emit = said.unwrap_or(usual);
+    let at_once = said == Some(Emit::Update);
+    let unsaid = spec.late == Late::Drop;
+    let late = read.late.clone().filter(|_| unsaid);
+    let late = late.unwrap_or_else(|| spec.late.clone());
     let clock = Arc::new(AtomicI64::new(i64::MIN));
     let deployed = stations.functions(&spec.sql);
     let deployed = deployed.map_err(|why| SqlError::new(Place::START, why))?;
@@ -229,27 +230,24 @@ fn compiled(
     names.functions().check_names(&spec.sql)?;
     let refused = |error: DataFusionError| refused(&spec.sql, &names, &error);
     let logical = logical(&read, &names).map_err(refused)?;
-    let ttl = spec
-        .state_ttl
-        .map(|ttl| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX));
+    let nanos = |ttl: Duration| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX);
+    let ttl = spec.state_ttl.map(nanos);
     let mut planner = Planner::new(&names, &read.times, (emit, at_once, late.clone()), ttl);
     let (last, built) = planner.whole(&logical).map_err(refused)?;
-    if matches!(late, Late::UpdateWithin(_)) && (planner.graceless || !planner.graceful) {
-        return Err(SqlError::new(Place::START, "late rows can update groups of windows, also of sessions, that are told when they close, and joins of windows, and nothing else")
-            .hint("leave `LATE UPDATE WITHIN` out, or put ranks and `OVER` around the groups into a flow of its own"));
-    }
+    fits(
+        emit,
+        &late,
+        (planner.graceful && !planner.graceless, built.updating),
+    )?;
     let (nodes, sources, calls) = (planner.nodes, planner.sources, planner.calls);
-    if emit == Emit::WindowClose && built.updating && !matches!(late, Late::UpdateWithin(_)) {
-        return Err(SqlError::new(Place::START, "results of this query change, and it is to tell them once")
-            .hint("write `EMIT ON UPDATE`, or group and join by `window_start` and `window_end` of windows over event time"));
-    }
     let outputs = outputs(&logical, &read, &spec.sql)?;
     let (subject, results) = destination(spec, stations, &logical, &built)?;
-    let columns = outputs.iter().map(|(_, output)| Column {
+    let column = |(_, output): &(usize, Output)| Column {
         name: output.name.clone(),
         kind: kind_of(&output.data_type, output.json),
         nullable: true,
-    });
+    };
+    let columns = outputs.iter().map(column).collect();
     let mut explain = explain((&nodes, last), &sources, spec, results);
     let layout = layout(
         (&nodes, &calls, &deployed.each),
@@ -257,18 +255,11 @@ fn compiled(
         (emit, &late),
         built.updating,
     );
-    let columns = columns.collect();
     let plan = Arc::new(Plan {
         sink: Sink::new(
             &outputs,
             subject,
-            results.map(|results| {
-                if previews {
-                    Results::Changelog
-                } else {
-                    results
-                }
-            }),
+            results.map(|own| if previews { Results::Changelog } else { own }),
         ),
         nodes,
         last,
@@ -291,6 +282,20 @@ fn compiled(
         late,
         folder: None,
     })
+}
+
+/// Whether a query's results can be told when they are to be told.
+fn fits(emit: Emit, late: &Late, (graceful, updating): (bool, bool)) -> Result<(), SqlError> {
+    let within = matches!(late, Late::UpdateWithin(_));
+    if within && !graceful {
+        return Err(SqlError::new(Place::START, "late rows can update groups of windows, also of sessions, that are told when they close, and joins of windows, and nothing else")
+            .hint("leave `LATE UPDATE WITHIN` out, or put ranks and `OVER` around the groups into a flow of its own"));
+    }
+    if emit == Emit::WindowClose && updating && !within {
+        return Err(SqlError::new(Place::START, "results of this query change, and it is to tell them once")
+            .hint("write `EMIT ON UPDATE`, or group and join by `window_start` and `window_end` of windows over event time"));
+    }
+    Ok(())
 }
 
 /// Plans, types and simplifies a query.

@@ -18,6 +18,7 @@ use millstream_types::{HeaderBlock, Message, Timestamp};
 use super::{World, config, payloads, runtime};
 use crate::IngestRecord;
 use crate::flow::{Flow, FlowSetup, FlowState, Query, QuerySetup, state_stream, state_subjects};
+use crate::ingest::Stager;
 
 mod previews;
 
@@ -585,12 +586,16 @@ fn what_a_commit_left_that_did_not_come_about_does_not_count() {
                 payload: Bytes::from(left),
                 ..Message::default()
             };
-            let stored = world
+            // Nobody but a flow writes there by publishing.
+            let cell = world.node.stream(&state_stream("f")).expect("a stream");
+            let mut stager = Stager::new(&world.jetstream.shared, Timestamp::now());
+            stager.add(&cell, &message);
+            let publishes = stager.publishes().commands;
+            world
                 .jetstream
-                .ingest()
-                .commit(vec![message.into()], None)
-                .await;
-            stored.expect("stored");
+                .propose(&publishes[0])
+                .await
+                .expect("stored");
         }
         let held = world.read(&state_stream("f")).len();
         let flow = world.jetstream.flow(world.query(counting()));
