@@ -25,8 +25,8 @@ mod traces;
 
 pub use feed::{Feed, FeedError};
 pub use flow::{
-    Flow, FlowEffects, FlowSetup, FlowState, FlowStatus, FlowTotals, Query, QuerySetup,
-    QueryStatus, Resent, SourceStatus, state_stream, state_subjects,
+    Build, Flow, FlowEffects, FlowSetup, FlowState, FlowStatus, FlowTotals, OwnRows, Query,
+    QuerySetup, QueryStatus, Resent, SourceStatus, state_layout, state_stream, state_subjects,
 };
 pub use ingest::{Ingest, IngestError, IngestRecord, RecordEnd};
 pub use ingress::Pressure;

@@ -138,6 +138,8 @@ pub(crate) struct QueryCompiled {
     pub(crate) explain: String,
     /// Whether results change that were told.
     pub(crate) is_updating: bool,
+    /// Whether such a change takes the place of the result on its subject.
+    pub(crate) upserts: bool,
     pub(crate) layout: u64,
     /// The station that gets late messages.
     pub(crate) late: Option<String>,
@@ -158,7 +160,7 @@ mod continuous {
 
     use millstream_jetstream::Query;
     use millstream_pipeline::{Column, Dataflow};
-    use millstream_spec::QuerySpec;
+    use millstream_spec::{QuerySpec, Results};
     use millstream_sql::continuous::{Compiled, Stations, compile};
 
     use super::{CompileProblem, QueryCompiled, Readable};
@@ -203,6 +205,7 @@ mod continuous {
             columns: compiled.columns().to_vec(),
             explain: compiled.explain().to_owned(),
             is_updating: compiled.is_updating(),
+            upserts: compiled.results() == Some(Results::Upsert),
             layout: compiled.layout(),
             late: compiled.side_output().map(str::to_owned),
             query: Arc::new(Own(compiled)),

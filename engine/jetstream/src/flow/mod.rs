@@ -27,6 +27,6 @@ mod tests;
 
 pub use handle::Flow;
 pub use once::Resent;
-pub use query::{state_stream, state_subjects};
-pub use setup::{FlowEffects, FlowSetup, Query, QuerySetup};
+pub use query::{state_layout, state_stream, state_subjects};
+pub use setup::{Build, FlowEffects, FlowSetup, OwnRows, Query, QuerySetup};
 pub use status::{FlowState, FlowStatus, FlowTotals, QueryStatus, SourceStatus};

@@ -86,7 +86,8 @@ pub struct Compiled {
     plan: Arc<Plan>,
     columns: Vec<Column>,
     explain: String,
-    updating: bool,
+    /// How results are written that change.
+    results: Option<Results>,
     layout: u64,
     late: Late,
 }
@@ -120,7 +121,13 @@ impl Compiled {
     /// Whether its results change.
     #[must_use]
     pub fn is_updating(&self) -> bool {
-        self.updating
+        self.results.is_some()
+    }
+
+    /// How they are written then.
+    #[must_use]
+    pub fn results(&self) -> Option<Results> {
+        self.results
     }
 
     /// The station that gets late messages, which the text or the specification names.
@@ -172,6 +179,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         return Err(SqlError::new(Place::START, "late rows can update groups of windows that are told when they close, and nothing else")
             .hint("leave `LATE UPDATE WITHIN` out, or put what is around the groups into a flow of its own"));
     }
+    let closes = planner.closes(&built);
     let (nodes, sources) = (planner.nodes, planner.sources);
     if emit == Emit::WindowClose && built.updating && !matches!(late, Late::UpdateWithin(_)) {
         return Err(SqlError::new(Place::START, "results of this query change, and it is to tell them once")
@@ -192,7 +200,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
     let layout = layout(&nodes, spec, (emit, &late), built.updating);
     let columns = columns.collect();
     let plan = Arc::new(Plan {
-        sink: Sink::new(&outputs, subject, results),
+        sink: Sink::new(&outputs, subject, results, closes),
         nodes,
         last,
         sources,
@@ -205,7 +213,7 @@ fn compiled(spec: &QuerySpec, stations: &dyn Stations) -> Result<Compiled, SqlEr
         plan,
         columns,
         explain,
-        updating: built.updating,
+        results,
         layout,
         late,
     })

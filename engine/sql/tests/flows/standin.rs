@@ -169,6 +169,7 @@ fn output(value: &Value) -> Output {
         subject: SUBJECT,
         payload: value.to_string().into(),
         delete: false,
+        closes: None,
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Source {
     pub(super) is_table: bool,
     /// The last sequence that was looked at.
     pub(super) read: u64,
+    /// It is read up to here for now.
+    pub(super) until: u64,
     filters: Filters,
     cursor: FrameCursor,
     places: Vec<(u64, Place)>,
@@ -42,6 +44,7 @@ impl Source {
             cell,
             is_table: table.is_table,
             read,
+            until: u64::MAX,
             filters: Filters::one(filter.as_bytes()),
             cursor: FrameCursor::default(),
             places: Vec::new(),
@@ -58,6 +61,23 @@ impl Source {
         more
     }
 
+    /// Messages that are to be read for now.
+    pub(super) fn open(&self) -> u64 {
+        let stream = self.cell.lock();
+        let all = stream.count_matching(self.read + 1, &self.filters);
+        match self.until.checked_add(1) {
+            None => all,
+            Some(next) => all.saturating_sub(stream.count_matching(next, &self.filters)),
+        }
+    }
+
+    /// Whether there is something to be read for now.
+    pub(super) fn is_open(&self) -> bool {
+        let stream = self.cell.lock();
+        let next = stream.next_matching(self.read + 1, &self.filters);
+        next.is_some_and(|next| next <= self.until)
+    }
+
     /// Looks up where the next messages lie.
     fn look_up(&mut self, most: usize) {
         self.places.clear();
@@ -67,6 +87,9 @@ impl Source {
             let Some(seq) = stream.next_matching(from, &self.filters) else {
                 break;
             };
+            if seq > self.until {
+                break;
+            }
             from = seq + 1;
             self.places
                 .extend(stream.locate(seq).map(|place| (seq, place)));
