@@ -442,3 +442,127 @@ async fn state_that_has_no_room_in_memory_is_on_disk() {
     assert_eq!(found.len() as u64, FLIGHTS);
     server.terminate();
 }
+
+/// The same queries with more columns, which need other state.
+fn more_columns() -> String {
+    let windows = FLOWS.replace(
+        "window_start, count(*) AS flights",
+        "window_start, count(*) AS flights, max(n) AS last",
+    );
+    windows.replace("sum(n) AS total", "sum(n) AS total, max(n) AS last")
+}
+
+async fn described(server: &Server, name: &str) -> Value {
+    let (code, body) = server.get(&format!("/api/v1/flows/{name}")).await;
+    assert_eq!(code, 200, "{body}");
+    serde_json::from_str(&body).expect("JSON")
+}
+
+/// Until what is declared of a flow runs.
+async fn switched(server: &Server, name: &str, sql: &str) -> Value {
+    eventually(&format!("switch of {name}\n{}", server.log()), async || {
+        let flow = described(server, name).await;
+        let text = flow["spec"]["query"]["sql"].as_str().unwrap_or_default();
+        (flow["build"].is_null() && text.contains(sql)).then_some(flow)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_flows_take_over_through_kills_and_publish_once() {
+    let folder = folder();
+    let mut server = Server::start(folder.path());
+    applied(&server, &format!("{SCHEMA}{STATIONS}{FLOWS}"));
+    publish(&server, 0..PER_ROUND).await;
+    caught_up(&server, "per-minute", PER_ROUND).await;
+    for round in 1..KILLS {
+        let texts = [FLOWS.to_owned(), more_columns()];
+        applied(&server, &texts[usize::try_from(round % 2).expect("small")]);
+        publish(&server, round * PER_ROUND..(round + 1) * PER_ROUND).await;
+        // At different places of what it builds.
+        tokio::time::timeout(
+            Duration::from_millis(round * 11),
+            std::future::pending::<()>(),
+        )
+        .await
+        .expect_err("never");
+        server.kill();
+        server = Server::start(folder.path());
+    }
+    applied(&server, &more_columns());
+    for name in ["per-minute", "per-carrier"] {
+        let flow = switched(&server, name, "last").await;
+        assert!(flow["version"].as_u64() > Some(1), "{flow}");
+    }
+    let published = (KILLS + 1) * PER_ROUND;
+    publish(&server, KILLS * PER_ROUND..published).await;
+    caught_up(&server, "per-minute", published).await;
+    caught_up(&server, "per-carrier", published).await;
+    check(&server, published).await;
+    for station in ["windows", "totals"] {
+        let (_, last) = all(&server, station).await.pop().expect("one");
+        assert!(last["last"].is_u64(), "{last}");
+    }
+    // The state of versions that ran is gone.
+    let js = jetstream::new(server.client().await);
+    let state = js.get_stream("FLOWSTATE_per-carrier").await.expect("there");
+    let mut subjects = state.info_with_subjects(">").await.expect("subjects");
+    let mut parts = std::collections::BTreeSet::new();
+    while let Some((subject, _)) = subjects.try_next().await.expect("one") {
+        parts.insert(subject.split('.').nth(2).map(str::to_owned));
+    }
+    assert_eq!(parts.len(), 1, "{parts:?}");
+    server.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apply_says_what_becomes_of_state_and_builds_are_given_up() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    applied(&server, &format!("{SCHEMA}{STATIONS}{FLOWS}"));
+    publish(&server, 0..100).await;
+    caught_up(&server, "per-carrier", 100).await;
+    std::fs::write(folder.path().join("more.yaml"), more_columns()).expect("written");
+    let path = folder.path().join("more.yaml");
+    let path = path.to_str().expect("UTF-8");
+    let dry = text(&server.cli(&["apply", "--dry-run", "-f", path]));
+    assert!(dry.contains("rebuilt in the background"), "{dry}");
+    let flow = described(&server, "per-carrier").await;
+    assert!(flow["version"] == 1 && flow["build"].is_null(), "{flow}");
+    let refused = text(&server.cli(&["flow", "cancel", "per-carrier"]));
+    assert!(refused.contains("nothing is built"), "{refused}");
+    let kept = FLOWS.replace("emit: update", "emit: update\nstate_limit: 64MiB");
+    let told = text(&server.apply("kept.yaml", &kept));
+    assert!(told.contains("keeps its state: the limit"), "{told}");
+    // One that cannot hold its state leaves what runs alone, until it is given up.
+    let small = more_columns().replace("emit: update", "emit: update\nstate_limit: 1");
+    let told = text(&server.apply("small.yaml", &small));
+    assert!(told.contains("rebuilt in the background"), "{told}");
+    let failed = eventually("failure", async || {
+        let flow = described(&server, "per-carrier").await;
+        (flow["build"]["status"]["state"] == "failed").then_some(flow)
+    })
+    .await;
+    let why = failed["build"]["status"]["reason"].as_str();
+    assert!(
+        why.is_some_and(|why| why.contains("state_limit")),
+        "{failed}"
+    );
+    assert_eq!(failed["status"]["state"], "running", "{failed}");
+    let listed = text(&server.cli(&["get", "flows"]));
+    assert!(listed.contains("is failed"), "{listed}");
+    publish(&server, 100..150).await;
+    caught_up(&server, "per-carrier", 150).await;
+    let done = text(&server.cli(&["flow", "cancel", "per-carrier"]));
+    assert!(done.contains("gave up"), "{done}");
+    let flow = described(&server, "per-carrier").await;
+    assert!(flow["build"].is_null(), "{flow}");
+    // A restart begins anew at once with what was declared last.
+    applied(&server, &small);
+    server.cli(&["flow", "restart", "per-carrier"]);
+    let flow = described(&server, "per-carrier").await;
+    assert!(flow["build"].is_null(), "{flow}");
+    let sql = flow["spec"]["query"]["sql"].as_str();
+    assert!(sql.is_some_and(|sql| sql.contains("last")), "{flow}");
+    server.terminate();
+}

@@ -146,6 +146,7 @@ fn routes(management: Arc<dyn Management>, auth: Authenticator) -> Router {
         .route("/flows/{name}/resume", post(resume_flow))
         .route("/flows/{name}/restart", post(restart_flow))
         .route("/flows/{name}/rerun", post(rerun_flow))
+        .route("/flows/{name}/cancel", post(cancel_flow))
         .route("/stations/{name}/infer", get(schema_infer))
         .route("/stations/{name}/messages", get(messages))
         .route("/stations/{name}/dead-letters", get(dead_letters))
@@ -310,6 +311,10 @@ async fn restart_flow(State(own): Shared, Path(name): Path<String>, body: Bytes)
 
 async fn rerun_flow(State(own): Shared, Path(name): Path<String>, body: Bytes) -> Response {
     flow_action(&own, name, "rerun", &body).await
+}
+
+async fn cancel_flow(State(own): Shared, Path(name): Path<String>, body: Bytes) -> Response {
+    flow_action(&own, name, "cancel", &body).await
 }
 
 async fn promote(State(management): Shared, Path(name): Path<String>, body: Bytes) -> Response {

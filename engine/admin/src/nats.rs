@@ -50,7 +50,7 @@ pub fn operation_of(subject: &str, payload: &[u8]) -> Result<Operation, Failure>
         }
         [
             "FLOW",
-            action @ ("PAUSE" | "RESUME" | "RESTART" | "RERUN"),
+            action @ ("PAUSE" | "RESUME" | "RESTART" | "RERUN" | "CANCEL"),
             name,
         ] => Ok(Operation::FlowAction {
             name: own(name),

@@ -127,6 +127,13 @@ const ROUTES: &[(&str, &str, &str, &str, Option<&str>)] = &[
     ),
     (
         "post",
+        "/api/v1/flows/{name}/cancel",
+        "FLOW.CANCEL.<name>",
+        "Give up the changed query that is built in the background; what runs goes on",
+        None,
+    ),
+    (
+        "post",
         "/api/v1/schema-diff",
         "SCHEMA.DIFF",
         "What changed between two schemas, registered ones or texts",

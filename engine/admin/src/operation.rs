@@ -330,13 +330,13 @@ pub enum Operation {
     },
     /// Runs a function over stored messages, beside the version that runs.
     FunctionDryRun(DryRunRequest),
-    /// Has a flow stand still, go on, begin anew, or read a range once more.
+    /// Has a flow stand still, go on, begin anew, read a range once more, or give up what is built of it.
     FlowAction {
         /// The flow.
         name: String,
-        /// `pause`, `resume`, `restart` or `rerun`.
+        /// `pause`, `resume`, `restart`, `rerun` or `cancel`.
         action: String,
-        /// From where to where, for the last two; without anything from the beginning.
+        /// From where to where, for `restart` and `rerun`; without anything from the beginning.
         request: FlowRequest,
     },
     /// Asks what is stored, in SQL.

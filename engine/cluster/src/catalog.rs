@@ -9,7 +9,7 @@ use millstream_spec::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::flows::{FlowEntry, FlowRerun, flow_key, rerun_key, run_of};
+use crate::flows::{FlowEntry, FlowRerun, build_key, flow_key, rerun_key, run_of};
 use crate::functions::{Deployment, FunctionEntry, Switch};
 
 /// A station as applied.
@@ -115,6 +115,27 @@ pub enum CatalogChange {
         /// The station that gets what keeps its subject; absent: the flow's own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,
+    },
+    /// Has a changed query built beside the one that runs.
+    BuildFlow {
+        /// What the user wrote.
+        spec: FlowSpec,
+    },
+    /// Gives up what is built; what runs goes on.
+    CancelBuild {
+        /// Which flow.
+        name: String,
+    },
+    /// What was built takes over.
+    SwitchFlow {
+        /// Which flow.
+        name: String,
+        /// The run of the build.
+        run: u64,
+        /// Where what ran stands: it has not gone on since.
+        before: String,
+        /// Where what was built stands.
+        position: String,
     },
     /// Removes a declaration.
     Delete {
@@ -232,6 +253,9 @@ impl Catalog {
             change @ (CatalogChange::PutFlow { .. }
             | CatalogChange::RestartFlow { .. }
             | CatalogChange::RerunFlow { .. }) => self.change_flow(change, time),
+            change @ (CatalogChange::BuildFlow { .. }
+            | CatalogChange::CancelBuild { .. }
+            | CatalogChange::SwitchFlow { .. }) => self.change_build(change, time),
             CatalogChange::Delete { kind, name } => self.delete(kind, &name),
         }
         Ok(())
@@ -254,7 +278,12 @@ impl Catalog {
                 if let Some(flow) = self.flows.get_mut(&name) {
                     (flow.run, flow.start) = (run, Some(start));
                     flow.updated = time;
+                    // What was declared last begins anew, and nothing needs to be built beside it.
+                    if let Some(build) = flow.build.take() {
+                        (flow.spec, flow.version) = (build.spec, flow.version + 1);
+                    }
                     self.positions.remove(&flow_key(&name));
+                    self.positions.remove(&build_key(&name));
                 }
             }
             CatalogChange::RerunFlow {
@@ -278,18 +307,69 @@ impl Catalog {
         }
     }
 
+    fn change_build(&mut self, change: CatalogChange, time: i64) {
+        let run = self.version;
+        match change {
+            CatalogChange::BuildFlow { spec } => {
+                if let Some(flow) = self.flows.get_mut(&spec.name) {
+                    let name = spec.name.clone();
+                    flow.build(spec, run, time);
+                    if flow.build.as_ref().is_some_and(|build| build.run == run) {
+                        self.positions.remove(&build_key(&name));
+                    }
+                }
+            }
+            CatalogChange::CancelBuild { name } => {
+                if let Some(flow) = self.flows.get_mut(&name) {
+                    flow.build = None;
+                }
+                self.positions.remove(&build_key(&name));
+            }
+            CatalogChange::SwitchFlow { name, position, .. } => {
+                if let Some(mut flow) = self.flows.remove(&name) {
+                    if let Some(build) = flow.build.take() {
+                        flow = flow.switched(build, time);
+                        self.positions.insert(flow_key(&name), position.into());
+                        self.positions.remove(&build_key(&name));
+                    }
+                    self.flows.insert(name, flow);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether what was built may take over: it is what is to be built, and what runs stands where the other has caught up
+    /// with it. Anything else may be changed.
+    #[must_use]
+    pub fn accepts_change(&self, change: &CatalogChange) -> bool {
+        let CatalogChange::SwitchFlow {
+            name, run, before, ..
+        } = change
+        else {
+            return true;
+        };
+        let flow = self.flows.get(name);
+        let build = flow.and_then(|flow| flow.build.as_ref());
+        let stands = self.positions.get(&flow_key(name));
+        build.is_some_and(|build| build.run == *run)
+            && stands.is_some_and(|stands| stands == before.as_bytes())
+    }
+
     /// Whether a position belongs to something that is there: a source, or a flow's run that was not restarted since.
     #[must_use]
     pub fn accepts_position(&self, key: &str, value: &[u8]) -> bool {
         let Some(flow) = key.strip_prefix("flow/") else {
             return self.sources.contains_key(key);
         };
-        let run = match flow.strip_suffix("/rerun") {
-            Some(name) => {
-                let flow = self.flows.get(name);
-                flow.and_then(|flow| Some(flow.rerun.as_ref()?.run))
-            }
-            None => self.flows.get(flow).map(|flow| flow.run),
+        let run = if let Some(name) = flow.strip_suffix("/rerun") {
+            let flow = self.flows.get(name);
+            flow.and_then(|flow| Some(flow.rerun.as_ref()?.run))
+        } else if let Some(name) = flow.strip_suffix("/build") {
+            let flow = self.flows.get(name);
+            flow.and_then(|flow| Some(flow.build.as_ref()?.run))
+        } else {
+            self.flows.get(flow).map(|flow| flow.run)
         };
         run.is_some() && run == run_of(value)
     }
@@ -317,6 +397,7 @@ impl Catalog {
                 self.flows.remove(name);
                 self.positions.remove(&flow_key(name));
                 self.positions.remove(&rerun_key(name));
+                self.positions.remove(&build_key(name));
             }
             Kind::Source => {
                 self.sources.remove(name);

@@ -27,6 +27,27 @@ pub struct FlowEntry {
     /// The range that it was to read once more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun: Option<FlowRerun>,
+    /// Of a query that was built beside an earlier version: the run that built its state, which is kept apart under this
+    /// number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u64>,
+    /// A changed query that is built beside this one, and takes over when it has caught up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<FlowBuild>,
+}
+
+/// A changed query on its way to take over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowBuild {
+    /// What the user wrote.
+    pub spec: FlowSpec,
+    /// As a flow's.
+    pub run: u64,
+    /// Where it begins, when the flow was restarted elsewhere than it is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<FlowStart>,
+    /// When it was asked for.
+    pub started: i64,
 }
 
 /// A range that is read once more.
@@ -55,6 +76,43 @@ impl FlowEntry {
             run,
             start: None,
             rerun: None,
+            part: None,
+            build: None,
+        }
+    }
+
+    /// Has another version of the query built. The one that is being built already goes on when no more than whether it
+    /// stands still has changed.
+    pub(crate) fn build(&mut self, spec: FlowSpec, run: u64, time: i64) {
+        let standing = |build: &FlowBuild| FlowSpec {
+            paused: spec.paused,
+            ..build.spec.clone()
+        };
+        match &mut self.build {
+            Some(build) if standing(build) == spec => build.spec = spec,
+            _ => {
+                let start = self.start.filter(|_| spec.start == self.spec.start);
+                self.build = Some(FlowBuild {
+                    spec,
+                    run,
+                    start,
+                    started: time,
+                });
+            }
+        }
+    }
+
+    /// The flow as its build has it, which takes over.
+    pub(crate) fn switched(self, build: FlowBuild, time: i64) -> Self {
+        Self {
+            spec: build.spec,
+            version: self.version + 1,
+            updated: time,
+            run: build.run,
+            start: build.start,
+            part: Some(build.run),
+            build: None,
+            ..self
         }
     }
 
@@ -75,7 +133,8 @@ impl FlowEntry {
     pub(crate) fn uses_station(&self, name: &str) -> bool {
         let is_it =
             |station: &str| station == name || station.strip_suffix("-dead-letters") == Some(name);
-        self.spec.stations().any(is_it)
+        let build = self.build.iter().flat_map(|build| build.spec.stations());
+        self.spec.stations().chain(build).any(is_it)
     }
 }
 
@@ -89,6 +148,12 @@ pub fn flow_key(name: &str) -> String {
 #[must_use]
 pub fn rerun_key(name: &str) -> String {
     format!("flow/{name}/rerun")
+}
+
+/// Under what the position of a query is kept that is built beside the flow's.
+#[must_use]
+pub fn build_key(name: &str) -> String {
+    format!("flow/{name}/build")
 }
 
 /// A position of a run.

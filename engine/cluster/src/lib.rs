@@ -18,7 +18,9 @@ pub use catalog::{
     Catalog, CatalogChange, CatalogCommand, CatalogError, ConnectorEntry, StationEntry,
 };
 pub use command::{Command, DecodeError};
-pub use flows::{FlowEntry, FlowRerun, flow_key, position_value, rerun_key, split_position};
+pub use flows::{
+    FlowBuild, FlowEntry, FlowRerun, build_key, flow_key, position_value, rerun_key, split_position,
+};
 pub use functions::{Deployment, FunctionEntry, FunctionEvent, FunctionVersion, Switch, Trial};
 pub use millstream_spec::{FlowStart, Kind};
 pub use node::{Hooks, Node, Outcome, StreamChange, UnfitPart};

@@ -37,7 +37,15 @@ impl Node {
                     let changed = ApiError::internal("it was restarted or deleted meanwhile");
                     return (!known).then(|| alone(section, changed, Unfit::Now));
                 }
-                Command::Catalog(_) => return None,
+                Command::Catalog(command) => {
+                    let catalog = self.catalog();
+                    let known = command
+                        .changes
+                        .iter()
+                        .all(|change| catalog.accepts_change(change));
+                    let changed = ApiError::internal("the flow went on or was changed meanwhile");
+                    return (!known).then(|| alone(section, changed, Unfit::Now));
+                }
                 Command::Stream(_) | Command::Several(_) | Command::Whole(_) => {
                     return Some(alone(section, ApiError::bad_request(), Unfit::Ever));
                 }

@@ -26,9 +26,9 @@ mod traces;
 
 pub use feed::{Feed, FeedError};
 pub use flow::{
-    Flow, FlowEffects, FlowSetup, FlowState, FlowStatus, FlowTotals, Preview, PreviewSetup,
-    PreviewTurn, Query, QuerySetup, QueryStatus, Resent, Shown, SourceStatus, state_stream,
-    state_subjects,
+    Build, Flow, FlowEffects, FlowSetup, FlowState, FlowStatus, FlowTotals, OwnRows, Preview,
+    PreviewSetup, PreviewTurn, Query, QuerySetup, QueryStatus, Resent, Shown, SourceStatus,
+    state_layout, state_stream, state_subjects,
 };
 pub use ingest::{Ingest, IngestError, IngestRecord, RecordEnd};
 pub use ingress::Pressure;

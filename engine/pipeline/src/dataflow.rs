@@ -90,6 +90,9 @@ pub struct Output {
     pub payload: Bytes,
     /// Whether it takes the row of its subject away: it is published with `KV-Operation: DEL`.
     pub delete: bool,
+    /// Of a window that is told once: the event time at which it closes. It is told in the step that brings
+    /// [`DataflowStatus::watermark`] there.
+    pub closes: Option<Timestamp>,
 }
 
 /// A change of state.

@@ -177,6 +177,13 @@ pub(crate) struct QueryCompiled {
     pub(crate) grace: Option<Duration>,
 }
 
+impl QueryCompiled {
+    /// Whether a result that changes takes the place of the one on its subject.
+    pub(crate) fn upserts(&self) -> bool {
+        self.results == Some(Results::Upsert)
+    }
+}
+
 /// What a query may read, and how what is there looks.
 #[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "only queries look"))]
 pub(crate) trait Readable: Sync {

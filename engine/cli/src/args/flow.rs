@@ -58,4 +58,9 @@ pub enum FlowCommand {
         #[arg(long, value_name = "STATION")]
         to: Option<String>,
     },
+    /// Give up the changed query that is built in the background; what runs goes on
+    Cancel {
+        /// The flow
+        name: String,
+    },
 }

@@ -58,7 +58,8 @@ pub(super) fn show(
             .get("diff")
             .and_then(Value::as_array)
             .unwrap_or(&empty);
-        if !lines.is_empty() {
+        let note = change.get("note").and_then(Value::as_str);
+        if !lines.is_empty() || note.is_some() {
             console.line(&format!(
                 "\n{} {}",
                 field(change, "kind"),
@@ -67,6 +68,9 @@ pub(super) fn show(
         }
         for line in lines {
             console.line(&format!("  {}", difference(line)))?;
+        }
+        if let Some(note) = note {
+            console.line(&format!("  {note}"))?;
         }
     }
     for change in changes.iter().filter_map(Value::as_object) {

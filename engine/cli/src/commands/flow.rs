@@ -1,4 +1,4 @@
-//! `flow`: list, describe, delete, pause, resume, restart, rerun.
+//! `flow`: list, describe, delete, pause, resume, restart, rerun, cancel.
 
 mod shown;
 
@@ -37,6 +37,7 @@ pub(super) async fn flow(command: &FlowCommand, session: Session<'_, '_>) -> Res
             let body = json!({ "from_seq": from_seq, "to_seq": to_seq, "to": to });
             (name, "rerun", "reading once more by", body)
         }
+        FlowCommand::Cancel { name } => (name, "cancel", "gave up what was built of", json!({})),
     };
     let answer: Value = session.client.post(&["flows", name, action], &body).await?;
     if session.console.structured(session.format, &answer)? {

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
 use super::position::Position;
-use super::query::{Place, QueryLoop};
+use super::query::{Before, Place, QueryLoop};
 use super::runner::Loop;
 use super::setup::{FlowSetup, QuerySetup};
 use super::status::{FlowState, FlowStatus, QueryStatus, SourceStatus};
@@ -38,7 +38,34 @@ pub(super) struct Inner {
     pub(super) turn: tokio::sync::Mutex<()>,
     /// The setup whose place is known: what comes after that is not passed over.
     ready: tokio::sync::watch::Sender<Option<Arc<FlowSetup>>>,
+    /// Whether another version wants to know where it stands, and whether it stands still.
+    held: AtomicBool,
+    resting: tokio::sync::watch::Sender<bool>,
+    /// Whether it was built, and has taken over or ended.
+    switched: tokio::sync::watch::Sender<bool>,
 }
+
+/// A flow stands still between two commits as long as this is there.
+#[derive(Debug)]
+pub(super) struct Hold(Arc<Inner>);
+
+impl Hold {
+    /// Another one has taken over.
+    pub(super) fn end(self) {
+        self.0.stopping.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.held.store(false, Ordering::Release);
+        self.0.wake.notify_one();
+    }
+}
+
+/// How long a flow is waited for that is to stand still. One that cannot be had so soon is at work on something large, or does
+/// not run at all.
+const LONGEST_HOLD: Duration = Duration::from_secs(1);
 
 /// Pauses before something that did not work is tried again.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -56,6 +83,39 @@ impl Inner {
                 let _elapsed = tokio::time::timeout(rest, woken).await;
             }
         }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
+    }
+
+    /// Stands still as long as it is held.
+    pub(super) async fn rest(&self) {
+        self.resting.send_replace(true);
+        let setup = self.setup.load_full();
+        self.ready(&setup);
+        while self.is_held() && !self.stopping.load(Ordering::Acquire) {
+            self.wake.notified().await;
+            let setup = self.setup.load_full();
+            self.ready(&setup);
+        }
+        self.resting.send_replace(false);
+    }
+
+    /// It has taken over.
+    pub(super) fn switched(&self) {
+        self.switched.send_replace(true);
+    }
+
+    /// Nothing is in the way.
+    pub(super) fn at_work(&self) {
+        let built = self.setup.load().build.is_some();
+        let state = if built {
+            FlowState::Building
+        } else {
+            FlowState::Running
+        };
+        self.says(state, None);
     }
 
     /// Waits before something is tried again, each time longer; not when it is declared anew or stops.
@@ -104,6 +164,9 @@ impl JetStream {
             seen: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             ready: tokio::sync::watch::Sender::new(None),
+            held: AtomicBool::new(false),
+            resting: tokio::sync::watch::Sender::new(false),
+            switched: tokio::sync::watch::Sender::new(false),
         });
         self.shared.flows_wake().push(Arc::downgrade(&inner.wake));
         let own = Arc::clone(&inner);
@@ -147,10 +210,30 @@ impl Flow {
         let _gone = ready.wait_for(known).await;
     }
 
+    /// Completes when it was built and has taken over, or is stopped.
+    pub async fn switched(&self) {
+        let mut switched = self.inner.switched.subscribe();
+        // The sender lives as long as the flow.
+        let _gone = switched.wait_for(|switched| *switched).await;
+    }
+
+    /// Has it stand still between two commits, or gives up soon: then it goes on until it takes notice.
+    pub(super) async fn hold(&self) -> Hold {
+        let hold = Hold(Arc::clone(&self.inner));
+        self.inner.held.store(true, Ordering::Release);
+        self.inner.wake.notify_one();
+        let mut resting = self.inner.resting.subscribe();
+        let rests = resting.wait_for(|resting| *resting);
+        // Where it stands is looked at in the log either way.
+        let _elapsed = tokio::time::timeout(LONGEST_HOLD, rests).await;
+        hold
+    }
+
     /// Ends it; what is under way is decided then.
     pub async fn stop(&self) {
         self.inner.stopping.store(true, Ordering::Release);
         self.inner.wake.notify_one();
+        self.inner.switched();
         let task = self
             .task
             .lock()
@@ -237,6 +320,8 @@ impl Inner {
             };
             (seen.query.clone(), status)
         };
+        // What is built is behind the version that runs, and not behind what is stored.
+        let limits = self.limits(&place);
         let mut sources = Vec::with_capacity(query.sources.len());
         for (index, table) in query.sources.iter().enumerate() {
             let place = place.sources.get(index);
@@ -258,8 +343,14 @@ impl Inner {
                 let filter = table.filter.as_deref().unwrap_or(">");
                 let filters = Filters::one(filter.as_bytes());
                 let stream = cell.lock();
+                let limit = limits.get(index).copied().flatten().unwrap_or(u64::MAX);
                 source.lag_messages = stream.count_matching(place.read + 1, &filters);
+                if let Some(next) = limit.checked_add(1) {
+                    let beyond = stream.count_matching(next, &filters);
+                    source.lag_messages = source.lag_messages.saturating_sub(beyond);
+                }
                 let open = stream.next_matching(place.read + 1, &filters);
+                let open = open.filter(|open| *open <= limit);
                 let time = open.and_then(|seq| Some(stream.locate(seq)?.time));
                 source.lag_seconds = time.map_or(0, |time| Timestamp::now().since(time).as_secs());
             }
@@ -278,6 +369,17 @@ impl Inner {
             sources,
         });
         status
+    }
+
+    /// How far a query that is built is to read each source.
+    fn limits(&self, place: &Place) -> Vec<Option<u64>> {
+        let setup = self.setup.load_full();
+        if setup.build.is_none() {
+            return Vec::new();
+        }
+        let streams: Vec<u32> = place.sources.iter().map(|source| source.stream).collect();
+        let before = Before::of(&self.shared, &setup);
+        before.map_or_else(Vec::new, |before| before.read_of(&streams))
     }
 
     /// Where a query stands in the log, and what it says of itself.

@@ -27,6 +27,8 @@ mod tests;
 
 pub use handle::Flow;
 pub use once::Resent;
-pub use query::{Preview, PreviewSetup, PreviewTurn, Shown, state_stream, state_subjects};
-pub use setup::{FlowEffects, FlowSetup, Query, QuerySetup};
+pub use query::{
+    Preview, PreviewSetup, PreviewTurn, Shown, state_layout, state_stream, state_subjects,
+};
+pub use setup::{Build, FlowEffects, FlowSetup, OwnRows, Query, QuerySetup};
 pub use status::{FlowState, FlowStatus, FlowTotals, QueryStatus, SourceStatus};

@@ -7,6 +7,8 @@ use millstream_cluster::FlowStart;
 use millstream_pipeline::{Dataflow, FlowTable, Plan, Running};
 use millstream_types::{Message, SubjectTemplate};
 
+use super::handle::Flow;
+
 /// A flow as it is declared, compiled. Swapped whole: a batch sees one of them.
 #[derive(Clone, Debug)]
 pub struct FlowSetup {
@@ -40,6 +42,26 @@ pub struct FlowSetup {
     pub effects: Option<Arc<dyn FlowEffects>>,
     /// The query that it is, instead of `from`, `filter`, `until`, `subject` and stages; `to` gets its results.
     pub query: Option<Arc<QuerySetup>>,
+    /// Of a query that is not published yet: what it takes over from when it has caught up with it.
+    pub build: Option<Build>,
+}
+
+/// What a query is built for.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The version that runs.
+    pub running: Arc<Flow>,
+    /// Rows of that version to be taken away when this one has none in their place; `None`: they stay.
+    pub rows: Option<OwnRows>,
+}
+
+/// How rows of a query are told from what else its station stores.
+#[derive(Clone, Debug)]
+pub struct OwnRows {
+    /// What their subjects match.
+    pub filter: String,
+    /// The members that each of them has, sorted; `None` where the station's stages change them.
+    pub columns: Option<Vec<String>>,
 }
 
 impl FlowSetup {
@@ -66,6 +88,12 @@ pub struct QuerySetup {
     pub late: Option<String>,
     /// The stream that keeps its state, see [`crate::state_stream`].
     pub state: String,
+    /// The part of that stream which is its own: the run that it was built in beside an earlier version.
+    pub part: Option<u64>,
+    /// Whether a result takes the place of the one before it on its subject.
+    pub upserts: bool,
+    /// Most bytes of results that are kept for it while it is built.
+    pub limit: u64,
 }
 
 /// A compiled query.

@@ -12,6 +12,8 @@ pub enum FlowState {
     Starting,
     /// It takes what comes.
     Running,
+    /// It reads what is stored, beside the version that runs.
+    Building,
     /// It stands still because it was told to.
     Paused,
     /// It waits until an input may be tried again.
@@ -31,6 +33,7 @@ impl FlowState {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Building => "building",
             Self::Paused => "paused",
             Self::Retrying => "retrying",
             Self::Blocked => "blocked",

@@ -24,6 +24,7 @@ use super::{Flow, FlowEffects, FlowSetup, FlowState};
 use crate::plans::PlanSource;
 use crate::{IngestRecord, JetStream, Options};
 
+mod builds;
 mod never;
 mod queries;
 
@@ -215,6 +216,7 @@ impl World {
             paused: false,
             effects: None,
             query: None,
+            build: None,
         }
     }
 

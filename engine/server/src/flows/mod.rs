@@ -3,9 +3,10 @@
 //! What lives here: from the catalog's entry to a flow's setup, and starting, changing and stopping flows. What may not come
 //! in: how a flow reads, runs and commits (that is JetStream's room).
 
+mod build;
 mod compile;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use millstream_jetstream::{
 };
 use tracing::{error, warn};
 
+pub(crate) use self::build::shape;
 use self::compile::Compiled;
 use crate::compile::Compiler;
 use crate::functions::States;
@@ -22,6 +24,9 @@ use crate::functions::States;
 /// How long a change waits for flows to begin: one that runs a slow function takes no notice until its batch has ended, and
 /// nobody else is to wait for that. Its status tells.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
+/// Bytes of results that a query may keep back while it is built, unless its `state_limit` says so.
+const KEPT: u64 = 1 << 30;
 
 /// One that runs, and what it was made from.
 struct Running {
@@ -34,6 +39,29 @@ struct Table {
     /// By the key of the position.
     running: BTreeMap<String, Running>,
     closed: bool,
+}
+
+impl Table {
+    /// The keys of those that the catalog does not have.
+    fn unwanted(&self, catalog: &Catalog) -> Vec<String> {
+        let flow = |name: &str| catalog.flows.get(name);
+        let stays = |key: &str| {
+            let name = name_of(key);
+            if let Some(name) = name.strip_suffix("/rerun") {
+                flow(name).is_some_and(|flow| flow.rerun.is_some())
+            } else if let Some(name) = name.strip_suffix("/build") {
+                flow(name).is_some_and(|flow| flow.build.is_some())
+            } else {
+                flow(name).is_some()
+            }
+        };
+        let keys = self.running.keys().filter(|key| !stays(key));
+        keys.cloned().collect()
+    }
+}
+
+fn name_of(key: &str) -> &str {
+    key.strip_prefix("flow/").unwrap_or(key)
 }
 
 /// All flows of this server.
@@ -114,26 +142,18 @@ impl Flows {
     async fn follow(self: &Arc<Self>) {
         let _turn = self.turn.lock().await;
         let catalog = self.node.catalog().clone();
-        let mut gone = Vec::new();
+        let (mut gone, mut untidy) = (Vec::new(), BTreeSet::new());
         {
             let mut table = self.table();
             if table.closed {
                 return;
             }
-            let reruns = |name: &str| {
-                let flow = catalog.flows.get(name);
-                flow.is_some_and(|flow| flow.rerun.is_some())
-            };
-            let keys: Vec<String> = table.running.keys().cloned().collect();
-            for key in keys {
-                let name = key.strip_prefix("flow/").unwrap_or(&key);
-                let stays = match name.strip_suffix("/rerun") {
-                    Some(name) => reruns(name),
-                    None => catalog.flows.contains_key(name),
-                };
-                if !stays {
-                    gone.extend(table.running.remove(&key));
-                }
+            let (names, ended) = table.promote(&catalog);
+            untidy.extend(names);
+            gone.extend(ended);
+            for key in table.unwanted(&catalog) {
+                gone.extend(table.running.remove(&key));
+                untidy.extend(name_of(&key).strip_suffix("/build").map(str::to_owned));
             }
         }
         for running in gone {
@@ -141,10 +161,22 @@ impl Flows {
         }
         let mut changed = Vec::new();
         for entry in catalog.flows.values() {
+            if entry.spec.query.is_some() && self.get(&entry.spec.name).is_none() {
+                untidy.insert(entry.spec.name.clone());
+            }
             changed.extend(self.adjust(&catalog, entry).await);
+            if let Some(build) = &entry.build
+                && let Some(flow) = self.adjust_build(&catalog, entry, build).await
+            {
+                untidy.insert(entry.spec.name.clone());
+                changed.push(flow);
+            }
         }
         if !all_ready(&changed).await {
             warn!(target: "nats", "flows take their time to follow the catalog; see their status");
+        }
+        for name in untidy {
+            self.jetstream.tidy_state(&name).await;
         }
     }
 
@@ -245,6 +277,13 @@ fn setup(entry: &FlowEntry, compiled: &Compiled) -> FlowSetup {
             layout: compiled.layout,
             late: compiled.late.clone(),
             state: state_stream(&spec.name),
+            part: entry.part,
+            upserts: compiled.upserts(),
+            limit: spec
+                .query
+                .as_ref()
+                .and_then(|query| query.state_limit)
+                .unwrap_or(KEPT),
         })
     });
     let effects = (!compiled.states.is_empty())
@@ -269,5 +308,6 @@ fn setup(entry: &FlowEntry, compiled: &Compiled) -> FlowSetup {
         paused: spec.paused,
         effects,
         query,
+        build: None,
     }
 }

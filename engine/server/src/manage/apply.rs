@@ -17,38 +17,21 @@ use millstream_spec::{
 use millstream_types::Timestamp;
 use serde_json::{Value, json};
 
+use self::change::{Change, command_of, compared, flow_change, hidden};
+use super::flows::Verdict;
 use super::functions::{said, trial_of};
 use super::{Manager, refused, streams};
 use crate::blobs::digest;
 use crate::schemas::declared;
 use crate::stages::Modules;
 
-/// One line of the answer, and what it takes to make it true.
-struct Change {
-    kind: Kind,
-    name: String,
-    action: &'static str,
-    diff: Vec<String>,
-    /// Of a function: the number that it has or gets.
-    version: Option<u64>,
-    changes: Vec<CatalogChange>,
-}
+mod change;
 
 /// Who asks, why, and whether functions are only tried.
 struct Asked {
     by: String,
     why: String,
     trial: Option<TrialSpec>,
-}
-
-/// A line of the answer.
-fn told(change: &Change) -> Value {
-    let mut line = json!({ "kind": change.kind, "name": change.name, "action": change.action,
-        "diff": change.diff });
-    if let Some(version) = change.version {
-        line["version"] = version.into();
-    }
-    line
 }
 
 /// Files sent along, decoded.
@@ -135,15 +118,9 @@ impl Manager {
             why: said(request.why.as_deref()),
             trial: request.trial.as_ref().map(trial_of).transpose()?,
         };
-        let (changes, found) = self.changes(&old, &documents, &attached, &asked, time);
+        let (mut changes, found) = self.changes(&old, &documents, &attached, &asked, time);
         problems.extend(found);
-        let command = CatalogCommand {
-            time: time.0,
-            changes: changes
-                .iter()
-                .flat_map(|change| change.changes.iter().cloned())
-                .collect(),
-        };
+        let mut command = command_of(&changes, time);
         let mut commands = Vec::new();
         let mut new = old.clone();
         if problems.is_empty() {
@@ -155,14 +132,23 @@ impl Manager {
                 ));
             }
             match self.checked(&new, &documents, &attached, time).await {
-                Ok(found) => commands = found,
+                Ok(found) => {
+                    commands = found;
+                    problems.extend(self.queries(
+                        (&old, &new),
+                        &mut changes,
+                        &documents,
+                        &attached,
+                    ));
+                    command = command_of(&changes, time);
+                }
                 Err(found) => problems.extend(found),
             }
         }
         if !problems.is_empty() {
             return Err(problems_found(problems));
         }
-        let mut lines: Vec<Value> = changes.iter().map(told).collect();
+        let mut lines: Vec<Value> = changes.iter().map(Change::line).collect();
         if request.dry_run {
             drop(one_at_a_time);
             let history = request.history.as_deref();
@@ -231,6 +217,39 @@ impl Manager {
         }
     }
 
+    /// Finds what changed queries come to: they keep their state, or are rebuilt.
+    fn queries(
+        &self,
+        catalogs: (&Catalog, &Catalog),
+        changes: &mut [Change],
+        documents: &[&Document],
+        attached: &Attached,
+    ) -> Vec<Problem> {
+        let modules = attached.modules(documents);
+        let bytes = |name: &str| {
+            let sent = modules.get(name);
+            sent.map_or_else(|| self.blobs.get(name), |bytes| Ok(bytes.to_vec()))
+        };
+        let mut problems = Vec::new();
+        for change in changes {
+            let [CatalogChange::PutFlow { spec }] = change.changes.as_slice() else {
+                continue;
+            };
+            let same = |document: &&&Document| matches!(&document.spec, Spec::Flow(own) if own.name == spec.name);
+            let Some(document) = documents.iter().find(same) else {
+                continue;
+            };
+            match self.query_change(catalogs, (document, spec), &bytes) {
+                None => {}
+                Some(Ok(Verdict { changes, note })) => {
+                    (change.changes, change.note) = (changes, note)
+                }
+                Some(Err(problem)) => problems.push(problem),
+            }
+        }
+        problems
+    }
+
     /// What all documents change, and what is wrong with those that cannot.
     fn changes(
         &self,
@@ -287,10 +306,7 @@ impl Manager {
                 ))
             }
             Spec::Flow(spec) => {
-                let before = old.flows.get(&spec.name).map(|entry| json!(entry.spec));
-                let change = CatalogChange::PutFlow { spec: spec.clone() };
-                let after = json!(spec);
-                let mut change = compared(Kind::Flow, &spec.name, before, &after, change);
+                let mut change = flow_change(old, spec);
                 if spec.paused && !document.is_written("paused") {
                     change.diff.push(format!(
                         "paused: true, as it was: `millstream flow resume {}` lets it go on",
@@ -679,6 +695,7 @@ fn schema_change(
         action: declared.action,
         diff,
         version: None,
+        note: None,
         changes: changes
             .map(|registry| CatalogChange::Registry { registry })
             .collect(),
@@ -707,77 +724,5 @@ fn refused_schema(
             })
             .collect(),
         other => vec![document.problem(path, format!("{file}{other}"))],
-    }
-}
-
-fn compared(
-    kind: Kind,
-    name: &str,
-    before: Option<Value>,
-    after: &Value,
-    change: CatalogChange,
-) -> Change {
-    let name = name.to_owned();
-    match before {
-        None => Change {
-            kind,
-            name,
-            action: "created",
-            diff: Vec::new(),
-            version: None,
-            changes: vec![change],
-        },
-        Some(before) if before == *after => Change {
-            kind,
-            name,
-            action: "unchanged",
-            diff: Vec::new(),
-            version: None,
-            changes: Vec::new(),
-        },
-        Some(before) => {
-            let mut diff = Vec::new();
-            difference("", &before, after, &mut diff);
-            Change {
-                kind,
-                name,
-                action: "changed",
-                diff,
-                version: None,
-                changes: vec![change],
-            }
-        }
-    }
-}
-
-/// Connectors' values may be secrets: only the names of what changed are shown.
-fn hidden(mut change: Change) -> Change {
-    for line in &mut change.diff {
-        if let Some((name, _)) = line.split_once(": ") {
-            *line = name.to_owned();
-        }
-    }
-    change
-}
-
-/// `path: before -> after` for every leaf that differs.
-fn difference(path: &str, before: &Value, after: &Value, lines: &mut Vec<String>) {
-    match (before, after) {
-        (Value::Object(old), Value::Object(new)) => {
-            let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-            for key in keys {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                let of = |map: &serde_json::Map<String, Value>| {
-                    map.get(key).cloned().unwrap_or(Value::Null)
-                };
-                difference(&path, &of(old), &of(new), lines);
-            }
-        }
-        _ if before != after => lines.push(format!("{path}: {before} -> {after}")),
-        _ => {}
     }
 }

@@ -15,8 +15,11 @@ use serde_json::{Value, json};
 use super::{Manager, not_found, refused, streams};
 use crate::stages::Modules;
 
+mod change;
 mod foretold;
 mod queries;
+
+pub(super) use change::Verdict;
 
 /// What a flow reads or writes.
 struct End {
@@ -83,7 +86,7 @@ impl Manager {
                 continue;
             }
             if let Some(query) = &spec.query {
-                problems.extend(self.query_problems(new, document, (spec, query), attached));
+                problems.extend(self.query_problems(new, document, query, attached));
                 continue;
             }
             match self.end(new, &spec.from) {
@@ -247,6 +250,12 @@ impl Manager {
             }
         }
         line["version"] = entry.version.into();
+        if let Some(told) = self.build_told(entry) {
+            let reason = line["reason"]
+                .as_str()
+                .map(|reason| format!("{reason}; {told}"));
+            line["reason"] = reason.unwrap_or(told).into();
+        }
         line
     }
 
@@ -271,10 +280,10 @@ impl Manager {
         json!({ "name": name, "version": entry.version, "created": Timestamp(entry.created).to_rfc3339(),
             "updated": Timestamp(entry.updated).to_rfc3339(), "spec": entry.spec, "status": status,
             "next_try": next_try.map(Timestamp::to_rfc3339), "stages": stages, "rerun": rerun,
-            "query": self.described_query(entry) })
+            "query": self.described_query(entry), "build": self.described_build(entry) })
     }
 
-    /// Carries out `pause`, `resume`, `restart` or `rerun`.
+    /// Carries out `pause`, `resume`, `restart`, `rerun` or `cancel`.
     pub(super) async fn flow_action(
         &self,
         name: &str,
@@ -289,26 +298,19 @@ impl Manager {
                 not_found(Kind::Flow, name, &known)
             })?
         };
-        let name = name.to_owned();
-        let change = match action {
-            "pause" | "resume" => {
-                let spec = FlowSpec {
-                    paused: action == "pause",
-                    ..entry.spec.clone()
-                };
-                CatalogChange::PutFlow { spec }
-            }
-            "restart" => CatalogChange::RestartFlow {
-                name,
+        let changes = match action {
+            "pause" | "resume" => standing(&entry, action == "pause"),
+            "restart" => vec![CatalogChange::RestartFlow {
+                name: name.to_owned(),
                 start: start_of(&request)?,
-            },
-            _ => self.rerun_of(&entry, request)?,
+            }],
+            "cancel" => vec![cancel(&entry)?],
+            _ => vec![self.rerun_of(&entry, request)?],
         };
-        let unchanged = matches!(&change, CatalogChange::PutFlow { spec } if *spec == entry.spec);
-        if !unchanged {
+        if !changes.is_empty() {
             let command = Command::Catalog(CatalogCommand {
                 time: Timestamp::now().0,
-                changes: vec![change],
+                changes,
             });
             match self.jetstream()?.propose(&command).await {
                 Ok(Outcome::Refused(error)) | Err(error) => return Err(refused(&error)),
@@ -400,6 +402,38 @@ impl Manager {
             to: request.to,
         })
     }
+}
+
+/// Has a flow stand still or go on, and what is built of it when it takes over.
+fn standing(entry: &FlowEntry, paused: bool) -> Vec<CatalogChange> {
+    let mut changes = Vec::new();
+    let changed = |spec: &FlowSpec| {
+        let standing = FlowSpec {
+            paused,
+            ..spec.clone()
+        };
+        (spec.paused != paused).then_some(standing)
+    };
+    if let Some(spec) = changed(&entry.spec) {
+        changes.push(CatalogChange::PutFlow { spec });
+    }
+    if let Some(spec) = entry.build.as_ref().and_then(|build| changed(&build.spec)) {
+        changes.push(CatalogChange::BuildFlow { spec });
+    }
+    changes
+}
+
+/// Gives up what is built.
+fn cancel(entry: &FlowEntry) -> Result<CatalogChange, Failure> {
+    let name = entry.spec.name.clone();
+    if entry.build.is_none() {
+        return Err(Failure::new(
+            FailureCode::Conflict,
+            format!("nothing is built of flow `{name}`"),
+            "only a changed query that is built in the background can be given up; `millstream flow pause` has a flow stand still",
+        ));
+    }
+    Ok(CatalogChange::CancelBuild { name })
 }
 
 const ON_DISK: &str = "take a station with `storage: file`";

@@ -103,7 +103,7 @@ pub struct Compiled {
     plan: Arc<Plan>,
     columns: Vec<Column>,
     explain: String,
-    updating: bool,
+    /// How results are written that change.
     results: Option<Results>,
     layout: u64,
     late: Late,
@@ -153,7 +153,7 @@ impl Compiled {
     /// Whether its results change.
     #[must_use]
     pub fn is_updating(&self) -> bool {
-        self.updating
+        self.results.is_some()
     }
 
     /// How results that change are written; `None`: they do not change, and are told once.
@@ -239,6 +239,7 @@ fn compiled(
         &late,
         (planner.graceful && !planner.graceless, built.updating),
     )?;
+    let closes = planner.closes(&built);
     let (nodes, sources, calls) = (planner.nodes, planner.sources, planner.calls);
     let outputs = outputs(&logical, &read, &spec.sql)?;
     let (subject, results) = destination(spec, stations, &logical, &built)?;
@@ -260,6 +261,7 @@ fn compiled(
             &outputs,
             subject,
             results.map(|own| if previews { Results::Changelog } else { own }),
+            closes,
         ),
         nodes,
         last,
@@ -276,7 +278,6 @@ fn compiled(
         plan,
         columns,
         explain,
-        updating: built.updating,
         results,
         layout,
         late,

@@ -1,5 +1,6 @@
 //! From the planner's logical plan to operators.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use super::names::{Names, Table};
 use super::operator::Operator;
 use super::source::{EventTime, SourcePlan};
 use super::sugar;
-use super::time::Bound;
+use super::time::{Bound, Clock};
 use super::windows::{self, Known};
 use crate::catalog::{Source, timestamp};
 use crate::functions::deployed_calls;
@@ -111,6 +112,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) graceless: bool,
     /// Groups and joins that wait for late rows.
     pub(crate) graceful: bool,
+    /// Nodes whose rows come when their windows close.
+    closers: HashSet<usize>,
 }
 
 impl<'a> Planner<'a> {
@@ -133,7 +136,18 @@ impl<'a> Planner<'a> {
             known: Vec::new(),
             graceless: false,
             graceful: false,
+            closers: HashSet::new(),
         }
+    }
+
+    /// The columns that say when the windows of these rows close, with what is known of them; none when rows come otherwise.
+    pub(crate) fn closes(&self, built: &Built) -> Vec<(usize, i64)> {
+        if !self.closers.contains(&built.node) || built.updating {
+            return Vec::new();
+        }
+        let times = (0..built.known.len()).filter_map(|at| Some((at, built.bound(at)?)));
+        let event = times.filter(|(_, bound)| bound.clock == Clock::Event);
+        event.map(|(at, bound)| (at, bound.offset)).collect()
     }
 
     /// Makes the nodes of a plan and answers the last of them.

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use arrow::array::Array;
+use arrow::array::{Array, AsArray as _};
+use arrow::datatypes::TimestampNanosecondType;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 use millstream_pipeline::{Effects, Origin, Output as Message, Rejection};
 use millstream_spec::Results;
+use millstream_types::Timestamp;
 
 use super::delta::Delta;
 use crate::lower::Output;
@@ -22,6 +24,9 @@ pub(crate) struct Sink {
     subject: Vec<Part>,
     /// `None`: rows are never taken back.
     results: Option<Results>,
+    /// Of windows that are told when they close: columns with their times, and what is taken from one for the last moment in
+    /// which the window is open.
+    closes: Vec<(usize, i64)>,
 }
 
 /// A part of a subject.
@@ -37,6 +42,7 @@ struct Row {
     payload: Bytes,
     /// How often it is added, or taken back.
     diff: i64,
+    closes: Option<Timestamp>,
 }
 
 impl Sink {
@@ -44,6 +50,7 @@ impl Sink {
         outputs: &[(usize, Output)],
         subject: Vec<Part>,
         results: Option<Results>,
+        closes: Vec<(usize, i64)>,
     ) -> Self {
         let printed: Vec<Output> = outputs.iter().map(|(_, output)| output.clone()).collect();
         Self {
@@ -51,6 +58,7 @@ impl Sink {
             columns: outputs.iter().map(|(column, _)| *column).collect(),
             subject,
             results,
+            closes,
         }
     }
 
@@ -63,7 +71,11 @@ impl Sink {
         match self.results {
             None => effects.outputs.extend(rows.into_iter().flat_map(|row| {
                 let times = usize::try_from(row.diff).unwrap_or(0);
-                std::iter::repeat_n(message(row.subject, row.payload), times)
+                let told = Message {
+                    closes: row.closes,
+                    ..message(row.subject, row.payload)
+                };
+                std::iter::repeat_n(told, times)
             })),
             Some(Results::Upsert) => upserts(net(rows), effects),
             Some(Results::Changelog) => changes(net(rows), effects),
@@ -80,6 +92,7 @@ impl Sink {
         };
         let printed = self.printer.rows(&batch);
         let subjects = self.subjects(&delta.batch);
+        let closes = self.closing(&delta.batch);
         let mut text = Vec::new();
         let mut ends = Vec::with_capacity(delta.len());
         for row in 0..delta.len() {
@@ -107,7 +120,26 @@ impl Sink {
             subject: subjects(row),
             payload: text.slice(range),
             diff: delta.diff(row),
+            closes: closes(row),
         }));
+    }
+
+    /// When the window of each row closes: a group ends with the first of its times.
+    fn closing<'a>(&self, batch: &'a RecordBatch) -> impl Fn(usize) -> Option<Timestamp> + 'a {
+        let times: Vec<_> = self
+            .closes
+            .iter()
+            .filter_map(|(column, offset)| {
+                let times = batch.column(*column);
+                let times = times.as_primitive_opt::<TimestampNanosecondType>()?;
+                Some((times, *offset))
+            })
+            .collect();
+        move |row| {
+            let known = times.iter().filter(|(times, _)| times.is_valid(row));
+            let open = known.map(|(times, offset)| times.value(row).saturating_sub(*offset));
+            open.min().map(|open| Timestamp(open.saturating_add(1)))
+        }
     }
 
     /// The subject of each row.
@@ -172,6 +204,7 @@ fn message(subject: Bytes, payload: Bytes) -> Message {
         subject,
         payload,
         delete: false,
+        closes: None,
     }
 }
 
@@ -213,6 +246,7 @@ fn upserts(rows: Vec<Row>, effects: &mut Effects) {
                 subject,
                 payload: Bytes::new(),
                 delete: true,
+                closes: None,
             },
         },
     ));

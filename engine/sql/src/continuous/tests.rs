@@ -184,6 +184,48 @@ fn nexmark_five_is_told_when_its_windows_end() {
 }
 
 #[test]
+fn windows_say_when_they_close() {
+    let told = [
+        "SELECT auction, window_end, count(*) AS n FROM TUMBLE(bid, ts, INTERVAL '10 seconds') GROUP BY auction, window_end",
+        "SELECT window_start, count(*) AS n FROM TUMBLE(bid, ts, INTERVAL '10 seconds') GROUP BY window_start HAVING count(*) > 0",
+        "SELECT auction, window_start, window_end, max(price) AS p FROM HOP(bid, ts, INTERVAL '5 seconds', INTERVAL '10 seconds') GROUP BY auction, window_start, window_end",
+        "SELECT auction, window_end, count(*) AS n FROM SESSION(TABLE bid PARTITION BY auction, DESCRIPTOR(ts), INTERVAL '4 seconds') GROUP BY auction, window_start, window_end",
+        "SELECT * FROM (SELECT auction, window_end, row_number() OVER (PARTITION BY window_end ORDER BY price) AS r FROM TUMBLE(bid, ts, INTERVAL '10 seconds')) WHERE r <= 2",
+    ];
+    for sql in told {
+        let mut flow = compiled(sql).start();
+        let (mut before, mut found) = (None, 0);
+        for (at, second) in [1, 3, 12, 14, 25, 41, 80].into_iter().enumerate() {
+            let auction = second % 2;
+            let effects = run(&mut *flow, &[bid(at as u64, auction.into(), 7, second)]);
+            let after = flow.status().watermark;
+            for output in &effects.outputs {
+                found += 1;
+                let closes = output.closes;
+                assert!(
+                    before < closes && closes <= after,
+                    "{sql}: {before:?} {output:?} {after:?}"
+                );
+            }
+            before = after;
+        }
+        assert!(found > 3, "{sql}: {found}");
+    }
+    for sql in [
+        "SELECT auction, ts FROM bid WHERE price > 1",
+        "SELECT a.auction, a.ts FROM bid AS a JOIN bid AS b ON a.auction = b.auction AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '5 seconds'",
+    ] {
+        let mut flow = compiled(sql).start();
+        let effects = run(&mut *flow, &[bid(1, 1, 7, 1), bid(2, 1, 7, 2)]);
+        assert!(!effects.outputs.is_empty(), "{sql}");
+        assert!(
+            effects.outputs.iter().all(|output| output.closes.is_none()),
+            "{sql}"
+        );
+    }
+}
+
+#[test]
 fn groups_without_windows_change() {
     let sql = "SELECT auction, count(*) AS n, sum(price) AS total, count(DISTINCT price) AS prices FROM bid GROUP BY auction";
     let mut spec = spec(sql);

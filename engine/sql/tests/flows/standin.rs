@@ -170,6 +170,7 @@ fn output(value: &Value) -> Output {
         subject: SUBJECT,
         payload: value.to_string().into(),
         delete: false,
+        closes: None,
     }
 }
 

@@ -168,6 +168,7 @@ pub(super) fn result(rest: &mut Bytes) -> Option<Output> {
         subject,
         payload,
         delete,
+        closes: None,
     })
 }
 
@@ -214,6 +215,7 @@ mod tests {
             subject: Bytes::from_static(b"out.a"),
             payload: Bytes::from_static(payload),
             delete,
+            closes: None,
         };
         pieces.result(&output(b"{}", false));
         pieces.result(&output(b"", true));

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use millstream_cluster::{Command, Outcome, UnfitPart};
+use millstream_cluster::{CatalogChange, CatalogCommand, Command, Outcome, UnfitPart};
 use millstream_pipeline::{DataflowStatus, Output};
 use millstream_streams::{ApiError, Command as StreamCommand, Unfit};
-use millstream_types::Message;
+use millstream_types::{Message, Timestamp};
 use tokio::sync::oneshot;
 
 use super::super::handle::{FIRST_PAUSE, Inner, LAST_PAUSE};
 use super::super::made::{Condemned, condemn, refusal};
 use super::super::setup::{FlowSetup, QuerySetup};
 use super::super::status::FlowState;
+use super::build::{Before, Changes, Kept};
 use super::engine::Gathered;
 use super::outputs::{Made, NOBODY, Outlet, Prepared};
 use super::place::Place;
@@ -35,18 +36,33 @@ const TAKEN: usize = 16;
 pub(super) struct Discard {
     /// What is told; nothing when it is as it should be.
     pub(super) why: Option<(FlowState, String)>,
+    /// Whether it would come to the same once more.
+    pub(super) for_good: bool,
 }
 
 impl Discard {
-    fn quiet() -> Self {
-        Self { why: None }
-    }
-
-    fn because(state: FlowState, reason: impl Into<String>) -> Self {
+    pub(super) fn quiet() -> Self {
         Self {
-            why: Some((state, reason.into())),
+            why: None,
+            for_good: false,
         }
     }
+
+    pub(super) fn because(state: FlowState, reason: impl Into<String>) -> Self {
+        Self {
+            why: Some((state, reason.into())),
+            for_good: false,
+        }
+    }
+}
+
+/// What a commit ends with.
+#[derive(Clone, Copy)]
+pub(super) enum Last<'a> {
+    /// Where the query stands then.
+    Place(&'a Place),
+    /// It takes over from another version. When something is in the way, nothing is tried again: that one goes on meanwhile.
+    Switch(&'a CatalogChange),
 }
 
 impl From<Unread> for Discard {
@@ -63,10 +79,12 @@ pub(super) struct Committer {
     pub(super) store: Store,
     /// Where the query stands in the log.
     pub(super) place: Place,
+    /// What it keeps back while it is built.
+    pub(super) kept: Option<Kept>,
 }
 
 impl Committer {
-    fn outlet(&self) -> Outlet<'_> {
+    pub(super) fn outlet(&self) -> Outlet<'_> {
         Outlet {
             shared: &self.inner.shared,
             setup: &self.setup,
@@ -86,21 +104,29 @@ impl Committer {
         let inner = Arc::clone(&self.inner);
         let Gathered {
             mut outputs,
-            rejected,
-            late,
+            mut rejected,
+            mut late,
             state,
             place,
             ..
         } = gathered;
+        let mut changes = Changes::new();
+        if let Some(kept) = &mut self.kept {
+            // The version that runs has dealt with these.
+            (rejected, late) = (Vec::new(), Vec::new());
+            let before = Before::of(&inner.shared, &self.setup).ok_or_else(Discard::quiet)?;
+            changes = kept.take(std::mem::take(&mut outputs), before.told());
+            within(kept, self.query.limit)?;
+        }
         let (snapshot, removed) = self.store.put_together(&inner.shared, self.place.epoch)?;
         let later = outputs.split_off(direct(&outputs));
         let mut internal = self.store.results(&later, place.epoch);
-        internal.extend(self.store.changes(state, place.epoch));
+        internal.extend(self.store.changes(state, changes, place.epoch));
         internal.extend(snapshot);
         let last = self.write_ahead(internal)?;
         let prepared = self.outlet().prepare(outputs, late, rejected);
         let prepared = prepared.map_err(|reason| Discard::because(FlowState::Blocked, reason))?;
-        self.publish(&prepared, &last, &removed, &place)?;
+        self.publish(&prepared, &last, &removed, Last::Place(&place))?;
         self.place = place;
         inner.stands(&self.place, status);
         if !later.is_empty() {
@@ -128,14 +154,14 @@ impl Committer {
                 outputs: Outlet::outputs(outputs),
                 ..Prepared::default()
             };
-            self.publish(&prepared, &[], &taken, &place)?;
+            self.publish(&prepared, &[], &taken, Last::Place(&place))?;
         }
         Ok(())
     }
 
     /// Writes messages of the state stream but for the last ones, which the commit itself holds. They count when that comes
     /// about.
-    fn write_ahead(&self, internal: Vec<Message>) -> Result<Vec<Message>, Discard> {
+    pub(super) fn write_ahead(&self, internal: Vec<Message>) -> Result<Vec<Message>, Discard> {
         let nothing = Prepared::default();
         let mut entry = Vec::new();
         let mut bytes = 0;
@@ -174,13 +200,14 @@ impl Committer {
 
     /// One command with all of it. A result that no stream takes becomes a dead letter; when something else is in the way,
     /// it is tried again.
-    fn publish(
+    pub(super) fn publish(
         &self,
         prepared: &Prepared,
         internal: &[Message],
         removed: &[u64],
-        place: &Place,
+        last: Last<'_>,
     ) -> Result<(), Discard> {
+        let tried_again = matches!(last, Last::Place(_));
         let (mut condemned, mut pause) = (Condemned::new(), FIRST_PAUSE);
         loop {
             let made = self
@@ -188,10 +215,11 @@ impl Committer {
                 .make(prepared, (&self.store, internal), &mut condemned);
             let made = match made {
                 Ok(made) => made,
-                Err(reason) => {
+                Err(reason) if tried_again => {
                     self.blocked(&reason, &mut pause)?;
                     continue;
                 }
+                Err(reason) => return Err(Discard::because(FlowState::Blocked, reason)),
             };
             let mut commands = made.commands.clone();
             commands.extend(removed.iter().map(|seq| {
@@ -201,27 +229,37 @@ impl Committer {
                     erase: false,
                 })
             }));
-            commands.push(Command::Position {
-                source: self.setup.key.clone(),
-                value: place.encode(),
-            });
+            commands.push(self.last(last));
             match self.propose(commands, made.count, made.keep) {
                 Ok(Outcome::Several(_)) => {
                     self.done(prepared, &made, &condemned);
                     return Ok(());
                 }
-                Ok(Outcome::Unfit(part)) => {
-                    if let Some(reason) = self.unfit(&made, part, &mut condemned)? {
-                        self.blocked(&reason, &mut pause)?;
-                    }
-                }
+                Ok(Outcome::Unfit(part)) => match self.unfit(&made, part, &mut condemned)? {
+                    None => {}
+                    Some(reason) if tried_again => self.blocked(&reason, &mut pause)?,
+                    Some(reason) => return Err(Discard::because(FlowState::Blocked, reason)),
+                },
                 other => return Err(untaken(other)),
             }
         }
     }
 
+    fn last(&self, last: Last<'_>) -> Command {
+        match last {
+            Last::Place(place) => Command::Position {
+                source: self.setup.key.clone(),
+                value: place.encode(),
+            },
+            Last::Switch(change) => Command::Catalog(CatalogCommand {
+                time: Timestamp::now().0,
+                changes: vec![change.clone()],
+            }),
+        }
+    }
+
     fn done(&self, prepared: &Prepared, made: &Made, condemned: &Condemned) {
-        self.inner.says(FlowState::Running, None);
+        self.inner.at_work();
         for why in &made.lost {
             self.inner.lost_result(why);
         }
@@ -283,7 +321,7 @@ impl Committer {
         *pause = (*pause * 2).min(LAST_PAUSE);
         loop {
             let changed = !Arc::ptr_eq(&self.setup, &inner.setup.load_full());
-            if changed || inner.stopping.load(Ordering::Acquire) {
+            if changed || inner.is_held() || inner.stopping.load(Ordering::Acquire) {
                 return Err(Discard::quiet());
             }
             // Messages that come wake it as well, and change nothing.
@@ -295,8 +333,23 @@ impl Committer {
     }
 }
 
+/// Whether what a query keeps back is not too much.
+fn within(kept: &Kept, limit: u64) -> Result<(), Discard> {
+    let bytes = kept.bytes();
+    if bytes <= limit {
+        return Ok(());
+    }
+    let reason = format!(
+        "its results have {bytes} bytes and are kept until it takes over, for which it may have {limit}: raise `state_limit`, or restart the flow with the changed query"
+    );
+    Err(Discard {
+        why: Some((FlowState::Failed, reason)),
+        for_good: true,
+    })
+}
+
 /// How many results a commit publishes itself.
-fn direct(outputs: &[Output]) -> usize {
+pub(super) fn direct(outputs: &[Output]) -> usize {
     let mut bytes = 0;
     let fits = outputs.iter().take(OUTPUTS).take_while(|output| {
         let before = bytes;

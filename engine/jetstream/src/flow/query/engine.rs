@@ -119,7 +119,8 @@ impl Engine {
         let caught_up = loop {
             self.place.clock = self.place.clock.max(Timestamp::now());
             let unread = self.unread(wake);
-            let Some(source) = self.choose(&unread) else {
+            let open = self.open(&unread);
+            let Some(source) = self.choose(&open) else {
                 let due = self.dataflow.status().next_wake;
                 if due.is_some_and(|due| due <= self.place.clock) {
                     gathered.take(self.dataflow.step(&[], self.place.clock))?;
@@ -132,12 +133,18 @@ impl Engine {
                 break false;
             }
         };
+        if let Some(told) = self.place.told {
+            // The version before it has told these.
+            let news = |output: &Output| output.closes.is_none_or(|closes| closes > told);
+            gathered.outputs.retain(news);
+        }
         let status = self.dataflow.status();
         let totals = &mut self.place.totals;
         totals.inputs += gathered.messages;
         totals.outputs += gathered.outputs.len() as u64;
         totals.rejected += gathered.rejected.len() as u64;
         totals.late = self.late_before + status.late;
+        self.place.watermark = status.watermark.max(self.place.watermark);
         if !gathered.is_empty() {
             self.place.epoch += 1;
         }
@@ -189,6 +196,28 @@ impl Engine {
         let all = 0..self.sources.len();
         all.filter(|index| self.sources[*index].has_more(wake))
             .collect()
+    }
+
+    /// Those of them that may be read for now. The others are not idle: they have more.
+    fn open(&self, unread: &[usize]) -> Vec<usize> {
+        let open = |index: &&usize| {
+            let source = &self.sources[**index];
+            source.until == u64::MAX || source.is_open()
+        };
+        unread.iter().filter(open).copied().collect()
+    }
+
+    /// It was built and has taken over: nothing holds it up any more.
+    pub(super) fn released(&mut self, place: &Place) {
+        self.place = place.clone();
+        for (source, place) in self.sources.iter_mut().zip(&place.sources) {
+            (source.read, source.until) = (place.read, u64::MAX);
+        }
+    }
+
+    /// Messages that are to be read for now.
+    pub(super) fn behind(&self) -> u64 {
+        self.sources.iter().map(Source::open).sum()
     }
 
     /// The source that is read next: tables before all others when the query is new, then whoever's event time is furthest

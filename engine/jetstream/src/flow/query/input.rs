@@ -25,8 +25,8 @@ pub(super) struct Source {
     pub(super) is_table: bool,
     /// The last sequence that was looked at.
     pub(super) read: u64,
-    /// Nothing behind this sequence is looked at.
-    until: u64,
+    /// Nothing behind this sequence is looked at for now.
+    pub(super) until: u64,
     filters: Filters,
     cursor: FrameCursor,
     places: Vec<(u64, Place)>,
@@ -60,16 +60,12 @@ impl Source {
 
     /// Messages that are left, and when the first of them was stored.
     pub(super) fn left(&self) -> (u64, Option<Timestamp>) {
+        let left = self.open();
         let stream = self.cell.lock();
-        let behind = match self.until {
-            u64::MAX => 0,
-            until => stream.count_matching(until + 1, &self.filters),
-        };
-        let left = stream.count_matching(self.read + 1, &self.filters);
         let first = stream.next_matching(self.read + 1, &self.filters);
         let first = first.filter(|seq| *seq <= self.until);
         let time = first.and_then(|seq| Some(stream.locate(seq)?.time));
-        (left.saturating_sub(behind), time)
+        (left, time)
     }
 
     /// A message as it is stored; `None` when it is gone or cannot be read.
@@ -82,12 +78,28 @@ impl Source {
     /// Whether there is something to read; otherwise `wake` is told of the stream's next change.
     pub(super) fn has_more(&self, wake: &Arc<Notify>) -> bool {
         let stream = self.cell.lock();
-        let next = stream.next_matching(self.read + 1, &self.filters);
-        let more = next.is_some_and(|seq| seq <= self.until);
+        let more = stream.next_matching(self.read + 1, &self.filters).is_some();
         if !more {
             self.cell.wake_on_change(wake);
         }
         more
+    }
+
+    /// Messages that are to be read for now.
+    pub(super) fn open(&self) -> u64 {
+        let stream = self.cell.lock();
+        let all = stream.count_matching(self.read + 1, &self.filters);
+        match self.until.checked_add(1) {
+            None => all,
+            Some(next) => all.saturating_sub(stream.count_matching(next, &self.filters)),
+        }
+    }
+
+    /// Whether there is something to be read for now.
+    pub(super) fn is_open(&self) -> bool {
+        let stream = self.cell.lock();
+        let next = stream.next_matching(self.read + 1, &self.filters);
+        next.is_some_and(|next| next <= self.until)
     }
 
     /// Looks up where the next messages lie.

@@ -4,7 +4,7 @@
 //! source in the query's order, the stream and what was read of it.
 
 use bytes::Bytes;
-use millstream_cluster::{position_value, split_position};
+use millstream_cluster::{Catalog, flow_key, position_value, split_position};
 use millstream_types::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,10 @@ pub(in super::super) struct Place {
     pub(in super::super) primed: bool,
     pub(in super::super) sources: Vec<SourcePlace>,
     pub(in super::super) totals: FlowTotals,
+    /// The event time that its results have reached.
+    pub(in super::super) watermark: Option<Timestamp>,
+    /// What closes until then was told by the version before it.
+    pub(in super::super) told: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,6 +52,19 @@ struct Stored {
     primed: bool,
     sources: Vec<SourcePlace>,
     totals: FlowTotals,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watermark: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told: Option<i64>,
+}
+
+/// The layout of the state that a query has; `None` when it has none yet, or none that is known.
+#[must_use]
+pub fn state_layout(catalog: &Catalog, flow: &str) -> Option<u64> {
+    let run = catalog.flows.get(flow)?.run;
+    let stored = catalog.positions.get(&flow_key(flow))?;
+    let place = Place::of_run(stored, run).ok()??;
+    Some(place.layout)
 }
 
 impl Place {
@@ -60,6 +77,8 @@ impl Place {
             primed: self.primed,
             sources: self.sources.clone(),
             totals: self.totals,
+            watermark: self.watermark.map(|time| time.0),
+            told: self.told.map(|time| time.0),
         };
         let json = serde_json::to_string(&stored).expect("invariant: plain data");
         position_value(self.run, &json)
@@ -83,6 +102,8 @@ impl Place {
             primed: stored.primed,
             sources: stored.sources,
             totals: stored.totals,
+            watermark: stored.watermark.map(Timestamp),
+            told: stored.told.map(Timestamp),
         }))
     }
 }
@@ -117,6 +138,12 @@ mod tests {
         assert_eq!(place.encode(), golden);
         assert_eq!(Place::of_run(golden.as_bytes(), 12), Ok(Some(place)));
         assert_eq!(Place::of_run(golden.as_bytes(), 13), Ok(None));
+        let times = Place {
+            watermark: Some(Timestamp(7)),
+            told: Some(Timestamp(5)),
+            ..Place::default()
+        };
+        assert_eq!(Place::of_run(&times.encode(), 0), Ok(Some(times)));
         // The one form is not taken for the other.
         assert_eq!(Position::of_run(golden.as_bytes(), 12), Err(Unreadable));
         let old = Position {

@@ -12,8 +12,8 @@ use super::super::setup::Query;
 use super::super::status::SourceStatus;
 use super::engine::{Engine, Stop, Turn, places};
 use super::input::Source;
+use super::open::first;
 use super::place::Place;
-use super::runner::first;
 use crate::service::{JetStream, Shared};
 
 /// What is looked at.

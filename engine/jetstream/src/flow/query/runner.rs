@@ -4,43 +4,38 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use millstream_cluster::{Command, FlowStart, Outcome, StreamCell};
-use millstream_pipeline::FlowTable;
-use millstream_streams::{Command as StreamCommand, Purge};
-use millstream_types::Timestamp;
 use tracing::info;
 
-use super::super::handle::{FIRST_PAUSE, Inner};
-use super::super::made::forgets;
-use super::super::position::Unreadable;
-use super::super::setup::{FlowSetup, QuerySetup};
+use super::super::handle::{FIRST_PAUSE, Hold, Inner};
+use super::super::setup::FlowSetup;
 use super::super::status::FlowState;
+use super::build::Before;
 use super::commit::{Committer, Discard};
-use super::engine::{Engine, Stop, Turn, places};
-use super::input::Source;
-use super::place::Place;
-use super::store::{Owner, Store};
-use crate::service::Shared;
+use super::engine::{Engine, Stop, Turn};
+use super::open::open;
+use super::switch::Switched;
 
-/// Messages that one command removes.
-const REMOVED: usize = 4096;
+/// A query that is built has the one before it stand still for the rest of the way when it is so many messages behind.
+const NEAR: u64 = 64 << 10;
 
 /// Why the query cannot run now.
-type Stuck = (FlowState, String);
+pub(super) type Stuck = (FlowState, String);
 
 /// A query that runs.
-struct Running {
-    setup: Arc<FlowSetup>,
-    engine: Box<Engine>,
-    committer: Box<Committer>,
+pub(super) struct Running {
+    pub(super) setup: Arc<FlowSetup>,
+    pub(super) engine: Box<Engine>,
+    pub(super) committer: Box<Committer>,
     /// What is to be committed next.
-    next: Option<Turn>,
+    pub(super) next: Option<Turn>,
 }
 
 pub(in super::super) struct QueryLoop {
     inner: Arc<Inner>,
     running: Option<Running>,
     pause: Duration,
+    /// Of a query that is built: the version that it takes over from stands still as long as this is there.
+    hold: Option<Hold>,
 }
 
 impl QueryLoop {
@@ -49,6 +44,7 @@ impl QueryLoop {
             inner,
             running: None,
             pause: FIRST_PAUSE,
+            hold: None,
         }
     }
 
@@ -59,8 +55,13 @@ impl QueryLoop {
             if known.is_some_and(|known| !Arc::ptr_eq(&known.setup, &setup) || self.is_gone(known))
             {
                 self.finish().await;
+                self.hold = None;
             }
-            let running = match self.running.take() {
+            if self.inner.is_held() {
+                self.rest().await;
+                continue;
+            }
+            let mut running = match self.running.take() {
                 Some(running) => running,
                 None => match open(&self.inner, &setup).await {
                     Ok(Some(running)) => running,
@@ -78,9 +79,53 @@ impl QueryLoop {
                 },
             };
             self.inner.ready(&setup);
+            if setup.build.is_some() {
+                self.approach(&mut running).await;
+            }
             self.turn(running).await;
         }
         self.finish().await;
+    }
+
+    /// Stands still between two commits as long as another version looks where this one is.
+    async fn rest(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            match running.next.take() {
+                None => self.running = Some(running),
+                Some(Turn {
+                    gathered, status, ..
+                }) => {
+                    let committing = move || {
+                        let outcome = running.committer.commit(gathered, &status);
+                        (running, outcome)
+                    };
+                    let done = self.inner.shared.runtime.spawn_blocking(committing).await;
+                    if let Ok((running, Ok(()))) = done {
+                        self.running = Some(running);
+                    }
+                }
+            }
+        }
+        self.inner.rest().await;
+    }
+
+    /// A query that is built reads as far as the one that runs has read; that one stands still when it is not far ahead.
+    async fn approach(&mut self, running: &mut Running) {
+        let build = running.setup.build.as_ref();
+        let Some(before) = build.map(|build| Arc::clone(&build.running)) else {
+            return;
+        };
+        let shared = &self.inner.shared;
+        let bound = |running: &mut Running| {
+            if let Some(before) = Before::of(shared, &running.setup) {
+                before.bound(&mut running.engine.sources);
+            }
+            running.engine.behind()
+        };
+        if bound(running) <= NEAR && self.hold.is_none() {
+            self.hold = Some(before.hold().await);
+            bound(running);
+        }
     }
 
     /// Commits what was gathered before the query is given up.
@@ -134,11 +179,12 @@ impl QueryLoop {
         let (steps, committed) = tokio::join!(steps, committing);
         let (committer, engine, turn) = match (committed, steps) {
             (Ok((committer, Ok(()))), Ok((engine, Ok(turn)))) => (committer, engine, turn),
-            (Ok((_, Err(Discard { why }))), _) => return self.discarded(why).await,
+            (Ok((_, Err(discard))), _) => return self.discarded(&setup, discard).await,
             (Ok(_), Ok((_, Err(stop)))) => return self.stopped(&setup, stop).await,
             (Err(panic), _) | (_, Err(panic)) => {
-                let why = (FlowState::Failed, format!("a step failed: {panic}"));
-                return self.discarded(Some(why)).await;
+                let why = format!("a step failed: {panic}");
+                let discard = Discard::because(FlowState::Failed, why);
+                return self.discarded(&setup, discard).await;
             }
         };
         self.pause = FIRST_PAUSE;
@@ -163,19 +209,73 @@ impl QueryLoop {
             }),
         });
         if nothing && caught_up && may_wait {
-            self.inner.says(FlowState::Running, None);
-            self.inner.wait(wake_at).await;
+            self.inner.at_work();
+            match setup_is_built(self.running.as_ref()) {
+                true => self.switch().await,
+                false => self.inner.wait(wake_at).await,
+            }
         }
     }
 
-    async fn discarded(&mut self, why: Option<Stuck>) {
+    /// Takes over from the version that runs, when that is where this one has caught up with it.
+    async fn switch(&mut self) {
+        let Some(mut running) = self.running.take() else {
+            return;
+        };
+        let setup = Arc::clone(&running.setup);
+        let status = running.engine.dataflow.status();
+        let switching = move || {
+            let outcome = running.committer.switch(&status);
+            (running, outcome)
+        };
+        let done = self.inner.shared.runtime.spawn_blocking(switching).await;
+        match done {
+            Ok((running, Ok(Switched::Further))) => self.running = Some(running),
+            Ok((running, Ok(Switched::Waits(reason)))) => {
+                self.hold = None;
+                self.running = Some(running);
+                self.inner.says(FlowState::Building, Some(&reason));
+                self.inner.wait_a_little(&mut self.pause).await;
+            }
+            Ok((mut running, Ok(Switched::Over(setup, drained)))) => {
+                info!(target: "nats", "flow `{}` goes on as it was changed", setup.name);
+                if let Some(hold) = self.hold.take() {
+                    hold.end();
+                }
+                running.engine.released(&running.committer.place);
+                self.inner.ready(&setup);
+                self.inner.switched();
+                // One that stands still from the start begins as others do.
+                let goes_on = drained && !setup.paused;
+                running.setup = setup;
+                self.running = goes_on.then_some(running);
+            }
+            Ok((_, Err(discard))) => self.discarded(&setup, discard).await,
+            Err(panic) => {
+                let why = format!("a commit failed: {panic}");
+                let discard = Discard::because(FlowState::Failed, why);
+                self.discarded(&setup, discard).await;
+            }
+        }
+    }
+
+    async fn discarded(&mut self, setup: &Arc<FlowSetup>, discard: Discard) {
+        self.hold = None;
+        let Discard { why, for_good } = discard;
         if let Some((state, reason)) = why {
             self.inner.failed(state, &reason);
+            match for_good {
+                true => stands_still(&self.inner, setup).await,
+                false => self.inner.wait_a_little(&mut self.pause).await,
+            }
+        } else if setup.build.is_some() {
+            // The other one went on, or this one is not wanted any more: then it is stopped soon.
             self.inner.wait_a_little(&mut self.pause).await;
         }
     }
 
     async fn stopped(&mut self, setup: &Arc<FlowSetup>, stop: Stop) {
+        self.hold = None;
         match stop {
             Stop::Read(reason) => {
                 let reason = format!(
@@ -187,231 +287,20 @@ impl QueryLoop {
             }
             Stop::Query(reason) => {
                 self.inner.failed(FlowState::Failed, &reason);
-                // It would come to the same again.
-                let same = || Arc::ptr_eq(setup, &self.inner.setup.load_full());
-                while same() && !self.inner.stopping.load(Ordering::Acquire) {
-                    self.inner.wake.notified().await;
-                }
+                stands_still(&self.inner, setup).await;
             }
         }
     }
 }
 
-/// Makes the query from what is stored, or begins it; `None` when it is to stand still.
-async fn open(inner: &Arc<Inner>, setup: &Arc<FlowSetup>) -> Result<Option<Running>, Stuck> {
-    let failed = |reason: String| (FlowState::Failed, reason);
-    if let Err(why) = &setup.plan {
-        return Err(failed(why.clone()));
-    }
-    let query = setup.query.clone();
-    let query = query.ok_or_else(|| failed("it has no query".to_owned()))?;
-    let shared = Arc::clone(&inner.shared);
-    let cells = sources(&shared, &query)?;
-    let state = shared.node.stream(&query.state).ok_or_else(|| {
-        let reason = format!(
-            "there is no stream `{}` for its state; apply it again",
-            query.state
-        );
-        (FlowState::Blocked, reason)
-    })?;
-    let place = match stored(&shared, setup)? {
-        Some(place) => {
-            check(setup, &query, &cells, &place).map_err(failed)?;
-            place
-        }
-        None => begin(inner, setup, &query, &cells, &state).await?,
-    };
-    inner.stands(&place, &Default::default());
-    if setup.paused {
-        return Ok(None);
-    }
-    let owner = Owner {
-        run: place.run,
-        layout: place.layout,
-    };
-    let store = Store::new(state, &setup.name, owner);
-    let (own, setup) = (Arc::clone(inner), Arc::clone(setup));
-    let made = move || restored(own, setup, query, (cells, store, place));
-    let made = shared.runtime.spawn_blocking(made).await;
-    let (running, garbage) = made.map_err(|error| failed(error.to_string()))??;
-    remove(inner, &running.committer.store.cell, garbage).await?;
-    Ok(Some(running))
-}
-
-/// Writes to the log where it begins: messages that come from now on are not passed over.
-async fn begin(
-    inner: &Inner,
-    setup: &FlowSetup,
-    query: &QuerySetup,
-    cells: &[Arc<StreamCell>],
-    state: &StreamCell,
-) -> Result<Place, Stuck> {
-    let shared = &inner.shared;
-    let blocked = |error: String| (FlowState::Blocked, error);
-    if state.lock().next_live(1).is_some() {
-        let purge = Command::Stream(StreamCommand::Purge(Purge {
-            stream: state.id,
-            time: Timestamp::now(),
-            ..Purge::default()
-        }));
-        let purged = shared.propose_wait(&purge).await;
-        purged.map_err(|error| blocked(error.to_string()))?;
-    }
-    let tables = query.sources.iter().zip(cells);
-    let sources: Vec<Source> = tables
-        .map(|(table, cell)| Source::new(Arc::clone(cell), table, first(cell, table, setup.start)))
-        .collect();
-    let place = Place {
-        run: setup.run,
-        layout: query.layout,
-        clock: Timestamp::now(),
-        sources: places(&sources),
-        ..Place::default()
-    };
-    let command = Command::Whole(vec![Command::Position {
-        source: setup.key.clone(),
-        value: place.encode(),
-    }]);
-    match shared.propose_wait(&command).await {
-        Ok(Outcome::Unfit(part)) => Err(blocked(part.error.to_string())),
-        Err(error) => Err(blocked(error.to_string())),
-        Ok(_) => {
-            info!(target: "nats", "flow `{}` begins", setup.name);
-            Ok(place)
-        }
+/// Waits until it is declared anew: it would come to the same again.
+async fn stands_still(inner: &Inner, setup: &Arc<FlowSetup>) {
+    let same = || Arc::ptr_eq(setup, &inner.setup.load_full());
+    while same() && !inner.stopping.load(Ordering::Acquire) {
+        inner.wake.notified().await;
     }
 }
 
-/// Removes what is left of commits that did not come about, before there is another one of their number.
-async fn remove(inner: &Inner, state: &StreamCell, garbage: Vec<u64>) -> Result<(), Stuck> {
-    for some in garbage.chunks(REMOVED) {
-        let delete = |seq: &u64| {
-            Command::Stream(StreamCommand::DeleteMessage {
-                stream: state.id,
-                seq: *seq,
-                erase: false,
-            })
-        };
-        let command = Command::Whole(some.iter().map(delete).collect());
-        let reason = match inner.shared.propose_wait(&command).await {
-            Ok(Outcome::Several(_)) => continue,
-            Ok(other) => format!("{other:?}"),
-            Err(error) => error.to_string(),
-        };
-        return Err((FlowState::Blocked, reason));
-    }
-    Ok(())
-}
-
-/// The streams that a query reads.
-fn sources(shared: &Shared, query: &QuerySetup) -> Result<Vec<Arc<StreamCell>>, Stuck> {
-    let cell = |table: &FlowTable| {
-        let from = &table.station;
-        match shared.node.stream(from) {
-            None => Err((
-                FlowState::Blocked,
-                format!("there is no stream `{from}` to read"),
-            )),
-            Some(cell) if forgets(&cell) => Err((
-                FlowState::Blocked,
-                format!(
-                    "stream `{from}` is in memory, and flows read what stays; make it anew with file storage"
-                ),
-            )),
-            Some(cell) => Ok(cell),
-        }
-    };
-    query.sources.iter().map(cell).collect()
-}
-
-/// The position in the log, when it is of this run.
-fn stored(shared: &Shared, setup: &FlowSetup) -> Result<Option<Place>, Stuck> {
-    let catalog = shared.node.catalog();
-    let Some(stored) = catalog.positions.get(&setup.key) else {
-        return Ok(None);
-    };
-    Place::of_run(stored, setup.run).map_err(|Unreadable| {
-        let reason = format!(
-            "its position cannot be read, and to begin anew would do everything twice; `millstream flow restart {}` does so",
-            setup.name
-        );
-        (FlowState::Failed, reason)
-    })
-}
-
-/// Whether a query can go on where another one of its name stood.
-fn check(
-    setup: &FlowSetup,
-    query: &QuerySetup,
-    cells: &[Arc<StreamCell>],
-    place: &Place,
-) -> Result<(), String> {
-    let anew = format!(
-        "`millstream flow restart {}` builds it anew from what is stored",
-        setup.name
-    );
-    let same = place.sources.iter().map(|source| &source.station);
-    let same = same.eq(query.sources.iter().map(|table| &table.station));
-    if place.layout != query.layout || !same {
-        return Err(format!(
-            "its state is of another version of the query; {anew}"
-        ));
-    }
-    let mut each = place.sources.iter().zip(cells);
-    let other = each.find(|(source, cell)| source.stream != cell.id);
-    match other {
-        None => Ok(()),
-        Some((source, _)) => Err(format!(
-            "stream `{}` was made anew, and its state is of the one before; {anew}",
-            source.station
-        )),
-    }
-}
-
-/// What a source is taken to have read when the query is new. All of a table is read.
-pub(super) fn first(cell: &StreamCell, table: &FlowTable, start: FlowStart) -> u64 {
-    let stream = cell.lock();
-    match start {
-        _ if table.is_table => 0,
-        FlowStart::Beginning => 0,
-        FlowStart::End => stream.last_seq(),
-        FlowStart::Sequence(seq) => seq.saturating_sub(1),
-        FlowStart::Time(time) => {
-            let first = stream.first_since(time);
-            first.map_or(stream.last_seq(), |first| first.saturating_sub(1))
-        }
-    }
-}
-
-/// Makes a query with its state, and says which messages of the state stream are of no use. Results that wait are published.
-fn restored(
-    inner: Arc<Inner>,
-    setup: Arc<FlowSetup>,
-    query: Arc<QuerySetup>,
-    (cells, mut store, place): (Vec<Arc<StreamCell>>, Store, Place),
-) -> Result<(Running, Vec<u64>), Stuck> {
-    let mut dataflow = query.query.start();
-    let garbage = store.restore(&inner.shared, place.epoch, &mut *dataflow);
-    let garbage = garbage.map_err(|unread| (FlowState::Failed, unread.0))?;
-    let sources = query.sources.iter().zip(cells).zip(&place.sources);
-    let sources = sources.map(|((table, cell), place)| Source::new(cell, table, place.read));
-    let engine = Engine::new(dataflow, sources.collect(), place.clone(), &setup.name);
-    let mut committer = Committer {
-        inner,
-        setup: Arc::clone(&setup),
-        query,
-        store,
-        place,
-    };
-    if let Err(Discard { why }) = committer.drain() {
-        let again = || (FlowState::Starting, "it begins once more".to_owned());
-        return Err(why.unwrap_or_else(again));
-    }
-    let running = Running {
-        setup,
-        engine: Box::new(engine),
-        committer: Box::new(committer),
-        next: None,
-    };
-    Ok((running, garbage))
+fn setup_is_built(running: Option<&Running>) -> bool {
+    running.is_some_and(|running| running.setup.build.is_some())
 }

@@ -13,6 +13,7 @@ use millstream_pipeline::{BrokenState, Dataflow, Output};
 use millstream_streams::Filters;
 use millstream_types::Message;
 
+use super::build::Kept;
 use super::codec::{self, Head, Kind, Pieces};
 use crate::read::FrameCursor;
 use crate::service::Shared;
@@ -36,6 +37,32 @@ pub fn state_stream(flow: &str) -> String {
 #[must_use]
 pub fn state_subjects(flow: &str) -> String {
     format!("$FLOWSTATE.{flow}.>")
+}
+
+/// Where the part of a run lies, see [`Store::new`].
+pub(super) fn own_subjects(flow: &str, part: Option<u64>) -> String {
+    match part {
+        None => format!("$FLOWSTATE.{flow}.*"),
+        Some(part) => format!("$FLOWSTATE.{flow}.b{part}.>"),
+    }
+}
+
+/// The part of the state stream that a subject is of, and whether it is what a query kept back while it was built.
+pub(super) fn part_of(flow: &str, subject: &str) -> Option<(Option<u64>, bool)> {
+    let rest = subject.strip_prefix("$FLOWSTATE.")?.strip_prefix(flow)?;
+    let rest = rest.strip_prefix('.')?;
+    match rest.split_once('.') {
+        None => Some((None, false)),
+        Some((part, rest)) => {
+            let part = part.strip_prefix('b')?.parse().ok()?;
+            Some((Some(part), rest.starts_with("rows.")))
+        }
+    }
+}
+
+/// What a query kept back while it was built.
+pub(super) fn kept_subjects(flow: &str, part: u64) -> String {
+    format!("$FLOWSTATE.{flow}.b{part}.rows.>")
 }
 
 /// Whose state it is.
@@ -76,8 +103,10 @@ struct Snapshot {
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) cell: Arc<StreamCell>,
-    flow: String,
+    /// What all subjects begin with.
+    prefix: String,
     owner: Owner,
+    /// Of state; behind them as many of what is kept back while the query is built.
     shards: Vec<Shard>,
     writing: Option<Snapshot>,
     /// Messages with results that are to be published.
@@ -102,10 +131,19 @@ struct Stored {
 }
 
 impl Store {
-    pub(super) fn new(cell: Arc<StreamCell>, flow: &str, owner: Owner) -> Self {
+    /// A flow that was built beside an earlier version has a part of the stream to itself.
+    pub(super) fn new(
+        cell: Arc<StreamCell>,
+        (flow, part): (&str, Option<u64>),
+        owner: Owner,
+    ) -> Self {
+        let prefix = match part {
+            None => format!("$FLOWSTATE.{flow}"),
+            Some(part) => format!("$FLOWSTATE.{flow}.b{part}"),
+        };
         Self {
             cell,
-            flow: flow.to_owned(),
+            prefix,
             owner,
             shards: vec![Shard::default(); SHARDS],
             writing: None,
@@ -113,12 +151,22 @@ impl Store {
         }
     }
 
+    /// There is room for what is kept back, or none any more.
+    pub(super) fn keeps(&mut self, kept: bool) {
+        let shards = if kept { 2 * SHARDS } else { SHARDS };
+        self.shards.resize(shards, Shard::default());
+        self.writing.take_if(|writing| writing.shard >= shards);
+    }
+
     fn subject(&self, shard: usize) -> String {
-        format!("$FLOWSTATE.{}.{shard:02}", self.flow)
+        match shard.checked_sub(SHARDS) {
+            None => format!("{}.{shard:02}", self.prefix),
+            Some(shard) => format!("{}.rows.{shard:02}", self.prefix),
+        }
     }
 
     fn pending_subject(&self) -> String {
-        format!("$FLOWSTATE.{}.results", self.flow)
+        format!("{}.results", self.prefix)
     }
 
     fn head(&self, kind: Kind, epoch: u64) -> Head {
@@ -185,7 +233,7 @@ impl Store {
         Ok(merged)
     }
 
-    /// Gives the state of an epoch to a query that was made; answers the messages that are of no use.
+    /// Gives the state of an epoch to a query that was made, and what it kept back; answers the messages that are of no use.
     ///
     /// # Errors
     /// When it cannot be read, or is none of the query's.
@@ -194,9 +242,10 @@ impl Store {
         shared: &Shared,
         epoch: u64,
         to: &mut dyn Dataflow,
+        mut kept: Option<&mut Kept>,
     ) -> Result<Vec<u64>, Unread> {
         let mut garbage = Vec::new();
-        for shard in 0..SHARDS {
+        for shard in 0..self.shards.len() {
             let mut messages = self.read(shared, &self.subject(shard), epoch, &mut garbage)?;
             let own = &mut self.shards[shard];
             for stored in &messages {
@@ -210,8 +259,10 @@ impl Store {
                 }
             }
             for (key, value) in Self::merged(&mut messages)? {
-                if let Some(value) = value {
-                    to.restore(&key, &value)?;
+                let Some(value) = value else { continue };
+                match &mut kept {
+                    Some(kept) if shard >= SHARDS => kept.restore(&key, &value)?,
+                    _ => to.restore(&key, &value)?,
                 }
             }
         }
@@ -220,10 +271,22 @@ impl Store {
         Ok(garbage)
     }
 
-    /// The messages that keep what changed in a commit.
+    /// The messages that keep what changed in a commit, of state and of what is kept back.
     pub(super) fn changes(
         &mut self,
         changes: HashMap<Bytes, Option<Bytes>>,
+        kept: HashMap<Bytes, Option<Bytes>>,
+        epoch: u64,
+    ) -> Vec<Message> {
+        let mut messages = self.spread(changes, 0, epoch);
+        messages.extend(self.spread(kept, SHARDS, epoch));
+        messages
+    }
+
+    fn spread(
+        &mut self,
+        changes: HashMap<Bytes, Option<Bytes>>,
+        first: usize,
         epoch: u64,
     ) -> Vec<Message> {
         let mut dirty: Vec<Option<Pieces>> = (0..SHARDS).map(|_| None).collect();
@@ -234,6 +297,7 @@ impl Store {
         }
         let mut messages = Vec::new();
         for (shard, pieces) in dirty.into_iter().enumerate() {
+            let shard = first + shard;
             let Some(pieces) = pieces else { continue };
             let subject = Bytes::from(self.subject(shard));
             for piece in pieces.finish() {

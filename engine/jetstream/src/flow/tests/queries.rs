@@ -101,6 +101,7 @@ impl Counter {
                     subject: Bytes::from_static(b"nowhere"),
                     payload,
                     delete: false,
+                    closes: None,
                 });
             }
             b't' => {
@@ -146,6 +147,7 @@ impl Counter {
                 subject: Bytes::from([b"out.", &key[..]].concat()),
                 payload: Bytes::from(payload),
                 delete,
+                closes: None,
             });
         }
         let mut state = (before + results).to_le_bytes().to_vec();
@@ -206,7 +208,7 @@ fn counting() -> Counting {
 }
 
 impl World {
-    async fn for_queries() -> (Self, Arc<MemoryStorage>) {
+    pub(super) async fn for_queries() -> (Self, Arc<MemoryStorage>) {
         let storage = Arc::new(MemoryStorage::new());
         let world = Self::open(Arc::clone(&storage)).await;
         let mut state = config(&state_stream("f"), &state_subjects("f"));
@@ -231,7 +233,7 @@ impl World {
         (world, storage)
     }
 
-    async fn catalog(&self, changes: Vec<CatalogChange>) {
+    pub(super) async fn catalog(&self, changes: Vec<CatalogChange>) {
         let command = Command::Catalog(CatalogCommand { time: 1, changes });
         self.jetstream.propose(&command).await.expect("applied");
     }
@@ -245,6 +247,9 @@ impl World {
             layout: 7,
             late,
             state: state_stream("f"),
+            part: None,
+            upserts: false,
+            limit: 1 << 20,
         };
         FlowSetup {
             name: "f".to_owned(),
@@ -262,6 +267,7 @@ impl World {
             paused: false,
             effects: None,
             query: Some(Arc::new(setup)),
+            build: None,
         }
     }
 
@@ -290,7 +296,7 @@ impl World {
         self.jetstream.propose(&command).await.expect("updated");
     }
 
-    async fn until(&self, flow: &Flow, what: impl Fn(&crate::FlowStatus) -> bool) {
+    pub(super) async fn until(&self, flow: &Flow, what: impl Fn(&crate::FlowStatus) -> bool) {
         let mut turns = 0u64;
         while !what(&flow.status()) {
             turns += 1;
@@ -622,6 +628,9 @@ fn another_layout_and_another_stream_want_a_restart() {
             layout: 8,
             late: None,
             state: query.state.clone(),
+            part: None,
+            upserts: false,
+            limit: 1 << 20,
         }));
         flow.change(setup.clone());
         world

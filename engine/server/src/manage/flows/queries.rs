@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::Manager;
 use super::memory_problem;
 use crate::compile::names_function;
+use crate::flows::shape;
 use crate::stages::Modules;
 
 /// Why a function cannot have another version.
@@ -52,7 +53,7 @@ impl Manager {
         &self,
         new: &Catalog,
         document: &Document,
-        (spec, query): (&FlowSpec, &QuerySpec),
+        query: &QuerySpec,
         modules: Modules<'_>,
     ) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -72,9 +73,6 @@ impl Manager {
             problems.extend(problem.or_else(|| self.late_problem(new, document, station)));
         }
         problems.extend(self.subject_problem(new, document, query));
-        if let Some(compiled) = &compiled {
-            problems.extend(self.layout_problem(document, spec, compiled.layout));
-        }
         problems
     }
 
@@ -160,17 +158,6 @@ impl Manager {
         Some(compiled.ok()?.layout)
     }
 
-    /// State of another form is not thrown away by the way.
-    fn layout_problem(&self, document: &Document, spec: &FlowSpec, layout: u64) -> Option<Problem> {
-        let catalog = self.node.catalog().clone();
-        let before = self.layout_now(&catalog, &spec.name);
-        before.filter(|before| *before != layout && !spec.paused)?;
-        let name = &spec.name;
-        let message =
-            format!("flow `{name}` has state of another form than the changed query needs");
-        Some(document.problem("sql", message).with_hint(rebuild(name)))
-    }
-
     /// Queries that are not declared anew, and whose state would be of another form because of what they read.
     pub(super) fn moved(
         &self,
@@ -188,10 +175,11 @@ impl Manager {
             return Vec::new();
         };
         let catalog = self.node.catalog().clone();
-        let others = new
-            .flows
-            .values()
-            .filter(|entry| !declares(documents, &entry.spec.name));
+        let same = |entry: &&FlowEntry| {
+            let old = catalog.flows.get(&entry.spec.name);
+            old.is_some_and(|old| old.spec == entry.spec)
+        };
+        let others = new.flows.values().filter(same);
         let moved = others.filter_map(|entry| {
             let name = &entry.spec.name;
             let query = entry.spec.query.as_ref()?;
@@ -329,25 +317,8 @@ fn declares(documents: &[&Document], flow: &str) -> bool {
 }
 
 /// What to do when state is to be of another form.
-fn rebuild(name: &str) -> String {
+pub(super) fn rebuild(name: &str) -> String {
     format!(
         "`millstream flow pause {name}`, apply this, then `millstream flow restart {name}` and `millstream flow resume {name}` build it anew from what is stored; or apply the query under another name"
     )
-}
-
-/// The filter that a template's subjects match.
-fn shape(template: &str) -> String {
-    let token = |token: &str| if token.contains('{') { "*" } else { token }.to_owned();
-    template.split('.').map(token).collect::<Vec<_>>().join(".")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shape;
-
-    #[test]
-    fn a_template_matches_what_it_makes() {
-        assert_eq!(shape("delays.{carrier}.x-{dest}"), "delays.*.*");
-        assert_eq!(shape("delays"), "delays");
-    }
 }

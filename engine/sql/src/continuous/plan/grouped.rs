@@ -2,15 +2,12 @@
 
 use super::*;
 
-use std::collections::HashSet;
-
 use datafusion::logical_expr::Aggregate as AggregateNode;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 
 use crate::continuous::aggregate::{Aggregate, AggregatePlan};
 use crate::continuous::session::SessionPlan;
-use crate::continuous::time::Clock;
 use crate::overflow::{checked, execution_props};
 
 /// The keys that end a group, all of one clock; nothing is known of others behind it.
@@ -104,6 +101,9 @@ impl Planner<'_> {
         bounds.resize(node.schema.fields().len(), None);
         let from = self.node(&input);
         let node = self.add(vec![from], text, Arc::new(move || plan.operator()));
+        if emission == Emission::Close {
+            self.closers.insert(node);
+        }
         Ok(Built {
             node,
             changes: Vec::new(),

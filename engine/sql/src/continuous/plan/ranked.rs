@@ -9,7 +9,6 @@ use datafusion::physical_expr::PhysicalSortExpr;
 
 use crate::continuous::over::{OverConfig, OverPlan};
 use crate::continuous::rank::{RankFunction, RankPlan};
-use crate::continuous::time::Clock;
 
 /// Most rows of a partition that are kept in order.
 const MOST: u64 = 100_000;
@@ -121,6 +120,9 @@ impl Planner<'_> {
         );
         let from = self.node(&input);
         let node = self.add(vec![from], text, Arc::new(move || plan.operator()));
+        if waits {
+            self.closers.insert(node);
+        }
         Ok(Built {
             node,
             changes: Vec::new(),
@@ -196,6 +198,9 @@ impl Planner<'_> {
         }
         let from = self.node(&input);
         let node = self.add(vec![from], text, Arc::new(move || plan.operator()));
+        if waits {
+            self.closers.insert(node);
+        }
         Ok(Built {
             node,
             changes: Vec::new(),
