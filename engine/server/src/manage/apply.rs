@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millstream_admin::{ApplyRequest, Failure, FailureCode};
+use millstream_admin::{ApplyRequest, Failure, FailureCode, FileText};
 use millstream_cluster::{
     Catalog, CatalogChange, CatalogCommand, Command, Deployment, FunctionEntry, Kind, Outcome,
 };
@@ -97,14 +97,11 @@ impl Manager {
             return Err(Failure::new(FailureCode::BadRequest, error, hint));
         }
         let attached = Attached::read(&request)?;
-        let files: Vec<SourceFile> = request
-            .files
-            .iter()
-            .map(|file| SourceFile {
-                name: file.name.clone(),
-                text: file.text.clone(),
-            })
-            .collect();
+        let file = |file: &FileText| SourceFile {
+            name: file.name.clone(),
+            text: file.text.clone(),
+        };
+        let files: Vec<SourceFile> = request.files.iter().map(file).collect();
         let mut parsed = parse(&files, &|name| request.variables.get(name).cloned());
         let old = self.node.catalog().clone();
         stay_paused(&old, &mut parsed.documents);

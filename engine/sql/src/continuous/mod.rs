@@ -212,17 +212,7 @@ fn compiled(
 ) -> Result<Compiled, SqlError> {
     let times = |table: &str| spec.sources.get(table)?.event_time.clone();
     let read = text::read(&spec.sql, &times)?;
-    let said = spec.emit.or(read.emit);
-    let usual = if read.windowed {
-        Emit::WindowClose
-    } else {
-        Emit::Update
-    };
-    let emit = said.unwrap_or(usual);
-    let at_once = said == Some(Emit::Update);
-    let unsaid = spec.late == Late::Drop;
-    let late = read.late.clone().filter(|_| unsaid);
-    let late = late.unwrap_or_else(|| spec.late.clone());
+    let (emit, at_once, late) = clauses(spec, &read);
     let clock = Arc::new(AtomicI64::new(i64::MIN));
     let deployed = stations.functions(&spec.sql);
     let deployed = deployed.map_err(|why| SqlError::new(Place::START, why))?;
@@ -283,6 +273,20 @@ fn compiled(
         late,
         folder: None,
     })
+}
+
+/// When results are told, whether the query says that they are told at once, and what becomes of late messages.
+fn clauses(spec: &QuerySpec, read: &text::Read) -> (Emit, bool, Late) {
+    let said = spec.emit.or(read.emit);
+    let usual = if read.windowed {
+        Emit::WindowClose
+    } else {
+        Emit::Update
+    };
+    let unsaid = spec.late == Late::Drop;
+    let late = read.late.clone().filter(|_| unsaid);
+    let late = late.unwrap_or_else(|| spec.late.clone());
+    (said.unwrap_or(usual), said == Some(Emit::Update), late)
 }
 
 /// Whether a query's results can be told when they are to be told.

@@ -33,6 +33,10 @@ impl Manager {
             .map(|column| json!({ "name": column.name, "type": column.kind.to_string() }))
             .collect::<Vec<_>>();
         let (sources, reads) = self.reads(spec, &compiled)?;
+        #[cfg_attr(
+            not(feature = "sql"),
+            expect(unused_mut, reason = "only queries have a history")
+        )]
         let mut would = json!({
             "begins": self.begins(spec, &compiled),
             "reads": reads,
@@ -72,7 +76,8 @@ impl Manager {
         let before = before.and_then(|query| self.compiler.query(&catalog, query, &modules).ok());
         match before.is_some_and(|before| before.layout == compiled.layout) {
             true => "where it stands, with its state".to_owned(),
-            false => "anew: its state is of another form".to_owned(),
+            false => "beside what runs, rebuilt from what is stored: its state is of another form"
+                .to_owned(),
         }
     }
 
