@@ -6,6 +6,7 @@
 
 mod bounds;
 mod cells;
+mod pace;
 mod parquet;
 mod plan;
 mod question;

@@ -1,5 +1,6 @@
 //! Plans a question, watches it while it runs, and tells its rows.
 
+use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until};
 
 use super::cells::{self, CellKind, Cells};
+use super::pace::Pace;
 use super::parquet::File;
 use super::plan::Planner;
 use super::question::{self, Form, Parameter, Question};
@@ -231,13 +233,14 @@ impl Query {
         let stream = runtime.block_on(async { execute_stream(plan, state.task_ctx()) });
         let mut stream = stream.map_err(|error| self.planner.failed(&error))?;
         let mut report = Instant::now() + REPORT;
+        let mut pace = Pace::default();
         loop {
             let step = runtime.block_on(async {
                 tokio::select! {
                     biased;
                     () = sleep_until(deadline) => Step::Deadline,
                     () = sleep_until(report) => Step::Report,
-                    next = stream.next() => Step::Next(next),
+                    next = poll_fn(|context| pace.poll(context, |context| stream.poll_next_unpin(context))) => Step::Next(next),
                 }
             });
             let watch = &self.planner.watch;
