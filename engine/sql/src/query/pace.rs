@@ -64,6 +64,11 @@ impl Pace {
         }
         polled
     }
+
+    /// Lets others have the turn while what was found is told, which may take as long as its reader likes.
+    pub(super) fn leave(&mut self) {
+        self.turn = None;
+    }
 }
 
 /// How long to rest behind a turn that took so long, in which so much was computed.
@@ -79,7 +84,22 @@ fn rest(took: Duration, computed: Duration) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{LONGEST, rest};
+    use super::{LONGEST, Pace, TURNS, rest};
+
+    #[test]
+    fn a_turn_is_left_while_something_is_told() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        // As where it rests.
+        let mut pace = Pace {
+            turn: Some(runtime.block_on(TURNS.acquire()).expect("open")),
+            ..Pace::default()
+        };
+        pace.leave();
+        assert!(pace.turn.is_none());
+    }
 
     #[test]
     fn a_question_rests_only_when_others_want_its_core() {

@@ -244,7 +244,8 @@ impl Query {
                 }
             });
             let watch = &self.planner.watch;
-            // Told outside of the runtime, for it may block.
+            // Told outside of the runtime and of a turn, for it may block.
+            pace.leave();
             match step {
                 Step::Deadline => return Err(QueryError::Deadline(self.planner.limits.time)),
                 Step::Report => {
