@@ -10,17 +10,7 @@ use tokio_postgres::NoTls;
 
 use crate::harness::{Server, eventually, folder, root, text};
 use crate::postgres;
-
-/// A guest that never answers.
-const ENDLESS: &str = r#"(module
-  (memory (export "memory") 4)
-  (global $next (mut i32) (i32.const 65536))
-  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-    (global.set $next (i32.add (global.get $next) (i32.const 4096)))
-    (i32.rem_u (global.get $next) (i32.const 200000)))
-  (func (export "configure") (param i32 i32) (result i32) (i32.const 64))
-  (func (export "process") (param i32 i32) (result i32) (loop $ever (br $ever)) (i32.const 0))
-  (func (export "cabi_post_process") (param i32)))"#;
+use crate::sql_stages::ENDLESS;
 
 /// The functions, and the station that everybody reads. `late` is the first minute of delay that is late.
 fn functions(late: u32) -> String {

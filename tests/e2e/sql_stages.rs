@@ -207,7 +207,7 @@ async fn what_is_wrong_with_statements_is_told_when_they_are_applied() {
 }
 
 /// A guest that never answers.
-const ENDLESS: &str = r#"(module
+pub(crate) const ENDLESS: &str = r#"(module
   (memory (export "memory") 4)
   (global $next (mut i32) (i32.const 65536))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)

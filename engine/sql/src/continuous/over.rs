@@ -19,4 +19,23 @@ mod stretch;
 #[cfg(test)]
 mod tests;
 
+use super::delta::Delta;
+
 pub(crate) use plan::{OverConfig, OverPlan};
+
+/// What a step makes.
+#[derive(Default)]
+struct Made {
+    /// What came in this step.
+    inputs: Vec<Delta>,
+    /// Results that are taken back, and those that are added.
+    gone: Vec<Delta>,
+    come: Vec<Delta>,
+}
+
+impl Made {
+    fn deltas(mut self) -> Vec<Delta> {
+        self.gone.append(&mut self.come);
+        self.gone
+    }
+}

@@ -17,5 +17,5 @@ pub(super) use batch::{Encoded, Encoder, caught, each_evaluated, in_time, times}
 pub(super) use cold::{Cold, Leaving, Pair, Parcel, SOME};
 pub(super) use rows::Key;
 pub(super) use scratch::Scratch;
-pub(super) use store::{Put, Store, row_key};
-pub(super) use table::{ROW, Table, blob, number, put_blob};
+pub(super) use store::{Put, Store};
+pub(super) use table::{Table, blob, number, put_blob, row_entry, row_key};

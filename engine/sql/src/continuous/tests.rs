@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use millstream_pipeline::{Batch, Column, ColumnKind, Dataflow, Effects, Record};
-use millstream_spec::{QuerySource, QuerySpec};
+use millstream_spec::{QuerySource, QuerySpec, Results};
 use millstream_types::{Message, Timestamp};
 
 use super::{Compiled, Stations, compile};
@@ -400,6 +400,34 @@ fn lateness_does_not_depend_on_how_the_input_is_cut() {
         for answer in &answers {
             assert_eq!(answer, &answers[0], "{sql}");
         }
+    }
+}
+
+#[test]
+fn rows_are_late_for_over_whatever_they_were_read_with() {
+    // Results change with what comes: how often they are told depends on the cuts, what is late does not.
+    let sql = "SELECT ts, sum(price) OVER (PARTITION BY auction ORDER BY ts ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM bid LATE SIDE OUTPUT TO b";
+    let times = [0, 40, 7, 41, 80, 3, 39, 79, 120, 60, 121, 119, 5, 200];
+    let record = |(at, time): (usize, &u32)| bid(at as u64 + 1, 1, 1, *time);
+    let records: Vec<Record> = times.iter().enumerate().map(record).collect();
+    let mut spec = QuerySpec {
+        results: Some(Results::Changelog),
+        ..spec(sql)
+    };
+    let source = spec.sources.get_mut("bid").expect("a source");
+    source.event_time = Some("ts".to_owned());
+    let compiled = compile(&spec, &stations()).unwrap_or_else(|error| panic!("{error}"));
+    let late = |cut: usize| {
+        let mut flow = compiled.start();
+        let batches = records.chunks(cut);
+        let told = batches.flat_map(|batch| run(&mut *flow, batch).late);
+        told.map(|(origin, _)| format!("{origin:?}"))
+            .collect::<Vec<_>>()
+    };
+    let one_by_one = late(1);
+    assert!(one_by_one.len() > 3, "{one_by_one:?}");
+    for cut in [2, 3, 5, records.len()] {
+        assert_eq!(late(cut), one_by_one, "{cut}");
     }
 }
 

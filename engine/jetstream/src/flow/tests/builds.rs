@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use millstream_cluster::{CatalogChange, FlowStart, build_key, flow_key};
+use millstream_cluster::{CatalogChange, build_key, flow_key};
 use millstream_pipeline::{
-    Batch, BrokenState, Dataflow, DataflowStatus, Effects, FlowTable, Output, Running, StateChange,
+    Batch, BrokenState, Dataflow, DataflowStatus, Effects, FlowTable, Output, StateChange,
 };
-use millstream_types::{HeaderBlock, Message, Timestamp};
+use millstream_types::{HeaderBlock, Timestamp};
 use proptest::prelude::*;
 
 use super::{World, runtime};
-use crate::IngestRecord;
 use crate::flow::{
     Build, Flow, FlowSetup, FlowState, OwnRows, Query, QuerySetup, state_layout, state_stream,
 };
@@ -204,24 +203,7 @@ impl World {
             upserts,
             limit,
         };
-        FlowSetup {
-            name: "f".to_owned(),
-            key,
-            run,
-            from: String::new(),
-            filter: String::new(),
-            start: FlowStart::Beginning,
-            until: None,
-            to: Some("out".to_owned()),
-            subject: None,
-            plan: Ok(None),
-            running: Running::default(),
-            version: 1,
-            paused: false,
-            effects: None,
-            query: Some(Arc::new(query)),
-            build: None,
-        }
+        Self::setup_of((key, run), query)
     }
 
     fn started(&self, versions: &Versions) -> Both {
@@ -260,21 +242,16 @@ impl World {
         self.catalog(vec![CatalogChange::BuildFlow { spec }]).await;
     }
 
-    fn is_switched(&self) -> bool {
-        self.node.catalog().flows["f"].part.is_some()
+    /// What runs has read everything and stands still, and another version is declared.
+    async fn changed(&self, versions: &Versions) {
+        let both = self.started(versions);
+        self.caught_up(&both.running).await;
+        both.running.stop().await;
+        self.change().await;
     }
 
-    async fn publish_texts(&self, subject: &str, texts: impl Iterator<Item = String>) {
-        let record = |text: String| {
-            IngestRecord::from(Message {
-                subject: Bytes::from(subject.to_owned()),
-                payload: Bytes::from(text),
-                ..Message::default()
-            })
-        };
-        let records = texts.map(record).collect();
-        let stored = self.jetstream.ingest().commit(records, None).await;
-        stored.expect("stored");
+    fn is_switched(&self) -> bool {
+        self.node.catalog().flows["f"].part.is_some()
     }
 
     /// Until what was built runs and has read everything; what ran before is stopped.
@@ -326,15 +303,15 @@ impl World {
     }
 }
 
-fn times(range: std::ops::Range<i64>) -> impl Iterator<Item = String> {
-    range.map(|time| time.to_string())
+fn times(range: std::ops::Range<i64>) -> Vec<String> {
+    range.map(|time| time.to_string()).collect()
 }
 
 /// The power is cut at about the `cut`th write after the change; answers whether it was.
 async fn cut_while_building(lags: [i64; 2], cut: u64, keep: bool) -> bool {
     let versions = lags.map(|lag| Version::Windows { lag });
     let (world, storage) = World::for_queries().await;
-    world.publish_texts("in.a", times(0..95)).await;
+    world.put("in.a", &times(0..95)).await;
     let both = world.started(&versions);
     world.caught_up(&both.running).await;
     both.running.stop().await;
@@ -354,7 +331,7 @@ async fn cut_while_building(lags: [i64; 2], cut: u64, keep: bool) -> bool {
     // While it is built others publish.
     for start in 0..4 {
         let times = times(95 + start * 5..100 + start * 5);
-        world.publish_texts("in.a", times).await;
+        world.put("in.a", &times).await;
     }
     while !watch.is_finished() && !world.is_switched() {
         tokio::task::yield_now().await;
@@ -365,7 +342,7 @@ async fn cut_while_building(lags: [i64; 2], cut: u64, keep: bool) -> bool {
     let storage = Arc::new(left);
     let world = World::open(Arc::clone(&storage)).await;
     let both = world.started(&versions);
-    world.publish_texts("in.a", times(115..200)).await;
+    world.put("in.a", &times(115..200)).await;
     let flow = world.over(both).await;
     let entry = world.node.catalog().flows["f"].clone();
     assert_eq!(
@@ -425,21 +402,17 @@ fn a_version_that_takes_over_publishes_what_differs() {
     runtime().block_on(async {
         let (world, _) = World::for_queries().await;
         for key in ["in.a", "in.b", "in.c", "in.a"] {
-            world.publish_texts(key, times(0..1)).await;
+            world.put(key, &times(0..1)).await;
         }
         // Somebody else's, and one that the new version would say as well.
-        world
-            .publish_texts("out.other", ["{\"x\":1}".to_owned()].into_iter())
-            .await;
+        world.put("out.other", &["{\"x\":1}".to_owned()]).await;
         let both = world.started(&ROWS);
         world.caught_up(&both.running).await;
-        world
-            .publish_texts("out.c", ["{\"n\":10}".to_owned()].into_iter())
-            .await;
+        world.put("out.c", &["{\"n\":10}".to_owned()]).await;
         both.running.stop().await;
         world.change().await;
         let flow = world.over(world.started(&ROWS)).await;
-        world.publish_texts("in.a", times(0..1)).await;
+        world.put("in.a", &times(0..1)).await;
         world.caught_up(&flow).await;
         let shown: Vec<String> = world
             .read("out")
@@ -481,13 +454,8 @@ fn a_version_that_takes_over_publishes_what_differs() {
 fn more_rows_than_a_commit_holds_are_published_by_the_next_ones() {
     runtime().block_on(async {
         let (world, storage) = World::for_queries().await;
-        world
-            .publish_texts("in.k", ["m70000".to_owned()].into_iter())
-            .await;
-        let both = world.started(&ROWS);
-        world.caught_up(&both.running).await;
-        both.running.stop().await;
-        world.change().await;
+        world.put("in.k", &["m70000".to_owned()]).await;
+        world.changed(&ROWS).await;
         let both = world.started(&ROWS);
         while !world.is_switched() {
             tokio::task::yield_now().await;
@@ -512,13 +480,8 @@ fn more_rows_than_a_commit_holds_are_published_by_the_next_ones() {
 fn a_build_that_fails_or_is_given_up_leaves_what_runs_alone() {
     runtime().block_on(async {
         let (world, _) = World::for_queries().await;
-        world
-            .publish_texts("in.k", ["m1000".to_owned()].into_iter())
-            .await;
-        let first = world.started(&ROWS);
-        world.caught_up(&first.running).await;
-        first.running.stop().await;
-        world.change().await;
+        world.put("in.k", &["m1000".to_owned()]).await;
+        world.changed(&ROWS).await;
         let both = world.started_within(&ROWS, 1000);
         let build = both.build.clone().expect("one");
         world
@@ -526,7 +489,7 @@ fn a_build_that_fails_or_is_given_up_leaves_what_runs_alone() {
             .await;
         let reason = build.status().reason.expect("one");
         assert!(reason.contains("state_limit"), "{reason}");
-        world.publish_texts("in.a", times(0..3)).await;
+        world.put("in.a", &times(0..3)).await;
         world.caught_up(&both.running).await;
         let last = world.read("out").pop().expect("one");
         assert_eq!(last, ("out.a".to_owned(), "{\"n\":3}".to_owned()));

@@ -251,10 +251,15 @@ impl World {
             upserts: false,
             limit: 1 << 20,
         };
+        let run = self.node.catalog().flows["f"].run;
+        Self::setup_of((flow_key("f"), run), setup)
+    }
+
+    pub(super) fn setup_of((key, run): (String, u64), query: QuerySetup) -> FlowSetup {
         FlowSetup {
             name: "f".to_owned(),
-            key: flow_key("f"),
-            run: self.node.catalog().flows["f"].run,
+            key,
+            run,
             from: String::new(),
             filter: String::new(),
             start: FlowStart::Beginning,
@@ -266,12 +271,12 @@ impl World {
             version: 1,
             paused: false,
             effects: None,
-            query: Some(Arc::new(setup)),
+            query: Some(Arc::new(query)),
             build: None,
         }
     }
 
-    async fn put(&self, subject: &str, texts: &[String]) {
+    pub(super) async fn put(&self, subject: &str, texts: &[String]) {
         let record = |text: &String| {
             IngestRecord::from(Message {
                 subject: Bytes::from(subject.to_owned()),

@@ -9,20 +9,30 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::row::SortField;
 use datafusion::common::Result;
-use datafusion::physical_expr::PhysicalSortExpr;
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
 use super::lines::Lines;
 use super::plan::{OverPlan, Window};
 use super::reach::Look;
 use super::stretch::Surroundings;
+use crate::continuous::map::evaluate;
 use crate::continuous::parts::{Encoded, Encoder, Key, caught};
 
 /// The rows of a partition, and how often each is there.
 pub(super) type Content = Vec<(Key, i64)>;
 
+/// What a batch says, evaluated.
+pub(super) struct Evaluated {
+    /// The partitions of its rows, as bytes.
+    pub(super) partitions: Encoded,
+    /// What they order by first, as bytes.
+    pub(super) order: Encoded,
+}
+
 /// Evaluates the windows of a plan.
 #[derive(Debug)]
 pub(super) struct Evaluator {
+    partition: (Vec<Arc<dyn PhysicalExpr>>, Encoder),
     input: SchemaRef,
     output: SchemaRef,
     windows: Vec<Window>,
@@ -55,9 +65,13 @@ impl Evaluator {
             });
             Ok((order.clone(), Encoder::new(fields.collect::<Result<_>>()?)?))
         });
+        let partition = plan.partition.iter();
+        let partition = partition.map(|expr| Ok(SortField::new(expr.data_type(&plan.input)?)));
+        let partition = Encoder::new(partition.collect::<Result<_>>()?)?;
         let fields = plan.output.fields().iter().skip(plan.input.fields().len());
         let answers = fields.map(|field| SortField::new(field.data_type().clone()));
         Ok(Self {
+            partition: (plan.partition.clone(), partition),
             input: Arc::clone(&plan.input),
             output: Arc::clone(&plan.output),
             windows: plan.windows.clone(),
@@ -70,6 +84,19 @@ impl Evaluator {
         })
     }
 
+    /// Looks at rows one by one.
+    ///
+    /// # Errors
+    /// When one of them cannot be evaluated.
+    pub(super) fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated> {
+        self.try_rows(batch)?;
+        let (partition, encoder) = &self.partition;
+        Ok(Evaluated {
+            partitions: encoder.encode(&evaluate(batch, partition)?)?,
+            order: self.order(batch)?,
+        })
+    }
+
     /// What partitions order by, as bytes: the first order.
     pub(super) fn order(&self, batch: &RecordBatch) -> Result<Encoded> {
         self.ordered(0, batch)
@@ -77,12 +104,8 @@ impl Evaluator {
 
     fn ordered(&self, order: usize, batch: &RecordBatch) -> Result<Encoded> {
         let (order, encoder) = &self.orders[order];
-        let rows = batch.num_rows();
-        let columns = order
-            .iter()
-            .map(|sort| sort.expr.evaluate(batch)?.into_array(rows))
-            .collect::<Result<Vec<_>>>()?;
-        encoder.encode(&columns)
+        let exprs: Vec<_> = order.iter().map(|sort| Arc::clone(&sort.expr)).collect();
+        encoder.encode(&evaluate(batch, &exprs)?)
     }
 
     pub(super) fn encode(&self, batch: &RecordBatch) -> Result<Encoded> {

@@ -3,15 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use arrow::row::SortField;
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 use millstream_pipeline::BrokenState;
 
+use super::Made;
 use super::again::{Again, Carries, Piece, Retold};
 use super::ends::Ends;
-use super::evaluate::Evaluator;
+use super::evaluate::{Evaluated, Evaluator};
 use super::lines::Line;
 use super::plan::OverPlan;
 use super::reach::Look;
@@ -19,7 +18,7 @@ use super::store::{Change, Store};
 use super::stretch::{Spot, Stretch};
 use crate::continuous::delta::Delta;
 use crate::continuous::operator::{Input, Operator, Step};
-use crate::continuous::parts::{Encoded, Encoder, caught, each_evaluated, in_time, times};
+use crate::continuous::parts::{caught, each_evaluated, in_time, times};
 
 /// About how many rows are evaluated at once.
 const MANY: usize = 8192;
@@ -29,7 +28,6 @@ pub(super) struct Incremental {
     look: Look,
     evaluator: Evaluator,
     carries: Carries,
-    partitions: Encoder,
     store: Store,
     ends: Ends,
     /// Partitions that were put back since the last step.
@@ -40,12 +38,6 @@ impl fmt::Debug for Incremental {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Incremental").finish_non_exhaustive()
     }
-}
-
-/// What a batch says, evaluated.
-struct Evaluated {
-    partition: Vec<ArrayRef>,
-    order: Encoded,
 }
 
 /// A partition that changed in a step.
@@ -62,26 +54,11 @@ struct Row {
     answers: Box<[u8]>,
 }
 
-/// What a step makes.
-#[derive(Default)]
-struct Made {
-    /// What came in this step.
-    deltas: Vec<Delta>,
-    gone: Vec<Delta>,
-    come: Vec<Delta>,
-}
-
 impl Incremental {
     pub(super) fn new(plan: OverPlan, look: Look) -> Result<Self> {
-        let partitions = plan
-            .partition
-            .iter()
-            .map(|expr| Ok(SortField::new(expr.data_type(&plan.input)?)))
-            .collect::<Result<_>>()?;
         Ok(Self {
             evaluator: Evaluator::new(&plan)?,
             carries: Carries::new(&plan)?,
-            partitions: Encoder::new(partitions)?,
             store: Store::new(plan.config.ttl),
             ends: Ends::of(&plan, &look),
             restored: Vec::new(),
@@ -96,18 +73,6 @@ impl Incremental {
         self.evaluator.seen()
     }
 
-    fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated> {
-        let rows = batch.num_rows();
-        let partition = self.plan.partition.iter();
-        self.evaluator.try_rows(batch)?;
-        Ok(Evaluated {
-            partition: partition
-                .map(|expr| expr.evaluate(batch)?.into_array(rows))
-                .collect::<Result<_>>()?,
-            order: self.evaluator.order(batch)?,
-        })
-    }
-
     /// Notes how rows change their partitions; they are those of the delta of this number.
     fn take(
         &mut self,
@@ -115,7 +80,6 @@ impl Incremental {
         evaluated: &Evaluated,
         now: i64,
     ) -> Result<()> {
-        let partitions = self.partitions.encode(&evaluated.partition)?;
         let rows = self.evaluator.encode(&delta.batch)?;
         let ends = match self.plan.config.close {
             Some((column, _)) => Some(times(&delta.batch, column)?),
@@ -123,7 +87,7 @@ impl Incremental {
         };
         for row in 0..delta.len() {
             let table = self.store.table_mut();
-            let slot = table.find(partitions.row(row), now);
+            let slot = table.find(evaluated.partitions.row(row), now);
             if let Some(ends) = &ends {
                 table.set_end(slot, Some(ends.value(row)));
             }
@@ -152,7 +116,7 @@ impl Incremental {
             match caught(|| around.stretches(&spots)) {
                 Ok(stretches) => work.stretches = stretches,
                 Err(error) => {
-                    self.undo(&work, error, &made.deltas, step)?;
+                    self.undo(&work, error, &made.inputs, step)?;
                     continue;
                 }
             }
@@ -215,7 +179,7 @@ impl Incremental {
         }
         match caught(|| self.again(&works)) {
             Ok(retold) => self.tell(works, retold, made),
-            Err(error) if works.len() == 1 => self.undo(&works[0], error, &made.deltas, step),
+            Err(error) if works.len() == 1 => self.undo(&works[0], error, &made.inputs, step),
             Err(_) => {
                 let rest = works.split_off(works.len() / 2);
                 self.solve(works, made, step)?;
@@ -387,12 +351,13 @@ impl Operator for Incremental {
         let mut made = Made::default();
         for mut delta in input.deltas {
             if let Some((column, bound)) = self.ends.late() {
-                delta = in_time(delta, column, input.before.floor(bound), step)?;
+                let floor = input.before.behind(delta.mark).floor(bound);
+                delta = in_time(delta, column, floor, step)?;
             }
-            let evaluated = each_evaluated(delta, step, &|batch| self.evaluate(batch));
+            let evaluated = each_evaluated(delta, step, &|batch| self.evaluator.evaluate(batch));
             for (delta, evaluated) in evaluated {
-                self.take((made.deltas.len(), &delta), &evaluated, step.now)?;
-                made.deltas.push(delta);
+                self.take((made.inputs.len(), &delta), &evaluated, step.now)?;
+                made.inputs.push(delta);
             }
         }
         let mut active = self.store.table_mut().take_active();
@@ -408,8 +373,7 @@ impl Operator for Incremental {
         for slot in active {
             self.store.tell(slot, step);
         }
-        made.gone.append(&mut made.come);
-        Ok(made.gone)
+        Ok(made.deltas())
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), BrokenState> {

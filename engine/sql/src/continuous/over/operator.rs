@@ -2,18 +2,17 @@
 
 use std::fmt;
 
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::UInt32Array;
 use arrow::compute::take_record_batch;
-use arrow::record_batch::RecordBatch;
-use arrow::row::SortField;
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 use millstream_pipeline::BrokenState;
 
-use super::evaluate::{Content, Evaluator};
+use super::Made;
+use super::evaluate::{Content, Evaluated, Evaluator};
 use super::plan::OverPlan;
 use crate::continuous::delta::Delta;
 use crate::continuous::operator::{Input, Operator, Step};
-use crate::continuous::parts::{Encoded, Encoder, Key, Put, Store, each_evaluated, in_time, times};
+use crate::continuous::parts::{Key, Put, Store, each_evaluated, in_time, times};
 
 /// About how many rows are evaluated at once.
 const MANY: usize = 8192;
@@ -21,7 +20,6 @@ const MANY: usize = 8192;
 pub(super) struct Windows {
     plan: OverPlan,
     evaluator: Evaluator,
-    partitions: Encoder,
     store: Store<Note>,
 }
 
@@ -40,12 +38,6 @@ impl fmt::Debug for Windows {
     }
 }
 
-/// What a batch says, evaluated.
-struct Evaluated {
-    partition: Vec<ArrayRef>,
-    order: Encoded,
-}
-
 /// A partition that changed in a step.
 struct Changed {
     slot: usize,
@@ -54,39 +46,12 @@ struct Changed {
     came: Vec<(usize, usize, i64, Key)>,
 }
 
-/// What a step makes.
-#[derive(Default)]
-struct Made {
-    /// What came in this step.
-    deltas: Vec<Delta>,
-    gone: Vec<Delta>,
-    come: Vec<Delta>,
-}
-
 impl Windows {
     pub(super) fn new(plan: OverPlan) -> Result<Self> {
-        let partitions = plan
-            .partition
-            .iter()
-            .map(|expr| Ok(SortField::new(expr.data_type(&plan.input)?)))
-            .collect::<Result<_>>()?;
         Ok(Self {
             evaluator: Evaluator::new(&plan)?,
-            partitions: Encoder::new(partitions)?,
             store: Store::new(plan.config.ttl),
             plan,
-        })
-    }
-
-    fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated> {
-        let rows = batch.num_rows();
-        let partition = self.plan.partition.iter();
-        self.evaluator.try_rows(batch)?;
-        Ok(Evaluated {
-            partition: partition
-                .map(|expr| expr.evaluate(batch)?.into_array(rows))
-                .collect::<Result<_>>()?,
-            order: self.evaluator.order(batch)?,
         })
     }
 
@@ -97,14 +62,16 @@ impl Windows {
         evaluated: &Evaluated,
         now: i64,
     ) -> Result<()> {
-        let partitions = self.partitions.encode(&evaluated.partition)?;
         let rows = self.evaluator.encode(&delta.batch)?;
         let ends = match self.plan.config.close {
             Some((column, _)) => Some(times(&delta.batch, column)?),
             None => None,
         };
         for row in 0..delta.len() {
-            let slot = self.store.table_mut().find(partitions.row(row), now);
+            let slot = self
+                .store
+                .table_mut()
+                .find(evaluated.partitions.row(row), now);
             if let Some(ends) = &ends {
                 self.store.table_mut().set_end(slot, Some(ends.value(row)));
             }
@@ -180,7 +147,7 @@ impl Windows {
                 }
                 Ok(())
             }
-            (Err(error), [one]) => self.undo(one, error, &made.deltas, step),
+            (Err(error), [one]) => self.undo(one, error, &made.inputs, step),
             (Err(_), _) => {
                 let (one, other) = changed.split_at(changed.len() / 2);
                 self.solve(one, made, step)?;
@@ -265,10 +232,10 @@ impl Operator for Windows {
                 let floor = input.before.behind(delta.mark).floor(bound);
                 delta = in_time(delta, column, floor, step)?;
             }
-            let evaluated = each_evaluated(delta, step, &|batch| self.evaluate(batch));
+            let evaluated = each_evaluated(delta, step, &|batch| self.evaluator.evaluate(batch));
             for (delta, evaluated) in evaluated {
-                self.take((made.deltas.len(), &delta), &evaluated, step.now)?;
-                made.deltas.push(delta);
+                self.take((made.inputs.len(), &delta), &evaluated, step.now)?;
+                made.inputs.push(delta);
             }
         }
         let active = self.store.table_mut().take_active();
@@ -282,8 +249,7 @@ impl Operator for Windows {
         for slot in active {
             self.store.tell(slot, step);
         }
-        made.gone.append(&mut made.come);
-        Ok(made.gone)
+        Ok(made.deltas())
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), BrokenState> {

@@ -9,7 +9,7 @@ use millstream_pipeline::BrokenState;
 
 use super::lines::{At, Line, Lines, Told};
 use crate::continuous::operator::Step;
-use crate::continuous::parts::{ROW, Table, blob, number, put_blob, row_key};
+use crate::continuous::parts::{Table, blob, number, put_blob, row_entry, row_key};
 
 /// Other than that of rows without answers.
 const VERSION: u8 = 2;
@@ -169,16 +169,7 @@ impl Store {
         if self.table.restore(key, value)? {
             return Ok(None);
         }
-        let Some((&ROW, mut id)) = key.split_first() else {
-            return Err(BrokenState("entry of an unknown kind".to_owned()));
-        };
-        let id = u64::from_be_bytes(number(&mut id)?);
-        let mut rest = value;
-        let [version] = number(&mut rest)?;
-        if version != VERSION {
-            return Err(BrokenState(format!("line of version {version}")));
-        }
-        let partition = blob(&mut rest)?;
+        let (id, partition, mut rest) = row_entry(key, value, VERSION)?;
         let split = u32::from_be_bytes(number(&mut rest)?);
         let told = Told::new(blob(&mut rest)?, blob(&mut rest)?);
         if !Line::fits(rest, split) {

@@ -8,7 +8,7 @@ use millstream_pipeline::BrokenState;
 
 use super::cold::{Cold, Leaving, Pair, Parcel};
 use super::rows::{Entry, Key, Sorted};
-use super::table::{ENDS, FORGOTTEN, ROW, Table, blob, number, put_blob};
+use super::table::{ENDS, FORGOTTEN, ROW, Table, number, put_blob, row_entry, row_key};
 use crate::continuous::operator::Step;
 
 const VERSION: u8 = 1;
@@ -194,16 +194,7 @@ impl<X: Default> Store<X> {
         if self.table.restore(key, value)? {
             return Ok(None);
         }
-        let Some((&ROW, mut id)) = key.split_first() else {
-            return Err(BrokenState("entry of an unknown kind".to_owned()));
-        };
-        let id = u64::from_be_bytes(number(&mut id)?);
-        let mut rest = value;
-        let [version] = number(&mut rest)?;
-        if version != VERSION {
-            return Err(BrokenState(format!("row of version {version}")));
-        }
-        let partition = blob(&mut rest)?;
+        let (id, partition, mut rest) = row_entry(key, value, VERSION)?;
         let count = i64::from_be_bytes(number(&mut rest)?);
         let split = u32::from_be_bytes(number(&mut rest)?) as usize;
         if split > rest.len() {
@@ -347,13 +338,6 @@ impl<X: Default> Store<X> {
         let own = self.table.next_wake().into_iter();
         own.chain(self.cold.first_due(FORGOTTEN)).min()
     }
-}
-
-/// The entry of a row with this number.
-pub(crate) fn row_key(id: u64) -> [u8; 9] {
-    let mut key = [ROW; 9];
-    key[1..].copy_from_slice(&id.to_be_bytes());
-    key
 }
 
 fn value(partition: &[u8], count: i64, key: &Key) -> Vec<u8> {

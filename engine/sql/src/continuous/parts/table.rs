@@ -347,6 +347,34 @@ pub(crate) fn blob<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], BrokenState> {
     Ok(first)
 }
 
+/// The entry of a row with this number.
+pub(crate) fn row_key(id: u64) -> [u8; 9] {
+    let mut key = [ROW; 9];
+    key[1..].copy_from_slice(&id.to_be_bytes());
+    key
+}
+
+/// The number of the row of an entry, the key of its partition, and what is behind that.
+///
+/// # Errors
+/// When it is no entry of a row, or one of another version.
+pub(crate) fn row_entry<'a>(
+    key: &[u8],
+    value: &'a [u8],
+    version: u8,
+) -> Result<(u64, &'a [u8], &'a [u8]), BrokenState> {
+    let Some((&ROW, mut id)) = key.split_first() else {
+        return Err(BrokenState("entry of an unknown kind".to_owned()));
+    };
+    let mut rest = value;
+    let [other] = number(&mut rest)?;
+    if other != version {
+        return Err(BrokenState(format!("row of version {other}")));
+    }
+    let partition = blob(&mut rest)?;
+    Ok((u64::from_be_bytes(number(&mut id)?), partition, rest))
+}
+
 pub(crate) fn put_blob(bytes: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
     to.extend_from_slice(bytes);

@@ -18,7 +18,7 @@ use super::sessions::{Kept, Segment, Session, Sessions, Span};
 use crate::continuous::delta::Delta;
 use crate::continuous::operator::{Input, Operator, Step};
 use crate::continuous::parts::{
-    Encoder, ROW, Table, blob, each_evaluated, number, put_blob, row_key, times,
+    Encoder, Table, each_evaluated, number, put_blob, row_entry, row_key, times,
 };
 
 const VERSION: u8 = 1;
@@ -309,16 +309,7 @@ impl Operator for Assignment {
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), BrokenState> {
-        let Some((&ROW, mut id)) = key.split_first() else {
-            return Err(BrokenState("entry of an unknown kind".to_owned()));
-        };
-        let id = u64::from_be_bytes(number(&mut id)?);
-        let mut rest = value;
-        let [version] = number(&mut rest)?;
-        if version != VERSION {
-            return Err(BrokenState(format!("row of version {version}")));
-        }
-        let partition = blob(&mut rest)?;
+        let (id, partition, mut rest) = row_entry(key, value, VERSION)?;
         let time = i64::from_be_bytes(number(&mut rest)?);
         let count = i64::from_be_bytes(number(&mut rest)?);
         let row: Arc<[u8]> = rest.into();
