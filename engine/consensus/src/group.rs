@@ -178,14 +178,6 @@ impl<S: StateMachine> Group<S> {
         let opened = open_log(&options, &machine, &slot, &jobs)?;
         let (saves, to_save) = channel();
         let handle = Arc::new(OnceLock::<Weak<Inner<S>>>::new());
-        let asked = Arc::clone(&handle);
-        let ask = move || {
-            let inner = asked.get().and_then(Weak::upgrade);
-            if let Some(jobs) = inner.and_then(|inner| inner.jobs()) {
-                // An error means that the apply thread ended, which it logged.
-                let _ended = jobs.send(Job::Checkpoint(None));
-            }
-        };
         let busy = Arc::<Busy>::default();
         let doomed = Arc::<Mutex<BTreeSet<u32>>>::default();
         let saver = Saver {
@@ -196,6 +188,7 @@ impl<S: StateMachine> Group<S> {
             doomed: Arc::clone(&doomed),
             newest: None,
             dead: BTreeMap::new(),
+            gone: Vec::new(),
             leaving: Vec::new(),
             stuck: BTreeSet::new(),
             erasing: BTreeMap::new(),
@@ -203,7 +196,7 @@ impl<S: StateMachine> Group<S> {
             judged: 0,
             file_size: options.journal.file_size,
             look_after: options.look_after,
-            ask: Box::new(ask),
+            ask: asking_for_checkpoints(Arc::clone(&handle)),
         };
         let journal = opened.journal.clone();
         slot.get_or_init(|| {
@@ -459,6 +452,19 @@ fn open_log<S: StateMachine>(
         reached,
         saved: after.map(|(position, _)| position),
         since,
+    })
+}
+
+/// Asks a group for a checkpoint, as long as there is one.
+fn asking_for_checkpoints<S: StateMachine>(
+    group: Arc<OnceLock<Weak<Inner<S>>>>,
+) -> Box<dyn Fn() + Send> {
+    Box::new(move || {
+        let inner = group.get().and_then(Weak::upgrade);
+        if let Some(jobs) = inner.and_then(|inner| inner.jobs()) {
+            // An error means that the apply thread ended, which it logged.
+            let _ended = jobs.send(Job::Checkpoint(None));
+        }
     })
 }
 

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_journal::{
-    AppendError, Checkpoint, Durability, Form, Frame, Journal, Keys, LOCAL, OpenError, PageReader,
-    PageSource, Position, ReadError, Storage, write_checkpoint,
+    AppendError, Checkpoint, Durability, Form, Frame, Journal, Keys, LOCAL, Leaving, OpenError,
+    PageReader, PageSource, Position, ReadError, Storage, write_checkpoint,
 };
 use tracing::{debug, error, warn};
 
@@ -148,6 +148,8 @@ pub(crate) struct Saver<S: StateMachine> {
     pub(crate) newest: Option<(u32, BTreeSet<u32>)>,
     /// Dead files, and after how many checkpoints they were found so.
     pub(crate) dead: BTreeMap<u32, u32>,
+    /// Dead files that are being cut off.
+    pub(crate) gone: Vec<Leaving>,
     /// Files that are being emptied.
     pub(crate) leaving: Vec<u32>,
     /// Files that hold something damaged: what is left of them stays.
@@ -170,7 +172,8 @@ impl<S: StateMachine> Saver<S> {
     pub(crate) fn run(mut self, saves: &Receiver<Save>) {
         let mut idle = Duration::ZERO;
         loop {
-            let rest = self.empty_some().or_else(|| self.erase_some());
+            let rest = self.cut_some().or_else(|| self.empty_some());
+            let rest = rest.or_else(|| self.erase_some());
             let rest = rest.unwrap_or(self.look_after.min(ERASE_AFTER));
             match saves.recv_timeout(rest) {
                 Ok(save) => {
@@ -245,6 +248,20 @@ impl<S: StateMachine> Saver<S> {
         self.busy.give_back();
         // Whoever asked may have given up.
         let _gone = done.map(|done| done.send(true));
+    }
+
+    /// Frees a piece of a dead file; answers how long to rest, or `None` when there is nothing to do.
+    fn cut_some(&mut self) -> Option<Duration> {
+        let file = self.gone.last_mut()?;
+        let since = Instant::now();
+        let left = file.cut().unwrap_or_else(|error| {
+            warn!(target: "nats", "what is left of a dead journal file goes at the next start only: {error}");
+            false
+        });
+        if !left {
+            self.gone.pop();
+        }
+        Some(since.elapsed() * REST)
     }
 
     /// Stores some records of a mostly dead file again; answers how long to rest, or `None` when there is nothing to do.
@@ -475,8 +492,11 @@ impl<S: StateMachine> Saver<S> {
                 None if self.dead.get(&id).is_some_and(|seen| *seen >= SEEN_DEAD) => {
                     self.dead.remove(&id);
                     self.stuck.remove(&id);
-                    if let Err(error) = self.journal.remove(id) {
-                        error!(target: "nats", "dead journal file {id} is not removed: {error}");
+                    match self.journal.remove(id) {
+                        Ok(leaving) => self.gone.extend(leaving),
+                        Err(error) => {
+                            error!(target: "nats", "dead journal file {id} is not removed: {error}");
+                        }
                     }
                 }
                 None => *self.dead.entry(id).or_default() += 1,

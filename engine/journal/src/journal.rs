@@ -19,6 +19,7 @@ use crate::footer::{Ending, Footer, read_footer};
 use crate::frame::{FRAME_HEADER, is_whole, read_frame_header};
 use crate::handles::Handles;
 use crate::keyring;
+use crate::leave::Leaving;
 use crate::position::Position;
 use crate::recover::{Files, Recovered, Replayed, file_name, recover};
 use crate::seal::seal;
@@ -114,11 +115,16 @@ pub(crate) struct Inner<T> {
 }
 
 impl<T> Inner<T> {
+    /// Whether a file is there and does not leave.
+    fn has_file(&self, id: u32) -> bool {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.contains_key(&id)
+    }
+
     /// A file, opened when it is not open.
     pub(crate) fn file(&self, id: u32) -> io::Result<Arc<dyn StorageFile>> {
         let file = self.handles.get(id, &file_name(id), &*self.storage)?;
-        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
-        if !files.contains_key(&id) {
+        if !self.has_file(id) {
             // It was removed meanwhile; an open one would keep its space.
             self.handles.close(id);
         }
@@ -266,13 +272,7 @@ impl<T: Send + 'static> Journal<T> {
         if let Some(body) = self.inner.tail.get(position) {
             return Ok(body);
         }
-        let there = self
-            .inner
-            .files
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(&position.file);
-        if !there {
+        if !self.inner.has_file(position.file) {
             return Err(ReadError::Missing(position.file));
         }
         let file = self
@@ -286,13 +286,29 @@ impl<T: Send + 'static> Journal<T> {
                     source,
                 },
             })?;
-        read_or_copy(&*file, position, &self.inner.opener, |from_copy| {
+        self.read_in(&*file, position)
+    }
+
+    /// The same from the open file. One that leaves meanwhile is missing, and not damaged.
+    pub(crate) fn read_in(
+        &self,
+        file: &dyn StorageFile,
+        position: Position,
+    ) -> Result<Bytes, ReadError> {
+        let read = read_or_copy(file, position, &self.inner.opener, |from_copy| {
+            if !self.inner.has_file(position.file) {
+                return;
+            }
             self.inner
                 .watch
-                .report(damage_at(&*file, position, from_copy));
+                .report(damage_at(file, position, from_copy));
             if from_copy {
                 self.inner.watch.count_copy();
             }
+        });
+        read.map_err(|error| match self.inner.has_file(position.file) {
+            true => error,
+            false => ReadError::Missing(position.file),
         })
     }
 
@@ -353,36 +369,35 @@ impl<T: Send + 'static> Journal<T> {
             .collect()
     }
 
-    /// Removes a file that nothing points to any more. The newest one is never removed.
+    /// Takes a file out that nothing points to any more: readers miss it at once, and its space comes free as what is answered
+    /// is cut. The newest file is never removed.
     ///
     /// # Errors
     /// As the file system says; the file stays then.
-    pub fn remove(&self, id: u32) -> io::Result<()> {
+    pub fn remove(&self, id: u32) -> io::Result<Option<Leaving>> {
         let mut files = self
             .inner
             .files
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         if files.keys().next_back() == Some(&id) {
-            return Ok(());
+            return Ok(None);
         }
         let Some(bytes) = files.remove(&id) else {
-            return Ok(());
+            return Ok(None);
         };
-        // Unlinking a large file takes its time, and readers need not wait for it.
+        // Readers need not wait for the file system.
         drop(files);
         self.inner.handles.close(id);
-        if let Err(error) = self.inner.storage.remove(&file_name(id)) {
-            self.inner
-                .files
-                .write()
+        let leaving = Leaving::begin(&self.inner.storage, id).inspect_err(|_| {
+            let files = self.inner.files.write();
+            files
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(id, bytes);
-            return Err(error);
-        }
-        debug!(target: "nats", "journal file {id} removed, nothing in it is live");
+        })?;
+        debug!(target: "nats", "journal file {id} goes, nothing in it is live");
         self.inner.watch.forget(id);
-        self.inner.storage.sync_folder()
+        Ok(Some(leaving))
     }
 
     /// Makes unreadable for ever what the frame at a position holds, see `erase`. Nothing may need it: neither an index nor a
@@ -391,11 +406,7 @@ impl<T: Send + 'static> Journal<T> {
     /// # Errors
     /// When there is no such frame, or the disk fails; it may be asked for again.
     pub fn erase(&self, at: Position) -> io::Result<()> {
-        let files = self.inner.files.read();
-        let there = files
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(&at.file);
-        if !there {
+        if !self.inner.has_file(at.file) {
             return Ok(());
         }
         self.inner.tail.forget(at);

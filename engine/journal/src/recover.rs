@@ -21,6 +21,7 @@
 //! | the newest file cut short, a checkpoint of more | nothing | the start is refused: what followed cannot be told |
 //! | a file missing before the checkpoint | nothing of it | reads of it fail; it may have been removed |
 //! | a file missing behind the checkpoint | nothing | the start is refused with its name |
+//! | what is left of a dead file that was leaving (`leave.rs`) | - | removed |
 //! | another build's file or frame | nothing | the start is refused, and says so |
 //! | a read that fails | nothing | the read fails; at the start, the start does |
 //! | a write or sync that fails | reads | nothing is acknowledged any more, and the sync is not tried again |
@@ -44,6 +45,7 @@ use crate::frame::{
     FILE_HEADER, FRAME_HEADER, FileHeader, FrameHeader, file_header, is_whole, read_file_header,
     read_frame_header,
 };
+use crate::leave::is_left_over;
 use crate::position::Position;
 use crate::seal::{Content, Seal};
 use crate::storage::{Storage, StorageFile};
@@ -249,6 +251,10 @@ impl Recovery<'_> {
             name: "*".to_owned(),
             source,
         })?;
+        for name in names.iter().filter(|name| is_left_over(name)) {
+            // It is in nobody's way should it stay.
+            let _left = self.storage.remove(name);
+        }
         for id in names.iter().filter_map(|name| file_id(name)) {
             let file = match self.open(id) {
                 // What the checkpoint covers is read when somebody wants it; that it cannot be read now is no reason

@@ -59,14 +59,17 @@ pub(crate) fn open(common: &Common, options: &OpenLoop, sink: &mut Sink) -> Resu
         .into_iter()
         .map(|side| Ok((side, stage.start(side, side.name())?)))
         .collect::<Result<_>>()?;
-    let mut sums: Vec<OpenSum> = servers.iter().map(|_| OpenSum::default()).collect();
+    let mut sums = Vec::new();
+    for (_, server) in &servers {
+        sums.push(OpenSum::new(Floor::new(&server.store, Place::InPlace)?));
+    }
     for ((side, server), sum) in servers.iter().zip(&mut sums) {
         // Page faults and caches of the first second are not what is asked for.
         let warm = Plan::lasting(options.bytes, Duration::from_millis(300));
         sum.failed = open_once(server, options, &warm)
             .err()
             .map(|error| error.context(side.name()));
-        sum.floor_before = floor(server, options.bytes, Place::InPlace)?;
+        sum.floor_before = sum.floor(options)?;
     }
     for _ in 0..common.rounds.max(1) {
         for ((_, server), sum) in servers.iter().zip(&mut sums) {
@@ -76,7 +79,7 @@ pub(crate) fn open(common: &Common, options: &OpenLoop, sink: &mut Sink) -> Resu
             let plan = Plan::lasting(options.bytes, common.time());
             match open_once(server, options, &plan) {
                 Ok((open, behind)) => {
-                    let after = floor(server, options.bytes, Place::InPlace)?;
+                    let after = sum.floor(options)?;
                     sum.add(&open, behind, after);
                 }
                 // One that cannot sustain the rate must not take the other's figures with it.
@@ -98,8 +101,9 @@ pub(crate) fn open(common: &Common, options: &OpenLoop, sink: &mut Sink) -> Resu
 }
 
 /// The rounds of one server.
-#[derive(Default)]
 struct OpenSum {
+    /// One file for all rounds: to remove one lets the disk do something else in the round that follows.
+    floor: Floor,
     floor_before: Latency,
     floors: Latency,
     latency: Latency,
@@ -112,6 +116,26 @@ struct OpenSum {
 }
 
 impl OpenSum {
+    fn new(floor: Floor) -> Self {
+        Self {
+            floor,
+            floor_before: Latency::default(),
+            floors: Latency::default(),
+            latency: Latency::default(),
+            late: Latency::default(),
+            rates: Vec::new(),
+            p99: Vec::new(),
+            p999: Vec::new(),
+            behind: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// What the disk alone takes now.
+    fn floor(&mut self, options: &OpenLoop) -> Result<Latency> {
+        Ok(self.floor.measure(options.bytes + FRAME, FLOOR)?)
+    }
+
     /// A round with the disk's figures before (the last round's after) and after it.
     fn add(&mut self, open: &OpenRun, behind: f64, after: Latency) {
         let mut around = std::mem::replace(&mut self.floor_before, after);
@@ -143,10 +167,6 @@ impl OpenSum {
             "generator late p99 us": round(self.late.micros(0.99)),
             "readers behind": spread(self.behind.clone()).0.round() })
     }
-}
-
-fn floor(server: &Server, bytes: usize, place: Place) -> Result<Latency> {
-    Ok(Floor::new(&server.store, place)?.measure(bytes + FRAME, FLOOR)?)
 }
 
 /// One round on a fresh stream; also how many messages the slower reader was behind when the last was acknowledged.
@@ -234,8 +254,12 @@ fn sync_floor_of(server: &Server, side: Side, bytes: usize, common: &Common) -> 
     let (mut all, mut in_place, mut append) =
         (Latency::default(), Latency::default(), Latency::default());
     let (mut p50, mut p50_append, mut p99) = (Vec::new(), Vec::new(), Vec::new());
+    let mut floors = [
+        Floor::new(&server.store, Place::InPlace)?,
+        Floor::new(&server.store, Place::Append)?,
+    ];
     for number in 0..=common.rounds.max(1) {
-        let round = sync_round(server, bytes, common.time())?;
+        let round = sync_round(&target, bytes, common.time(), &mut floors)?;
         // The first warms up.
         if number == 0 {
             continue;
@@ -265,7 +289,12 @@ struct SyncRound {
     append: Latency,
 }
 
-fn sync_round(server: &Server, bytes: usize, time: Duration) -> Result<SyncRound> {
+fn sync_round(
+    target: &Target,
+    bytes: usize,
+    time: Duration,
+    [in_place, append]: &mut [Floor; 2],
+) -> Result<SyncRound> {
     const PIECES: u32 = 8;
     let piece = time / PIECES;
     let plan = Plan::lasting(bytes, piece);
@@ -273,9 +302,6 @@ fn sync_round(server: &Server, bytes: usize, time: Duration) -> Result<SyncRound
         count: 1,
         window: 1,
     };
-    let target = server.target();
-    let mut in_place = Floor::new(&server.store, Place::InPlace)?;
-    let mut append = Floor::new(&server.store, Place::Append)?;
     let mut round = SyncRound {
         run: Latency::default(),
         in_place: Latency::default(),
@@ -284,7 +310,7 @@ fn sync_round(server: &Server, bytes: usize, time: Duration) -> Result<SyncRound
     for _ in 0..PIECES {
         let floor = in_place.measure(bytes + FRAME, piece / 2)?;
         round.in_place.merge(&floor);
-        let run = publish_durable(&target, SUBJECT, &plan, publishers, &Watch::default())?;
+        let run = publish_durable(target, SUBJECT, &plan, publishers, &Watch::default())?;
         round.run.merge(&run.latency);
         let floor = append.measure(bytes + FRAME, piece / 2)?;
         round.append.merge(&floor);

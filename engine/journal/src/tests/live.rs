@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{FILE_SIZE, options};
 use crate::{
     AppendError, Committed, Durability, Fault, Form, Frame, Journal, MemoryStorage, Options,
-    Position,
+    Position, ReadError, Storage as _,
 };
 
 type Told = Receiver<Vec<Committed<u64>>>;
@@ -228,10 +228,59 @@ fn dead_files_can_be_removed_but_not_the_newest() {
     let files = journal.files();
     assert!(files.len() > 3 && files.iter().all(|file| file.bytes <= FILE_SIZE));
     for file in &files {
-        journal.remove(file.id).expect("removed or kept");
+        let leaving = journal.remove(file.id).expect("removed or kept");
+        assert_eq!(leaving.is_some(), file.id != files[files.len() - 1].id);
+        if let Some(mut leaving) = leaving {
+            while leaving.cut().expect("cut") {}
+        }
     }
     assert_eq!(journal.files(), files[files.len() - 1..]);
     journal.close();
+    assert_eq!(storage.list().expect("names").len(), 1);
+}
+
+#[test]
+fn a_file_leaves_bit_by_bit_and_whoever_reads_it_misses_it() {
+    let storage = MemoryStorage::new();
+    let large = Options {
+        file_size: 12 << 20,
+        ..options()
+    };
+    let (journal, told) = open(&storage, &large);
+    let body = Bytes::from(vec![b'x'; 4 << 20]);
+    for ticket in 0..3 {
+        let body = body.clone();
+        journal
+            .append(Frame {
+                body,
+                ..frame(ticket, b"")
+            })
+            .expect("queued");
+    }
+    let last = wait(&told, 3).remove(1).position;
+    assert_eq!(journal.files().len(), 2);
+    // A reader that had opened it before.
+    let file = storage.open("00000001.log").expect("there");
+    assert!(journal.read_in(&*file, last).is_ok());
+    let mut leaving = journal.remove(1).expect("removed").expect("not the newest");
+    assert!(leaving.cut().expect("cut"));
+    assert!(leaving.cut().expect("cut"));
+    assert!(file.len().expect("length") <= 4 << 20);
+    let read = journal.read_in(&*file, last);
+    assert!(matches!(read, Err(ReadError::Missing(1))), "{read:?}");
+    assert!(journal.damage().is_empty());
+    assert!(!leaving.cut().expect("removed"));
+    journal.close();
+    assert_eq!(storage.list().expect("names"), ["00000002.log"]);
+}
+
+#[test]
+fn what_is_left_of_a_file_that_was_leaving_goes_at_the_start() {
+    let storage = MemoryStorage::new();
+    storage.create("00000001.log.gone", 100).expect("created");
+    let (journal, _told) = open(&storage, &options());
+    journal.close();
+    assert_eq!(storage.list().expect("names"), ["00000001.log"]);
 }
 
 #[test]
