@@ -285,6 +285,12 @@ impl<S: StateMachine> Group<S> {
         self.inner.journal.read(position)
     }
 
+    /// Whether the body at a position is one of those written last, which are in memory.
+    #[must_use]
+    pub fn is_recent(&self, position: Position) -> bool {
+        self.inner.journal.is_recent(position)
+    }
+
     /// Has a listener told of damaged places in the log: of those known already at once. It must not block.
     pub fn on_damage(&self, listener: DamageListener) {
         self.inner.journal.on_damage(listener);

@@ -13,6 +13,7 @@ mod due;
 mod feed;
 mod flow;
 mod gather;
+mod give_way;
 mod group;
 mod ingest;
 mod ingress;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_broker::{Publisher, Sent};
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tracing::{debug, error};
 
+use crate::give_way::GiveWay;
 use crate::read::FrameCursor;
 use crate::service::Shared;
 
@@ -87,6 +88,7 @@ impl Pumps {
             wake: Arc::clone(&wake),
             publisher: shared.broker.publisher(),
             cursor: FrameCursor::default(),
+            give_way: GiveWay::default(),
             water: Water::new(shared.broker.options().max_pending),
             proposed: 0,
         };
@@ -143,9 +145,19 @@ struct Pump {
     wake: Arc<Notify>,
     publisher: Publisher,
     cursor: FrameCursor,
+    give_way: GiveWay,
     water: Water,
     /// The highest sequence proposed by [`Pump::save_progress`].
     proposed: u64,
+}
+
+/// Whether what is to be delivered is read from disk, and not from what the log has in memory; `None` when nothing is.
+fn is_history(shared: &Shared, actions: &[Action]) -> Option<bool> {
+    let at = actions.iter().find_map(|action| match action {
+        Action::Deliver(deliver) => Some(deliver.place.position),
+        _ => None,
+    })?;
+    Some(at.file != u32::MAX && !shared.group.is_recent(at))
 }
 
 /// How a consumer wants its messages.
@@ -185,10 +197,20 @@ impl Pump {
             let Some(shared) = self.shared.upgrade() else {
                 return;
             };
+            let round = Instant::now();
             let deliver_subject = self.look_for_receiver(&shared);
             let mut next = self.poll(&mut actions);
             let pushed = deliver_subject.is_some();
-            let behind = self.carry_out(&shared, &mut actions, &mut next).await;
+            let replays = is_history(&shared, &actions);
+            let expired = actions.contains(&Action::Expired);
+            let behind = self.carry_out(&shared, &mut actions, &mut next);
+            let rest = self.give_way.rest(round.elapsed(), replays, &shared.cores);
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
+            }
+            if expired {
+                self.expire(&shared, &mut next).await;
+            }
             for route in behind {
                 if pushed {
                     shared.broker.wait_drained(&route, self.water.low).await;
@@ -287,7 +309,7 @@ impl Pump {
     }
 
     /// Sends what was decided; answers the subjects whose receivers are behind.
-    async fn carry_out(
+    fn carry_out(
         &mut self,
         shared: &Arc<Shared>,
         actions: &mut Vec<Action>,
@@ -321,16 +343,7 @@ impl Pump {
                     });
                     self.advise_max_deliveries(seq, deliveries);
                 }
-                Action::Expired => {
-                    debug!(target: "nats", "consumer `{}` > `{}` is inactive and goes", self.cell.name, self.name);
-                    if let Err(error) =
-                        crate::api::remove_consumer(shared, &self.cell, &self.name).await
-                    {
-                        error!(target: "nats", "inactive consumer `{}` stays: {error}", self.name);
-                        *next = Next::At(Timestamp::now().plus(AGAIN));
-                    }
-                }
-                Action::Idle { .. } | Action::WaitUntil { .. } => {}
+                Action::Expired | Action::Idle { .. } | Action::WaitUntil { .. } => {}
             }
         }
         self.publisher.flush();
@@ -339,6 +352,15 @@ impl Pump {
             crate::acks::commit(shared, &self.cell, &self.name, given_up, Vec::new());
         }
         behind
+    }
+
+    /// Removes the consumer, which nobody used for as long as it says.
+    async fn expire(&mut self, shared: &Arc<Shared>, next: &mut Next) {
+        debug!(target: "nats", "consumer `{}` > `{}` is inactive and goes", self.cell.name, self.name);
+        if let Err(error) = crate::api::remove_consumer(shared, &self.cell, &self.name).await {
+            error!(target: "nats", "inactive consumer `{}` stays: {error}", self.name);
+            *next = Next::At(Timestamp::now().plus(AGAIN));
+        }
     }
 
     /// How this consumer wants its messages.

@@ -20,6 +20,7 @@ use crate::acks::AckDoor;
 use crate::api::{self, ApiDoor};
 use crate::due;
 use crate::gather::Door;
+use crate::give_way::Cores;
 use crate::ingest::Ingest;
 use crate::ingress::{Ingress, Pressure};
 use crate::internal::is_internal;
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) schemas: Arc<dyn Schemas>,
     pub(crate) pumps: Pumps,
     pub(crate) ack_queue: AckQueue,
+    pub(crate) cores: Cores,
     pub(crate) max_storage: u64,
     pub(crate) max_memory: u64,
     /// Publishes of the process itself to live subscribers; streams do not gather from it.
@@ -117,6 +119,7 @@ impl JetStream {
             schemas: options.schemas,
             pumps: Pumps::default(),
             ack_queue: AckQueue::default(),
+            cores: Cores::default(),
             live: Mutex::new(live),
             live_cid,
             bound: RwLock::default(),

@@ -312,6 +312,12 @@ impl<T: Send + 'static> Journal<T> {
         })
     }
 
+    /// Whether the body at a position is one of those written last, which are in memory.
+    #[must_use]
+    pub fn is_recent(&self, position: Position) -> bool {
+        self.inner.tail.has(position)
+    }
+
     /// Tells of every damaged place: of those known already at once, of others when they are found, on the thread that
     /// finds them. `listener` must not block. The one before it is told no more.
     pub fn on_damage(&self, listener: DamageListener) {

@@ -52,6 +52,11 @@ impl Tail {
         inside.bytes -= gone;
     }
 
+    pub(crate) fn has(&self, position: Position) -> bool {
+        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.bodies.contains_key(&position)
+    }
+
     pub(crate) fn get(&self, position: Position) -> Option<Bytes> {
         self.inside
             .lock()
