@@ -110,6 +110,8 @@ pub(crate) struct Save {
 pub(crate) struct Source<T> {
     files: PageReader,
     pub(crate) journal: OnceLock<Journal<T>>,
+    /// Why the first page could not be read that was asked for before the journal was open.
+    failed: OnceLock<String>,
 }
 
 impl<T> Source<T> {
@@ -117,7 +119,13 @@ impl<T> Source<T> {
         Ok(Self {
             files: PageReader::open(storage, keys)?,
             journal: OnceLock::new(),
+            failed: OnceLock::new(),
         })
+    }
+
+    /// Why what was replayed may not have become what it was: a page was asked for and could not be read.
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 }
 
@@ -131,7 +139,10 @@ impl<T: Send + 'static> PageSource for Source<T> {
     fn read(&self, at: Position) -> Result<Bytes, ReadError> {
         match self.journal.get() {
             Some(journal) => journal.read(at),
-            None => self.files.read(at),
+            None => self.files.read(at).inspect_err(|error| {
+                // The first one is the one to report.
+                let _first = self.failed.set(error.to_string());
+            }),
         }
     }
 }
