@@ -419,7 +419,7 @@ impl Pump {
     fn pass_over(&mut self, deliver: &Deliver) {
         let (over, acknowledges) = {
             let mut stream = self.cell.lock();
-            let over = stream.unreadable(&self.name, &deliver.deliver_to);
+            let over = stream.unreadable(&self.name, deliver.seq, &deliver.deliver_to);
             let consumer = stream.consumers.get(&self.name);
             let policy = consumer.map(|consumer| consumer.config.ack_policy);
             (over, policy.is_some_and(|policy| policy != AckPolicy::None))
@@ -495,6 +495,3 @@ impl Pump {
         );
     }
 }
-
-#[cfg(test)]
-mod tests;

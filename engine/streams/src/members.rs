@@ -224,9 +224,10 @@ impl Stream {
         }
     }
 
-    /// A delivery to `to` cannot be made, because its message is damaged: the request it was for may get another one. Answers
-    /// the status to send there when that request is over already.
-    pub fn unreadable(&mut self, name: &str, to: &[u8]) -> Option<Bytes> {
+    /// A delivery of `seq` to `to` cannot be made, because the message is damaged: the request it was for may get another one.
+    /// Answers the status to send there when that request is over already.
+    pub fn unreadable(&mut self, name: &str, seq: u64, to: &[u8]) -> Option<Bytes> {
+        self.log.set_unreadable(seq);
         let consumer = self.consumers.get_mut(name)?;
         let over = !consumer.config.is_push() && !consumer.waiting.give_back(to);
         // As when it had expired with one message to come: clients ask again.

@@ -1,4 +1,4 @@
-//! Damage costs a consumer the messages that were hit and nothing else.
+//! What clients see of streams over a log in memory. Damage costs a consumer the messages that were hit and nothing else.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -166,15 +166,15 @@ async fn consumer(jetstream: &JetStream, policy: AckPolicy) -> (Inbox, Attachmen
 }
 
 /// Asks as a client does.
-fn pull(jetstream: &JetStream, request: &str) {
+fn ask(jetstream: &JetStream, subject: &str, request: &str) {
     let mut publisher = jetstream.shared.broker.publisher();
-    publisher.send(
-        b"$JS.API.CONSUMER.MSG.NEXT.S.C",
-        Some(b"inbox"),
-        &[],
-        request.as_bytes(),
-    );
+    let subject = format!("$JS.API.{subject}");
+    publisher.send(subject.as_bytes(), Some(b"inbox"), &[], request.as_bytes());
     publisher.flush();
+}
+
+fn pull(jetstream: &JetStream, request: &str) {
+    ask(jetstream, "CONSUMER.MSG.NEXT.S.C", request);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,4 +229,27 @@ async fn a_reader_that_is_late_finds_what_moved() {
     let found = FrameCursor::default().record(&jetstream.shared, &cell, 1, before);
     let found = found.expect("readable").expect("there");
     assert_eq!(found.view().payload, b"stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_found_by_time() {
+    let (jetstream, ..) = world().await;
+    let stored = jetstream.ingest().commit(vec![record("one")], None).await;
+    stored.expect("stored");
+    let (inbox, _attached) = consumer(&jetstream, AckPolicy::None).await;
+    let requests = [
+        r#"{"start_time":"1999-01-01T00:00:00Z","next_by_subj":"S"}"#,
+        r#"{"start_time":"2099-01-01T00:00:00Z","next_by_subj":"S"}"#,
+        r#"{"start_time":"1999-01-01T00:00:00Z"}"#,
+        r#"{"start_time":"2099-01-01T00:00:00Z"}"#,
+        r#"{"start_time":"yesterday"}"#,
+    ];
+    for request in requests {
+        ask(&jetstream, "STREAM.MSG.GET.S", request);
+    }
+    let answers = inbox.first(requests.len()).await;
+    let wanted = [r#""seq":1"#, "10037", r#""seq":1"#, "10037", "10025"];
+    for (answer, wanted) in answers.iter().zip(wanted) {
+        assert!(answer.contains(wanted), "{answers:?}");
+    }
 }
