@@ -157,7 +157,7 @@ impl Node {
         self.registry().all().cloned().collect()
     }
 
-    /// A number no stream has yet.
+    /// A number no stream has yet. Should one have it when this is created, it gets the next one.
     #[must_use]
     pub fn next_stream_id(&self) -> u32 {
         self.registry().last_id + 1
@@ -388,9 +388,11 @@ impl Node {
         if streams.by_name(&config.name).is_some() {
             return Outcome::Refused(ApiError::stream_name_exist());
         }
-        if streams.by_id(id).is_some() {
-            return Outcome::Refused(ApiError::stream_name_exist());
-        }
+        // Another creation was given the number meanwhile, which is no reason to refuse this one.
+        let id = match streams.by_id(id) {
+            Some(_) => streams.last_id + 1,
+            None => id,
+        };
         if !checked
             && streams
                 .all()

@@ -414,6 +414,7 @@ fn open_log<S: StateMachine>(
     let mut reached = after;
     let (mut replayed, mut since) = (0u64, 0);
     let (applier, committed) = (Arc::clone(applier), jobs.clone());
+    let index = Arc::clone(&source);
     let journal = Journal::open(
         &options.journal,
         Arc::clone(&options.storage),
@@ -439,7 +440,11 @@ fn open_log<S: StateMachine>(
                 replayed += 1;
                 since += u64::from(frame.position.len);
             }
-            Ok(())
+            // A machine may refuse what it cannot look up. What was acknowledged must not be refused now.
+            match index.failed() {
+                Some(reason) => Err(format!("a page of the index is needed for it: {reason}")),
+                None => Ok(()),
+            }
         },
         move |batch| deliver(&applier, &committed, batch),
     )

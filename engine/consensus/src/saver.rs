@@ -110,6 +110,8 @@ pub(crate) struct Save {
 pub(crate) struct Source<T> {
     files: PageReader,
     pub(crate) journal: OnceLock<Journal<T>>,
+    /// Why the first page could not be read that was asked for before the journal was open.
+    failed: OnceLock<String>,
 }
 
 impl<T> Source<T> {
@@ -117,7 +119,13 @@ impl<T> Source<T> {
         Ok(Self {
             files: PageReader::open(storage, keys)?,
             journal: OnceLock::new(),
+            failed: OnceLock::new(),
         })
+    }
+
+    /// Why what was replayed may not have become what it was: a page was asked for and could not be read.
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 }
 
@@ -131,8 +139,28 @@ impl<T: Send + 'static> PageSource for Source<T> {
     fn read(&self, at: Position) -> Result<Bytes, ReadError> {
         match self.journal.get() {
             Some(journal) => journal.read(at),
-            None => self.files.read(at),
+            None => self.files.read(at).inspect_err(|error| {
+                // The first one is the one to report.
+                let _first = self.failed.set(error.to_string());
+            }),
         }
+    }
+}
+
+/// Why a frame could not be emptied.
+enum Stays {
+    /// What lives in it cannot be read.
+    Unreadable(String),
+    /// The log did not take what lives in it.
+    NotTaken(AppendError),
+}
+
+/// The turn of whoever stores a checkpoint, given back however that ends: nobody waits for a thread that is gone.
+struct Turn(Arc<Busy>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.give_back();
     }
 }
 
@@ -154,7 +182,8 @@ pub(crate) struct Saver<S: StateMachine> {
     pub(crate) leaving: Vec<u32>,
     /// Files that hold something damaged: what is left of them stays.
     pub(crate) stuck: BTreeSet<u32>,
-    /// Frames that were emptied to be erased, and how many checkpoints were stored since; `None` where that failed.
+    /// Frames that were emptied to be erased, and how many checkpoints were stored since; `None` where that failed for as long
+    /// as this node runs.
     pub(crate) erasing: BTreeMap<Position, Option<u32>>,
     /// A file that is written again though much of it is live, because its streams lie scattered in it.
     pub(crate) scattered: Option<u32>,
@@ -244,8 +273,9 @@ impl<S: StateMachine> Saver<S> {
 
     fn handle(&mut self, save: Save) {
         let done = save.done.clone();
+        let turn = Turn(Arc::clone(&self.busy));
         self.save(save);
-        self.busy.give_back();
+        drop(turn);
         // Whoever asked may have given up.
         let _gone = done.map(|done| done.send(true));
     }
@@ -293,20 +323,29 @@ impl<S: StateMachine> Saver<S> {
     /// Empties frames that are to be erased, and erases those that no checkpoint needs any more; answers how long to rest before
     /// the next checkpoint, or `None` when none waits.
     fn erase_some(&mut self) -> Option<Duration> {
-        let wanted = self.machine.erasing();
+        let mut wanted = self.machine.erasing();
+        // Those that cannot be erased must not take the places of the others.
+        wanted.retain(|frame| !matches!(self.erasing.get(frame), Some(None)));
         if wanted.is_empty() {
             return None;
         }
         let since = Instant::now();
         for frame in wanted.into_iter().take(ERASED) {
             match self.erasing.get(&frame) {
-                None => {
-                    let emptied = self.empty_frame(frame);
-                    if let Err(error) = &emptied {
-                        warn!(target: "nats", "a deleted message stays on disk in journal file {}, because what lies beside it cannot be moved: {error}", frame.file);
+                None => match self.empty_frame(frame) {
+                    Ok(()) => {
+                        self.erasing.insert(frame, Some(0));
                     }
-                    self.erasing.insert(frame, emptied.ok().map(|()| 0));
-                }
+                    Err(Stays::Unreadable(error)) => {
+                        warn!(target: "nats", "a deleted message stays on disk in journal file {}, because what lies beside it cannot be read: {error}", frame.file);
+                        self.erasing.insert(frame, None);
+                    }
+                    // Nor would the others get in now: they are tried again.
+                    Err(Stays::NotTaken(error)) => {
+                        warn!(target: "nats", "deleted messages stay on disk for now, because what lies beside them cannot be moved: {error}");
+                        break;
+                    }
+                },
                 Some(Some(seen)) if *seen >= SEEN_EMPTY => {
                     let erased = self.journal.erase(frame);
                     match erased {
@@ -332,11 +371,11 @@ impl<S: StateMachine> Saver<S> {
     }
 
     /// Stores what lives in a frame elsewhere.
-    fn empty_frame(&self, frame: Position) -> Result<(), String> {
+    fn empty_frame(&self, frame: Position) -> Result<(), Stays> {
         let read = |at| self.journal.read(at);
-        while let Some(gathered) = self.machine.gather_frame(frame, &read)? {
-            let stored = self.store_gathered(gathered);
-            stored.map_err(|error| error.to_string())?;
+        let gather = || self.machine.gather_frame(frame, &read);
+        while let Some(gathered) = gather().map_err(Stays::Unreadable)? {
+            self.store_gathered(gathered).map_err(Stays::NotTaken)?;
         }
         Ok(())
     }

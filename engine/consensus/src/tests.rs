@@ -15,6 +15,8 @@ use crate::{
     Snapshot, StateMachine, StoredPage,
 };
 
+mod erase;
+
 /// What is in the list, and the file each item came in.
 type Items = Vec<(u32, String)>;
 

@@ -25,6 +25,9 @@ mod replies;
 mod service;
 mod traces;
 
+#[cfg(test)]
+mod tests;
+
 pub use feed::{Feed, FeedError};
 pub use flow::{
     Build, Flow, FlowEffects, FlowSetup, FlowState, FlowStatus, FlowTotals, OwnRows, Preview,

@@ -9,7 +9,7 @@ use millstream_broker::{Publisher, Sent};
 use millstream_cluster::{Command, StreamCell};
 use millstream_pipeline::Reading;
 use millstream_streams::{
-    Ack, AckKind, Acks, Action, Command as StreamCommand, Deliver, RetentionPolicy,
+    Ack, AckKind, AckPolicy, Acks, Action, Command as StreamCommand, Deliver, RetentionPolicy,
 };
 use millstream_types::{HeaderBlock, HeadersBuilder, Timestamp};
 use tokio::sync::Notify;
@@ -91,6 +91,7 @@ impl Pumps {
             give_way: GiveWay::default(),
             water: Water::new(shared.broker.options().max_pending),
             proposed: 0,
+            given_up: Vec::new(),
         };
         let task = shared.runtime.spawn(pump.run());
         tasks.insert(key, (wake, task.abort_handle()));
@@ -149,6 +150,8 @@ struct Pump {
     water: Water,
     /// The highest sequence proposed by [`Pump::save_progress`].
     proposed: u64,
+    /// Messages that are not to be delivered again, to be proposed.
+    given_up: Vec<Ack>,
 }
 
 /// Whether what is to be delivered is read from disk, and not from what the log has in memory; `None` when nothing is.
@@ -317,7 +320,6 @@ impl Pump {
     ) -> Vec<Bytes> {
         let mut behind: Vec<Bytes> = Vec::new();
         let form = self.form();
-        let mut given_up = Vec::new();
         for action in actions.drain(..) {
             match action {
                 Action::Deliver(deliver) => {
@@ -337,10 +339,7 @@ impl Pump {
                     self.publisher.send(&to, reply.as_deref(), &headers, &[]);
                 }
                 Action::MaxDeliveries { seq, deliveries } => {
-                    given_up.push(Ack {
-                        stream_seq: seq,
-                        kind: AckKind::GiveUp,
-                    });
+                    self.give_up(seq);
                     self.advise_max_deliveries(seq, deliveries);
                 }
                 Action::Expired | Action::Idle { .. } | Action::WaitUntil { .. } => {}
@@ -348,6 +347,7 @@ impl Pump {
         }
         self.publisher.flush();
         self.save_progress(shared);
+        let given_up = std::mem::take(&mut self.given_up);
         if !given_up.is_empty() {
             crate::acks::commit(shared, &self.cell, &self.name, given_up, Vec::new());
         }
@@ -391,6 +391,9 @@ impl Pump {
             Ok(None) => return None,
             Err(error) => {
                 error!(target: "nats", "{error}");
+                if error.is_damage() {
+                    self.pass_over(deliver);
+                }
                 return None;
             }
         };
@@ -431,6 +434,32 @@ impl Pump {
             );
         }
         Some(sent)
+    }
+
+    /// A damaged message stays in the stream, and in nobody's way: it is not tried again, and the request it was for may get
+    /// another one. Otherwise a frame of them would take up all that may be out for acknowledgement, for ever.
+    fn pass_over(&mut self, deliver: &Deliver) {
+        let (over, acknowledges) = {
+            let mut stream = self.cell.lock();
+            let over = stream.unreadable(&self.name, deliver.seq, &deliver.deliver_to);
+            let consumer = stream.consumers.get(&self.name);
+            let policy = consumer.map(|consumer| consumer.config.ack_policy);
+            (over, policy.is_some_and(|policy| policy != AckPolicy::None))
+        };
+        if let Some(headers) = over {
+            self.publisher
+                .send(&deliver.deliver_to, None, &headers, &[]);
+        }
+        if acknowledges {
+            self.give_up(deliver.seq);
+        }
+    }
+
+    fn give_up(&mut self, seq: u64) {
+        self.given_up.push(Ack {
+            stream_seq: seq,
+            kind: AckKind::GiveUp,
+        });
     }
 
     /// Consumers that acknowledge nothing move their floor by delivering; now and then the log is told.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use millstream_cluster::StreamCell;
 use millstream_journal::{Position, ReadError};
 use millstream_streams::{Place, RecordError, RecordView, parse_record};
-use millstream_types::{Message, Timestamp};
+use millstream_types::{Domain, Message, Timestamp};
 use thiserror::Error;
 
 use crate::service::Shared;
@@ -34,6 +34,16 @@ pub enum FetchError {
         /// What is wrong.
         source: RecordError,
     },
+}
+
+impl FetchError {
+    /// Whether it is not any more what was written, so that it is of no use to try again.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Frame { source, .. } => source.domain() == Domain::Corruption,
+            Self::Record { source, .. } => source.domain() == Domain::Corruption,
+        }
+    }
 }
 
 /// A message with where it stands. Holds its frame, from which its parts are sliced.
@@ -90,21 +100,34 @@ impl FrameCursor {
         seq: u64,
         place: Place,
     ) -> Result<Option<u32>, FetchError> {
-        let mut place = place;
-        let mut there = self.load(shared, cell, place.position);
-        if let Err(ReadError::Missing(_)) = there {
-            // Its file went since it was looked up, because what was live in it moved.
-            match cell.lock().locate(seq) {
-                Some(now) => place = now,
-                None => return Ok(None),
-            }
-            there = self.load(shared, cell, place.position);
+        let found = self.look(shared, cell, seq, place);
+        let Err(error) = found else { return found };
+        // It may have moved since it was looked up: its file went since, or what it lay beside was erased.
+        let now = cell.lock().locate(seq);
+        match now {
+            None => Ok(None),
+            Some(now) if now == place => Err(error),
+            Some(now) => self.look(shared, cell, seq, now),
         }
+    }
+
+    /// As [`FrameCursor::find`], at this place and no other.
+    fn look(
+        &mut self,
+        shared: &Shared,
+        cell: &StreamCell,
+        seq: u64,
+        place: Place,
+    ) -> Result<Option<u32>, FetchError> {
+        let there = self.load(shared, cell, place.position);
         let there = there.map_err(|source| FetchError::Frame {
             stream: cell.name.clone(),
             seq,
             source,
         })?;
+        if there {
+            self.parse(cell, seq, place.offset)?;
+        }
         Ok(there.then_some(place.offset))
     }
 
@@ -141,7 +164,6 @@ impl FrameCursor {
         let Some(offset) = self.find(shared, cell, seq, place)? else {
             return Ok(None);
         };
-        self.parse(cell, seq, offset)?;
         Ok(self.last.as_ref().map(|(_, frame)| StoredRecord {
             seq,
             time: place.time,

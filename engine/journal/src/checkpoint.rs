@@ -1,7 +1,7 @@
 //! State as of a position in the log, in a file of its own beside it: recovery starts there instead of at the beginning.
 //!
 //! Layout, version 1: magic "MSCHECKP", `u32` version, 16 bytes of position, `u64` index, `u64` length, the bytes,
-//! `u32` CRC-32C of everything before it. Written beside, synced, renamed over; the one before it stays as `.old`.
+//! `u32` CRC-32C of everything before it. Written beside, synced, renamed over; the last whole one before it stays as `.old`.
 
 use std::io::{self, IoSlice};
 
@@ -65,7 +65,8 @@ pub fn write_checkpoint(storage: &dyn Storage, checkpoint: &Checkpoint) -> io::R
     ];
     file.write_at(&mut slices, 0)?;
     file.sync()?;
-    if storage.list()?.iter().any(|name| name == NAME) {
+    // A damaged one must not take the place of the one before it, which may be all that a start can begin with.
+    if matches!(look_at(storage, NAME), Ok(Some(Some(_)))) {
         storage.rename(NAME, OLD)?;
     }
     storage.rename(NEW, NAME)?;
@@ -182,6 +183,30 @@ mod tests {
             read_checkpoint(&storage),
             Err(CheckpointError::Damaged)
         ));
+    }
+
+    /// A start that found the newest one damaged went on from the one before: that is all there is until the next is safe.
+    #[test]
+    fn a_damaged_one_does_not_take_the_place_of_the_one_that_stood_in() {
+        for call in 1.. {
+            let storage = MemoryStorage::new();
+            write_checkpoint(&storage, &checkpoint(1)).expect("written");
+            write_checkpoint(&storage, &checkpoint(2)).expect("written");
+            storage.flip("checkpoint", 30, 3);
+            storage.fail_at(storage.calls() + call, Fault::PowerCut);
+            let done = write_checkpoint(&storage, &checkpoint(3)).is_ok();
+            for names in 0..=storage.unsynced_names() {
+                let after = storage.restart_with_some_names(names, |_, _, _| true);
+                let index = read_checkpoint(&after)
+                    .expect("readable")
+                    .expect("there is one")
+                    .index;
+                assert!(index == 3 || (!done && index == 1), "call {call}: {index}");
+            }
+            if done {
+                return;
+            }
+        }
     }
 
     #[test]

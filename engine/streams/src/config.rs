@@ -16,6 +16,8 @@ pub(crate) const MAX_DESCRIPTION: usize = 4 * 1024;
 pub(crate) const MAX_METADATA: usize = 128 * 1024;
 /// Length of a `duplicate_window` nobody set, unless `max_age` is shorter.
 const DEFAULT_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// Highest `first_seq`: as many sequences follow it as come before.
+pub(crate) const MAX_FIRST_SEQ: u64 = i64::MAX as u64;
 /// Shortest `max_age` and `duplicate_window`.
 const MIN_WINDOW: Duration = Duration::from_millis(100);
 
@@ -419,6 +421,9 @@ impl StreamConfig {
         }
         if self.persist_mode == PersistMode::Async && self.storage != StorageType::File {
             return bad("async persist mode is only supported on file storage");
+        }
+        if self.first_seq > MAX_FIRST_SEQ {
+            return bad("first sequence leaves no room for messages");
         }
         if self.deny_purge && self.allow_rollup_hdrs {
             return bad("roll-ups require the purge permission");

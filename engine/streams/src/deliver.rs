@@ -93,22 +93,31 @@ impl Consumer {
                 return action;
             }
             held_until = self.held_until(now);
-            if held_until.is_none()
-                && self.has_demand()
-                && let Some(waiter) = self.waiting.take_impatient()
-            {
-                let headers = match (waiter.got, waiter.bytes.unwrap_or(0)) {
-                    (0, _) => status("404 No Messages"),
-                    (_, bytes) => status_left("408 Request Timeout", waiter.left, bytes),
-                };
-                return Action::Status {
-                    to: waiter.reply,
-                    headers,
-                    reply: None,
-                };
-            }
+        }
+        let paused = self.config.pause_until.is_some_and(|until| until > now);
+        if (held_until.is_none() || paused)
+            && let Some(status) = self.impatient()
+        {
+            return status;
         }
         self.wait(now, last_active, held_until)
+    }
+
+    /// The end of a request that does not wait, when there is nothing more for it.
+    fn impatient(&mut self) -> Option<Action> {
+        if !self.has_demand() {
+            return None;
+        }
+        let waiter = self.waiting.take_impatient()?;
+        let headers = match (waiter.got, waiter.bytes.unwrap_or(0)) {
+            (0, _) => status("404 No Messages"),
+            (_, bytes) => status_left("408 Request Timeout", waiter.left, bytes),
+        };
+        Some(Action::Status {
+            to: waiter.reply,
+            headers,
+            reply: None,
+        })
     }
 
     /// Whether somebody is there to take a message.
@@ -305,7 +314,14 @@ impl Consumer {
             self.cursor = self.cursor.max(next);
             return None;
         }
-        let seq = self.next_undone(log)?;
+        let seq = loop {
+            let seq = self.next_undone(log)?;
+            // Where nobody acknowledges, clients follow the numbers of deliveries: one that is not made must not have one.
+            if self.tracks_acks() || !log.is_unreadable(seq) {
+                break seq;
+            }
+            self.pass(seq);
+        };
         let place = log
             .place(seq)
             .expect("invariant: the next wanted message is held");
@@ -315,11 +331,16 @@ impl Consumer {
         if self.replay_pause(&place, now) {
             return None;
         }
+        self.pass(seq);
+        Some(self.deliver(log, seq, place, 1, now))
+    }
+
+    /// Puts the cursor behind a message that was ahead.
+    fn pass(&mut self, seq: u64) {
         self.cursor = seq + 1;
         if let Some(Ahead { pending, .. }) = &mut self.ahead {
             *pending -= 1;
         }
-        Some(self.deliver(log, seq, place, 1, now))
     }
 
     /// The first wanted message from the cursor on that is not acknowledged already.

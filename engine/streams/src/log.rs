@@ -107,6 +107,8 @@ pub(crate) struct Log {
     pages: Option<Pages>,
     /// What the cache held when this log last let go of pages.
     relaxed_at: usize,
+    /// Messages found damaged since the start. Found again after the next one, so checkpoints know nothing of them.
+    unreadable: BTreeSet<u64>,
     /// Sequences removed since the owner last looked, with their subjects; kept only when `track` is set.
     pub(crate) removed: Vec<(u64, u32)>,
     pub(crate) track: bool,
@@ -359,6 +361,9 @@ impl Log {
         self.release_in(file, cost);
         self.counts.msgs -= 1;
         self.counts.bytes -= cost;
+        if !self.unreadable.is_empty() {
+            self.unreadable.remove(&seq);
+        }
         if seq == self.counts.first {
             self.counts.first = self.next_live(seq + 1).unwrap_or(self.counts.last + 1);
         }
@@ -366,6 +371,18 @@ impl Log {
             self.removed.push((seq, meta.subject));
         }
         Some(meta)
+    }
+
+    /// A message cannot be read any more.
+    pub(crate) fn set_unreadable(&mut self, seq: u64) {
+        if self.meta(seq).is_some() {
+            self.unreadable.insert(seq);
+        }
+    }
+
+    /// Whether a message was found damaged.
+    pub(crate) fn is_unreadable(&self, seq: u64) -> bool {
+        self.unreadable.contains(&seq)
     }
 
     /// Gives the last message a time to live.
@@ -530,6 +547,7 @@ impl Log {
     pub(crate) fn clear(&mut self) {
         self.chunks.clear();
         self.due.clear();
+        self.unreadable.clear();
         self.counts.far_prev.clear();
         self.counts.far_next.clear();
         self.counts.files.clear();

@@ -15,7 +15,7 @@ use crate::deliver::Action;
 use crate::errors::ApiError;
 use crate::info::ConsumerInfo;
 use crate::interest::WaitsFor;
-use crate::pull::PullRequest;
+use crate::pull::{PullRequest, status_left};
 use crate::stream::Stream;
 
 /// What a create request may do.
@@ -222,6 +222,16 @@ impl Stream {
         if let Some(consumer) = self.consumers.get_mut(name) {
             consumer.undelivered(seq, to, now);
         }
+    }
+
+    /// A delivery of `seq` to `to` cannot be made, because the message is damaged: the request it was for may get another one.
+    /// Answers the status to send there when that request is over already.
+    pub fn unreadable(&mut self, name: &str, seq: u64, to: &[u8]) -> Option<Bytes> {
+        self.log.set_unreadable(seq);
+        let consumer = self.consumers.get_mut(name)?;
+        let over = !consumer.config.is_push() && !consumer.waiting.give_back(to);
+        // As when it had expired with one message to come: clients ask again.
+        over.then(|| status_left("408 Request Timeout", 1, 0))
     }
 
     /// Takes all waiting requests of a consumer away; answers where their clients wait.

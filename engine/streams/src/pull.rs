@@ -228,6 +228,17 @@ impl Waiting {
         }
     }
 
+    /// A message that was counted for a request answered on `reply` does not come. Answers whether there is such a request.
+    pub(crate) fn give_back(&mut self, reply: &[u8]) -> bool {
+        let mut all = self.queue.iter_mut().chain(&mut self.held);
+        let Some(waiter) = all.find(|waiter| waiter.reply == reply) else {
+            return false;
+        };
+        waiter.left += 1;
+        waiter.got = waiter.got.saturating_sub(1);
+        true
+    }
+
     pub(crate) fn front_mut(&mut self) -> Option<&mut Waiter> {
         self.queue.front_mut()
     }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use millstream_cluster::{Command, StreamCell};
 use millstream_streams::{ApiError, Command as StreamCommand, StoredMessage};
 use millstream_types::{HeaderBlock, HeadersBuilder, Timestamp};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::stream::{done, find};
@@ -19,13 +20,33 @@ use crate::service::Shared;
 #[serde(default)]
 struct GetRequest {
     seq: u64,
+    /// The first message stored then or later, instead of a sequence.
+    #[serde(deserialize_with = "rfc3339")]
+    start_time: Option<Timestamp>,
     last_by_subj: Option<String>,
     next_by_subj: Option<String>,
+}
+
+fn rfc3339<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let wrong = || D::Error::custom(format!("`{text}` is not an RFC 3339 time"));
+    Timestamp::parse_rfc3339(&text).map(Some).ok_or_else(wrong)
 }
 
 impl GetRequest {
     fn find(&self, cell: &StreamCell) -> Result<u64, ApiError> {
         let stream = cell.lock();
+        if let Some(time) = self.start_time {
+            if self.seq > 0 || self.last_by_subj.is_some() {
+                return Err(ApiError::bad_request());
+            }
+            let filter = self.next_by_subj.as_deref().unwrap_or(">");
+            let found = stream.first_since(time);
+            let found = found.and_then(|first| stream.next_for_filter(first, filter.as_bytes()));
+            return found.ok_or_else(ApiError::no_message_found);
+        }
         let found = match (&self.last_by_subj, &self.next_by_subj) {
             (Some(subject), None) if self.seq == 0 => stream.last_matching(subject.as_bytes()),
             (None, Some(filter)) => stream.next_for_filter(self.seq.max(1), filter.as_bytes()),

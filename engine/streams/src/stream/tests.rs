@@ -19,6 +19,7 @@ use crate::pages::Pages;
 use crate::{ApiError, Command, Due, Publish, Purge, RecordOutcome, RecordsBuilder, record_at};
 use millstream_journal::Position;
 
+mod edges;
 mod foretold;
 
 const SUBJECTS: [&str; 6] = ["a", "a.b", "a.c", "b.b", "b.b.c", "c"];

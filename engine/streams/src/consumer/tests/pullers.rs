@@ -102,3 +102,59 @@ fn who_has_had_all_it_may_waits_for_room_and_not_for_messages() {
     stream.apply(command).expect("allowed");
     assert!(!stream.has_woken(), "nobody waits");
 }
+
+/// Clients of ordered consumers follow the numbers of deliveries and begin anew, at the same message, where one is missing. How
+/// many are ahead tells them when they have all.
+#[test]
+fn what_cannot_be_read_gets_no_number_where_nobody_acknowledges() {
+    let mut stream = stream_with(RetentionPolicy::Limits);
+    publish(&mut stream, &["a"; 4], T0);
+    let config = ConsumerConfig {
+        durable_name: Some(NAME.to_owned()),
+        ..ConsumerConfig::default()
+    };
+    create(&mut stream, &config);
+    let delivered = |stream: &mut Stream| -> Vec<(u64, u64, u64)> {
+        ask(stream, "r", 10);
+        let mut all = Vec::new();
+        while let Some(Action::Deliver(deliver)) = stream.poll_consumer(NAME, T0) {
+            all.push((deliver.seq, deliver.consumer_seq, deliver.pending));
+        }
+        all
+    };
+    let all = [(1, 1, 3), (2, 2, 2), (3, 3, 1), (4, 4, 0)];
+    assert_eq!(delivered(&mut stream), all);
+    for seq in [2, 4] {
+        stream.unreadable(NAME, seq, b"r");
+    }
+    assert!(stream.delete_consumer(NAME));
+    create(&mut stream, &config);
+    assert_eq!(delivered(&mut stream), [(1, 1, 3), (3, 2, 1)]);
+    let info = stream.consumer_info(NAME, T0).expect("there");
+    assert_eq!(info.num_pending, 0);
+    publish(&mut stream, &["a"], T0);
+    assert_eq!(delivered(&mut stream), [(5, 3, 0)]);
+}
+
+#[test]
+fn a_paused_consumer_keeps_nobody_who_does_not_wait() {
+    let mut stream = stream_with(RetentionPolicy::Limits);
+    publish(&mut stream, &["a"], T0);
+    let config = ConsumerConfig {
+        durable_name: Some(NAME.to_owned()),
+        pause_until: Some(T0.plus(WAIT)),
+        ..ConsumerConfig::default()
+    };
+    create(&mut stream, &config);
+    let request = PullRequest {
+        no_wait: true,
+        ..pull(1)
+    };
+    stream.pull(NAME, request, T0).expect("taken");
+    let Some(Action::Status { headers, .. }) = stream.poll_consumer(NAME, T0) else {
+        panic!("it is answered");
+    };
+    assert!(headers.starts_with(b"NATS/1.0 404 No Messages"));
+    ask(&mut stream, "r", 1);
+    assert_eq!(receivers(&mut stream), [""; 0]);
+}

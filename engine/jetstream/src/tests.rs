@@ -1,0 +1,255 @@
+//! What clients see of streams over a log in memory. Damage costs a consumer the messages that were hit and nothing else.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millstream_broker::{Attachment, Broker, Collector, Handler, Origin, Published};
+use millstream_cluster::{Command, Node};
+use millstream_consensus::{Group, StateMachine as _};
+use millstream_journal::MemoryStorage;
+use millstream_pipeline::{Migrations, Plan, Schemas, VersionSchema};
+use millstream_streams::{
+    AckPolicy, Command as StreamCommand, ConsumerAction, ConsumerConfig, StreamConfig,
+};
+use millstream_types::{Message, Timestamp};
+use tokio::sync::Notify;
+
+use crate::plans::PlanSource;
+use crate::read::FrameCursor;
+use crate::{IngestRecord, JetStream, Options};
+
+#[derive(Debug)]
+struct Nothing;
+
+impl PlanSource for Nothing {
+    fn compile(&self, _: &Node, _: &str) -> Result<Option<Arc<Plan>>, String> {
+        Ok(None)
+    }
+}
+
+impl Schemas for Nothing {
+    fn version(&self, _: &str, _: Option<u32>) -> Result<Arc<VersionSchema>, String> {
+        Err("none".to_owned())
+    }
+
+    fn by_id(&self, _: u32, _: &str, _: u32) -> Result<Arc<VersionSchema>, String> {
+        Err("none".to_owned())
+    }
+
+    fn migrations(&self, _: &str) -> Result<Arc<Migrations>, String> {
+        Err("none".to_owned())
+    }
+}
+
+/// What was delivered: its payload, or the status line.
+#[derive(Clone, Debug, Default)]
+struct Inbox(Arc<(Mutex<Vec<String>>, Notify)>);
+
+impl Handler for Inbox {
+    fn collector(&self, _: &Arc<Origin>) -> Box<dyn Collector> {
+        Box::new(self.clone())
+    }
+}
+
+impl Collector for Inbox {
+    fn push(&mut self, message: &Published<'_>) {
+        let text = match message.payload {
+            b"" => message.headers,
+            payload => payload,
+        };
+        let text = String::from_utf8_lossy(text).into_owned();
+        self.0.0.lock().expect("unpoisoned").push(text);
+        self.0.1.notify_one();
+    }
+
+    fn flush(&mut self) {}
+}
+
+impl Inbox {
+    /// The first `count` deliveries.
+    async fn first(&self, count: usize) -> Vec<String> {
+        let wait = async {
+            loop {
+                let got = self.0.0.lock().expect("unpoisoned").clone();
+                if got.len() >= count {
+                    return got;
+                }
+                self.0.1.notified().await;
+            }
+        };
+        let got = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        got.unwrap_or_else(|_| panic!("only {:?}", self.0.0.lock()))
+    }
+}
+
+fn record(payload: &str) -> IngestRecord {
+    IngestRecord::from(Message {
+        subject: Bytes::from_static(b"S"),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        ..Message::default()
+    })
+}
+
+/// A stream that is read from disk only.
+async fn world() -> (JetStream, Arc<Node>, MemoryStorage) {
+    let storage = MemoryStorage::new();
+    let node = Arc::new(Node::default());
+    let options = millstream_consensus::Options {
+        journal: millstream_journal::Options {
+            tail_cache_bytes: 0,
+            ..Default::default()
+        },
+        storage: Arc::new(storage.clone()),
+        look_after: Duration::from_millis(1),
+    };
+    let own = Arc::clone(&node);
+    let group = tokio::task::spawn_blocking(move || Group::open(options, own));
+    let group = group.await.expect("no panic").expect("opened");
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let broker = Broker::bind(millstream_broker::Options::new(listen)).await;
+    let jetstream = JetStream::start(Options {
+        broker: broker.expect("bound"),
+        group,
+        node: Arc::clone(&node),
+        plans: Arc::new(Nothing),
+        schemas: Arc::new(Nothing),
+        max_storage: 0,
+        max_memory: 0,
+    })
+    .expect("started");
+    let config = StreamConfig {
+        name: "S".to_owned(),
+        ..StreamConfig::default()
+    };
+    let create = Command::Stream(StreamCommand::CreateStream {
+        id: 1,
+        time: Timestamp(1),
+        config: Box::new(config.checked().expect("right")),
+    });
+    jetstream.propose(&create).await.expect("created");
+    (jetstream, node, storage)
+}
+
+/// Five messages, each in a frame of its own, of which the first two are damaged.
+async fn damaged() -> JetStream {
+    let (jetstream, node, storage) = world().await;
+    for number in 1..=5 {
+        let records = vec![record(&number.to_string())];
+        let stored = jetstream.ingest().commit(records, None).await;
+        stored.expect("stored");
+    }
+    for seq in 1..=2 {
+        let place = node.streams()[0].lock().locate(seq).expect("held").position;
+        let byte = usize::try_from(place.offset).expect("small");
+        storage.flip(&format!("{:08}.log", place.file), byte, 3);
+    }
+    jetstream
+}
+
+/// Makes a consumer with two messages out at most; answers where its requests are answered.
+async fn consumer(jetstream: &JetStream, policy: AckPolicy) -> (Inbox, Attachment) {
+    let shared = &jetstream.shared;
+    let inbox = Inbox::default();
+    let attached = shared.broker.attach("inbox", Arc::new(inbox.clone()));
+    let config = ConsumerConfig {
+        durable_name: Some("C".to_owned()),
+        ack_policy: policy,
+        max_ack_pending: if policy == AckPolicy::None { 0 } else { 2 },
+        ..ConsumerConfig::default()
+    };
+    let cell = shared.node.stream("S").expect("there");
+    let made = crate::api::put_consumer(shared, &cell, config, ConsumerAction::Create).await;
+    made.expect("made");
+    (inbox, attached.expect("attached"))
+}
+
+/// Asks as a client does.
+fn ask(jetstream: &JetStream, subject: &str, request: &str) {
+    let mut publisher = jetstream.shared.broker.publisher();
+    let subject = format!("$JS.API.{subject}");
+    publisher.send(subject.as_bytes(), Some(b"inbox"), &[], request.as_bytes());
+    publisher.flush();
+}
+
+fn pull(jetstream: &JetStream, request: &str) {
+    ask(jetstream, "CONSUMER.MSG.NEXT.S.C", request);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_messages_do_not_keep_those_behind_them() {
+    for policy in [AckPolicy::Explicit, AckPolicy::All, AckPolicy::None] {
+        let jetstream = damaged().await;
+        let (inbox, _attached) = consumer(&jetstream, policy).await;
+        pull(&jetstream, r#"{"batch":10}"#);
+        assert_eq!(inbox.first(2).await[..2], ["3", "4"], "{policy:?}");
+    }
+}
+
+/// A request that a damaged message was all of ends as one that expired: its client asks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_for_a_damaged_message_is_answered() {
+    let jetstream = damaged().await;
+    let (inbox, _attached) = consumer(&jetstream, AckPolicy::Explicit).await;
+    for asked in 1..=3 {
+        pull(&jetstream, "1");
+        inbox.first(asked).await;
+    }
+    let got = inbox.first(3).await;
+    let over = "NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 1\r\n";
+    assert!(
+        got[0].starts_with(over) && got[1].starts_with(over),
+        "{got:?}"
+    );
+    assert_eq!(got[2], "3");
+}
+
+/// What is beside a message moves before that is erased. Who looked it up before that finds it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_late_finds_what_moved() {
+    let (jetstream, node, _) = world().await;
+    let records = ["stays", "goes"].map(record).to_vec();
+    let stored = jetstream.ingest().commit(records, None).await;
+    stored.expect("stored");
+    let cell = node.stream("S").expect("there");
+    let before = cell.lock().locate(1).expect("held");
+    let delete = Command::Stream(StreamCommand::DeleteMessage {
+        stream: 1,
+        seq: 2,
+        erase: true,
+    });
+    jetstream.propose(&delete).await.expect("deleted");
+    let since = Instant::now();
+    while !node.erasing().is_empty() {
+        assert!(since.elapsed() < Duration::from_secs(20), "never erased");
+        tokio::task::yield_now().await;
+    }
+    assert_ne!(cell.lock().locate(1).expect("held"), before);
+    let found = FrameCursor::default().record(&jetstream.shared, &cell, 1, before);
+    let found = found.expect("readable").expect("there");
+    assert_eq!(found.view().payload, b"stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_found_by_time() {
+    let (jetstream, ..) = world().await;
+    let stored = jetstream.ingest().commit(vec![record("one")], None).await;
+    stored.expect("stored");
+    let (inbox, _attached) = consumer(&jetstream, AckPolicy::None).await;
+    let requests = [
+        r#"{"start_time":"1999-01-01T00:00:00Z","next_by_subj":"S"}"#,
+        r#"{"start_time":"2099-01-01T00:00:00Z","next_by_subj":"S"}"#,
+        r#"{"start_time":"1999-01-01T00:00:00Z"}"#,
+        r#"{"start_time":"2099-01-01T00:00:00Z"}"#,
+        r#"{"start_time":"yesterday"}"#,
+    ];
+    for request in requests {
+        ask(&jetstream, "STREAM.MSG.GET.S", request);
+    }
+    let answers = inbox.first(requests.len()).await;
+    let wanted = [r#""seq":1"#, "10037", r#""seq":1"#, "10037", "10025"];
+    for (answer, wanted) in answers.iter().zip(wanted) {
+        assert!(answer.contains(wanted), "{answers:?}");
+    }
+}
