@@ -1,6 +1,6 @@
 //! One client's reader: reads what there is, takes every whole operation of it in place, then ends the batch.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -19,6 +19,7 @@ use crate::buffer::Buffer;
 use crate::conn::{Close, Conn, Receiver, Subscription, lock};
 use crate::handler::Published;
 use crate::pace::{SLOWED, linger, stall, ticker};
+use crate::read::read;
 use crate::sender::{Sender, Target};
 use crate::trace::describe;
 
@@ -116,13 +117,16 @@ impl Client {
             (!self.authorized).then(|| Box::pin(tokio::time::sleep(options.auth_timeout)));
         let mut stop = inner.stop.subscribe();
         let conn = Arc::clone(&self.conn);
+        // Once for all reads: to begin to wait and to give it up again costs more than to look.
+        let mut closing = pin!(conn.closing.notified());
+        let mut stopping = pin!(stop.wait_for(|stop| *stop));
         let mut reads = 0;
         let mut most = usize::MAX;
         loop {
             tokio::select! {
                 biased;
-                () = conn.closing.notified() => return,
-                _ = stop.wait_for(|stop| *stop) => {
+                () = &mut closing => return,
+                _ = &mut stopping => {
                     conn.end(Close::Shutdown);
                     return;
                 }
@@ -150,7 +154,7 @@ impl Client {
             tokio::select! {
                 biased;
                 () = self.sender.origin().ready() => {}
-                () = conn.closing.notified() => return,
+                () = &mut closing => return,
             }
             most = match self.sender.take_slow() {
                 Some(slow) if !Arc::ptr_eq(&slow, &conn) => {
@@ -176,7 +180,7 @@ impl Client {
     ) -> bool {
         let space = buffer.space(parser.needed());
         let most = space.len().min(most);
-        match socket.try_read(&mut space[..most]) {
+        match read(socket, &mut space[..most]) {
             Ok(0) => return false,
             Ok(count) => buffer.filled(count),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {

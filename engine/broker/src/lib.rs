@@ -13,6 +13,7 @@ mod options;
 mod pace;
 mod publisher;
 mod queue;
+mod read;
 mod sender;
 mod stats;
 mod trace;

@@ -91,6 +91,8 @@ pub(crate) struct Queue<T> {
     pub(crate) frames: Vec<Frame<T>>,
     pub(crate) bytes: usize,
     pub(crate) closed: bool,
+    /// Whether the writer sleeps and nobody has undertaken to wake it.
+    pub(crate) asleep: bool,
 }
 
 pub(crate) struct Inner<T> {
@@ -205,6 +207,7 @@ impl<T: Send + 'static> Journal<T> {
                 frames: Vec::new(),
                 bytes: 0,
                 closed: false,
+                asleep: false,
             }),
             arrived: Condvar::new(),
             files: RwLock::new(files),
@@ -256,9 +259,9 @@ impl<T: Send + 'static> Journal<T> {
         }
         queue.bytes += len;
         queue.frames.push(frame);
-        let first = queue.frames.len() == 1;
+        let wake = std::mem::take(&mut queue.asleep);
         drop(queue);
-        if first {
+        if wake {
             self.inner.arrived.notify_one();
         }
         Ok(())

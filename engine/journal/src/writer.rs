@@ -267,6 +267,7 @@ impl<T: Send + 'static> Writer<T> {
             if queue.closed {
                 return None;
             }
+            queue.asleep = true;
             queue = self
                 .inner
                 .arrived

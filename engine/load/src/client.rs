@@ -1,6 +1,6 @@
 //! A minimal NATS client over a blocking socket, made to be cheaper than the servers it measures.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::error::{LoadError, Result};
 
 /// A server that says nothing for so long has failed.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 const BUFFER: usize = 256 * 1024;
 
 /// Who connects.
@@ -85,14 +85,83 @@ impl Received<'_> {
     }
 }
 
-/// A connection.
-#[derive(Debug)]
-pub struct Client {
-    socket: TcpStream,
+/// What was read from a connection and not understood yet.
+#[derive(Debug, Default)]
+pub(crate) struct Inbound {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
     pongs: usize,
+}
+
+/// What one read brought.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// Whole messages.
+    pub(crate) messages: usize,
+    /// PINGs that want their PONG.
+    pub(crate) pings: usize,
+    /// Whether it filled the buffer: then there may be more.
+    pub(crate) filled: bool,
+}
+
+impl Inbound {
+    /// Reads once and hands every whole message to `each`; `None` when the socket has nothing.
+    pub(crate) fn read(
+        &mut self,
+        socket: &mut impl Read,
+        each: &mut dyn FnMut(Received<'_>),
+    ) -> Result<Option<Seen>> {
+        self.make_room();
+        let room = &mut self.buffer[self.end..];
+        let count = match socket.read(room) {
+            Ok(0) => return Err(LoadError::Closed),
+            Ok(count) => count,
+            // What a read timeout is called differs between systems.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(LoadError::Broken(error)),
+        };
+        let mut seen = Seen {
+            messages: 0,
+            pings: 0,
+            filled: count == room.len(),
+        };
+        self.end += count;
+        while let Some((used, op)) = parse(&self.buffer[self.start..self.end])? {
+            match op {
+                Op::Message(message) => {
+                    each(message);
+                    seen.messages += 1;
+                }
+                Op::Pong => self.pongs += 1,
+                Op::Ping => seen.pings += 1,
+                Op::Other => {}
+            }
+            self.start += used;
+        }
+        Ok(Some(seen))
+    }
+
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize((self.buffer.len() * 2).max(BUFFER), 0);
+        }
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client {
+    socket: TcpStream,
+    inbound: Inbound,
 }
 
 impl Client {
@@ -111,10 +180,7 @@ impl Client {
             .map_err(LoadError::Broken)?;
         let mut client = Self {
             socket,
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            pongs: 0,
+            inbound: Inbound::default(),
         };
         client.write(format!("CONNECT {}\r\n", target.connect_options()).as_bytes())?;
         client.round_trip()?;
@@ -144,8 +210,8 @@ impl Client {
     /// When the connection broke or the server sent `-ERR`.
     pub fn round_trip(&mut self) -> Result<()> {
         self.write(b"PING\r\n")?;
-        let want = self.pongs + 1;
-        while self.pongs < want {
+        let want = self.inbound.pongs + 1;
+        while self.inbound.pongs < want {
             self.next(&mut |_| {})?;
         }
         Ok(())
@@ -156,56 +222,33 @@ impl Client {
     /// # Errors
     /// When the connection broke, nothing came for half a minute, or the server sent `-ERR`.
     pub fn next(&mut self, each: &mut dyn FnMut(Received<'_>)) -> Result<usize> {
-        self.make_room();
-        let count = self
-            .socket
-            .read(&mut self.buffer[self.end..])
-            .map_err(|error| match error.kind() {
-                // What a read timeout is called differs between systems.
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => LoadError::Silent(SILENCE),
-                _ => LoadError::Broken(error),
-            })?;
-        if count == 0 {
-            return Err(LoadError::Closed);
-        }
-        self.end += count;
-        let mut messages = 0;
-        let mut pings = 0;
-        while let Some((used, op)) = parse(&self.buffer[self.start..self.end])? {
-            match op {
-                Op::Message(message) => {
-                    each(message);
-                    messages += 1;
-                }
-                Op::Pong => self.pongs += 1,
-                Op::Ping => pings += 1,
-                Op::Other => {}
-            }
-            self.start += used;
-        }
-        for _ in 0..pings {
+        let seen = self.inbound.read(&mut self.socket, each)?;
+        let seen = seen.ok_or(LoadError::Silent(SILENCE))?;
+        for _ in 0..seen.pings {
             self.write(b"PONG\r\n")?;
         }
-        Ok(messages)
+        Ok(seen.messages)
     }
 
     /// Lets go of the read buffer, so that thousands of idle connections cost the generator little.
     pub fn idle(&mut self) {
-        if self.start == self.end {
-            (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
+        let Inbound {
+            start, end, pongs, ..
+        } = self.inbound;
+        if start == end {
+            self.inbound = Inbound {
+                pongs,
+                ..Inbound::default()
+            };
         }
     }
 
-    fn make_room(&mut self) {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        } else if self.end == self.buffer.len() {
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        if self.end == self.buffer.len() {
-            self.buffer.resize((self.buffer.len() * 2).max(BUFFER), 0);
-        }
+    /// Its socket, which does not block from now on, and what was read from it.
+    pub(crate) fn into_parts(self) -> Result<(TcpStream, Inbound)> {
+        self.socket
+            .set_nonblocking(true)
+            .map_err(LoadError::Broken)?;
+        Ok((self.socket, self.inbound))
     }
 
     /// A JetStream API request; an error in the answer is an error here. Other messages that come meanwhile are thrown away.

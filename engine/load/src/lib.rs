@@ -9,6 +9,7 @@
 
 mod client;
 mod consume;
+mod crowd;
 mod error;
 mod floor;
 mod latency;
@@ -17,6 +18,7 @@ mod plan;
 mod publish;
 mod request;
 mod stream;
+mod window;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ pub use floor::{Floor, Place};
 pub use latency::Latency;
 pub use open::{OpenRun, Schedule, open_loop};
 pub use plan::{Ending, Plan, Run, Watch};
-pub use publish::{Publishers, publish_core, publish_durable, publish_window, put_publish};
+pub use publish::{Publishers, publish_core, publish_durable, put_publish};
 pub use request::requests;
 pub use stream::{Stations, create_stream, delete_stream, stream_config};
+pub use window::publish_window;

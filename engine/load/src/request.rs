@@ -2,18 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
 
 use crate::client::{Client, Target};
+use crate::crowd::crowd;
 use crate::error::{LoadError, Result};
-use crate::latency::Latency;
-use crate::plan::{Ending, Plan, Run, Watch};
-use crate::publish::at_once;
+use crate::plan::{Plan, Run, Watch};
+use crate::publish::Publishers;
 
 /// `count` requesters, each waiting for its answer before it asks again; one responder that sends back what it gets.
 ///
 /// # Errors
-/// When a connection fails.
+/// When a connection fails or nobody answers.
 pub fn requests(
     target: &Target,
     subject: &str,
@@ -46,9 +45,15 @@ pub fn requests(
             }
             Ok(())
         });
-        let run = at_once(target, count, |number, mut client| {
-            let plan = plan.share(number, count);
-            one(&mut client, number, subject, &plan, watch)
+        let publishers = Publishers { count, window: 1 };
+        let run = crowd(target, plan, publishers, watch, |number| {
+            let inbox = format!("_INBOX.r{}x{number}", std::process::id());
+            let payload = "x".repeat(plan.bytes);
+            let request = format!("PUB {subject} {inbox} {}\r\n{payload}\r\n", plan.bytes);
+            let put = move |_: u64, buffer: &mut Vec<u8>| {
+                buffer.extend_from_slice(request.as_bytes());
+            };
+            (inbox, Box::new(put))
         });
         ended.store(true, Ordering::Release);
         // Something without a reply subject, to wake the responder.
@@ -56,29 +61,4 @@ pub fn requests(
         responding.join().map_err(|_| LoadError::Thread)??;
         run
     })
-}
-
-fn one(
-    client: &mut Client,
-    number: usize,
-    subject: &str,
-    plan: &Plan,
-    watch: &Watch,
-) -> Result<(u64, Latency)> {
-    let inbox = format!("_INBOX.r{}x{number}", std::process::id());
-    client.write(format!("SUB {inbox} 1\r\n").as_bytes())?;
-    let payload = "x".repeat(plan.bytes);
-    let request = format!("PUB {subject} {inbox} {}\r\n{payload}\r\n", plan.bytes);
-    let ending = Ending::new(plan, watch);
-    let mut latency = Latency::default();
-    let mut messages = 0;
-    while ending.left(messages) > 0 {
-        let asked = Instant::now();
-        client.write(request.as_bytes())?;
-        while client.next(&mut |_| {})? == 0 {}
-        latency.record(asked.elapsed());
-        messages += 1;
-        watch.add(1);
-    }
-    Ok((messages, latency))
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -133,6 +133,62 @@ fn a_stall_is_charged_with_every_message_due_in_it() {
     let waits = [0.9, 0.8].map(|quantile| open.run.latency.quantile(quantile));
     assert!(waits[0] >= Duration::from_millis(98), "{waits:?}");
     assert!(waits[1] >= Duration::from_millis(48), "{waits:?}");
+}
+
+#[test]
+fn who_is_not_read_holds_up_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let target = listener.local_addr().expect("its address").into();
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || -> std::io::Result<()> {
+        let lazy = greeted(&listener)?;
+        let brisk = greeted(&listener)?;
+        acknowledge(brisk, 3)?;
+        // Only now, when there has long been no room for more.
+        acknowledge(lazy, 3)?;
+        // A test that was let down does not wait.
+        let _gone = tell.send(());
+        Ok(())
+    });
+    // Each 24 MiB, which no socket holds.
+    let publishers = Publishers {
+        count: 2,
+        window: 3,
+    };
+    let plan = Plan::counting(8 << 20, 6);
+    let run = publish_durable(&target, "a", &plan, publishers, &Watch::default());
+    assert_eq!(run.expect("it ends").latency.count(), 6);
+    told.recv().expect("all came in whole");
+}
+
+/// A connection that has heard the server's first words.
+fn greeted(listener: &TcpListener) -> std::io::Result<BufReader<TcpStream>> {
+    let mut reader = BufReader::new(listener.accept()?.0);
+    let mut line = String::new();
+    while line != "PING\r\n" {
+        line.clear();
+        reader.read_line(&mut line)?;
+    }
+    reader.get_mut().write_all(b"PONG\r\n")?;
+    Ok(reader)
+}
+
+/// Reads `count` publishes and answers each.
+fn acknowledge(mut reader: BufReader<TcpStream>, count: usize) -> std::io::Result<()> {
+    let mut line = String::new();
+    let mut seen = 0;
+    while seen < count {
+        line.clear();
+        reader.read_line(&mut line)?;
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if let ["PUB", _, reply, length] = fields[..] {
+            let mut payload = vec![0; length.parse::<usize>().expect("a length") + 2];
+            reader.read_exact(&mut payload)?;
+            write!(reader.get_mut(), "MSG {reply} 2 2\r\n{{}}\r\n")?;
+            seen += 1;
+        }
+    }
+    Ok(())
 }
 
 #[test]
