@@ -201,8 +201,10 @@ impl<S: StateMachine> Saver<S> {
     pub(crate) fn run(mut self, saves: &Receiver<Save>) {
         let mut idle = Duration::ZERO;
         loop {
-            let rest = self.cut_some().or_else(|| self.empty_some());
-            let rest = rest.or_else(|| self.erase_some());
+            let cut = self.cut_some();
+            // Beside that: where files die all the time, others are to be emptied all the same.
+            let other = self.empty_some().or_else(|| self.erase_some());
+            let rest = cut.into_iter().chain(other).reduce(|one, two| one + two);
             let rest = rest.unwrap_or(self.look_after.min(ERASE_AFTER));
             match saves.recv_timeout(rest) {
                 Ok(save) => {
