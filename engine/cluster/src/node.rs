@@ -1,7 +1,7 @@
 //! The node's state machine: decodes each log entry, applies it, says which streams changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -92,6 +92,8 @@ pub struct Node {
     /// Where the newest checkpoint has what did not change since.
     kept: Arc<Mutex<Kept>>,
     catalog_changed: Arc<AtomicBool>,
+    /// The last number given to whoever is about to make a stream: whether it comes to that says the log.
+    given_id: AtomicU32,
     alarms: Alarms,
     /// Frames whose content is to be made unreadable on disk.
     erasing: Mutex<BTreeSet<Position>>,
@@ -122,6 +124,7 @@ impl Node {
             index_cache: bytes,
             kept: Arc::default(),
             catalog_changed: Arc::default(),
+            given_id: AtomicU32::default(),
             alarms: Alarms::default(),
             erasing: Mutex::default(),
         }
@@ -157,10 +160,15 @@ impl Node {
         self.registry().all().cloned().collect()
     }
 
-    /// A number no stream has yet. Should one have it when this is created, it gets the next one.
+    /// A number for a new stream, that no stream has and nobody else is given.
     #[must_use]
     pub fn next_stream_id(&self) -> u32 {
-        self.registry().last_id + 1
+        let least = self.registry().last_id + 1;
+        let next = |given: u32| (given + 1).max(least);
+        let before = self
+            .given_id
+            .update(Ordering::Relaxed, Ordering::Relaxed, next);
+        next(before)
     }
 
     /// The stream that stores this subject.
@@ -388,11 +396,9 @@ impl Node {
         if streams.by_name(&config.name).is_some() {
             return Outcome::Refused(ApiError::stream_name_exist());
         }
-        // Another creation was given the number meanwhile, which is no reason to refuse this one.
-        let id = match streams.by_id(id) {
-            Some(_) => streams.last_id + 1,
-            None => id,
-        };
+        if streams.by_id(id).is_some() {
+            return Outcome::Refused(ApiError::stream_name_exist());
+        }
         if !checked
             && streams
                 .all()

@@ -5,11 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_cluster::{Command, Node, Outcome};
-use millstream_consensus::{Group, Options, Proposal};
-use millstream_journal::{Durability, MemoryStorage};
+use millstream_cluster::Node;
+use millstream_consensus::{Group, Options};
+use millstream_journal::MemoryStorage;
 use millstream_streams::{Command as StreamCommand, Publish, RecordsBuilder, StreamConfig};
 use millstream_types::{HeadersBuilder, Timestamp};
+
+mod common;
+
+use common::propose;
 
 /// More than stay in memory, so that some are in pages.
 const IDS: u32 = 40_000;
@@ -26,20 +30,6 @@ fn open(storage: &MemoryStorage) -> Result<(Group<Node>, Arc<Node>), String> {
     let opened = catch_unwind(AssertUnwindSafe(|| Group::open(options, own)));
     let opened = opened.map_err(|_| "it stopped".to_owned())?;
     Ok((opened.map_err(|error| error.to_string())?, node))
-}
-
-async fn propose(group: &Group<Node>, stream: u32, count: u32, command: StreamCommand) -> Outcome {
-    let (head, body) = Command::Stream(command).encode();
-    let proposal = Proposal {
-        stream,
-        count,
-        head,
-        body,
-        durability: Durability::Synced,
-        important: false,
-        compress: false,
-    };
-    group.propose(proposal).await.expect("committed")
 }
 
 fn publish(ids: std::ops::Range<u32>) -> StreamCommand {
@@ -70,14 +60,14 @@ async fn a_read_that_fails_at_the_start_costs_no_message() {
         time: Timestamp(1),
         config: Box::new(config.checked().expect("valid")),
     };
-    propose(&group, 0, 0, create).await;
+    propose(&group, (0, 0), create).await;
     for first in (0..IDS).step_by(TOGETHER as usize) {
-        propose(&group, 1, TOGETHER, publish(first..first + TOGETHER)).await;
+        propose(&group, (1, TOGETHER), publish(first..first + TOGETHER)).await;
     }
     group.checkpoint_now();
     // What a start replays.
     for id in IDS..IDS + 3 {
-        propose(&group, 1, 1, publish(id..id + 1)).await;
+        propose(&group, (1, 1), publish(id..id + 1)).await;
     }
     let last = u64::from(IDS) + 3;
     assert_eq!(node.streams()[0].lock().last_seq(), last);

@@ -5,30 +5,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_cluster::{Command, Node};
-use millstream_consensus::{Group, Options, Proposal};
-use millstream_journal::{Durability, MemoryStorage, Position};
+use millstream_cluster::Node;
+use millstream_consensus::{Group, Options};
+use millstream_journal::{MemoryStorage, Position};
 use millstream_streams::{
     Command as StreamCommand, Publish, RecordsBuilder, StreamConfig, record_at,
 };
 use millstream_types::Timestamp;
 
+mod common;
+
+use common::propose;
+
 const STREAMS: u32 = 5;
 const MESSAGES: u32 = 400;
-
-async fn propose(group: &Group<Node>, stream: u32, count: u32, command: StreamCommand) {
-    let (head, body) = Command::Stream(command).encode();
-    let proposal = Proposal {
-        stream,
-        count,
-        head,
-        body,
-        durability: Durability::Synced,
-        important: false,
-        compress: false,
-    };
-    group.propose(proposal).await.expect("committed");
-}
 
 fn payload(stream: u32, number: u32) -> Vec<u8> {
     let mut payload = format!("{stream} {number} ").into_bytes();
@@ -73,7 +63,7 @@ async fn scattered_streams_are_put_together_once() {
             time: Timestamp(1),
             config: Box::new(config.checked().expect("valid")),
         };
-        propose(&group, 0, 0, create).await;
+        propose(&group, (0, 0), create).await;
     }
     for number in 0..MESSAGES {
         for stream in 1..=STREAMS {
@@ -87,7 +77,7 @@ async fn scattered_streams_are_put_together_once() {
                 count,
                 records,
             };
-            propose(&group, stream, 1, StreamCommand::Publish(publish)).await;
+            propose(&group, (stream, 1), StreamCommand::Publish(publish)).await;
         }
     }
     let count = || -> usize {

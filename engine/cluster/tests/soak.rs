@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millstream_cluster::{Command, Node, Outcome};
-use millstream_consensus::{Group, Options, Proposal, StateMachine};
-use millstream_journal::{Durability, MemoryStorage, ReadError};
+use millstream_cluster::{Node, Outcome};
+use millstream_consensus::{Group, Options, StateMachine};
+use millstream_journal::{MemoryStorage, ReadError};
 use millstream_streams::{
     Ack, AckKind, Acks, Command as StreamCommand, ConsumerConfig, Publish, Purge, RecordOutcome,
     RecordsBuilder, RetentionPolicy, StreamConfig, record_at,
@@ -18,6 +18,10 @@ use millstream_streams::{
 use millstream_types::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+mod common;
+
+use common::propose;
 
 const FILE_SIZE: u64 = 64 * 1024;
 const QUEUE: u32 = 1;
@@ -78,17 +82,7 @@ struct Soak {
 
 impl Soak {
     async fn propose(&self, command: StreamCommand) -> Outcome {
-        let (head, body) = Command::Stream(command).encode();
-        let proposal = Proposal {
-            stream: 0,
-            count: 0,
-            head,
-            body,
-            durability: Durability::Synced,
-            important: false,
-            compress: false,
-        };
-        self.group.propose(proposal).await.expect("committed")
+        propose(&self.group, (0, 0), command).await
     }
 
     fn time(&self) -> Timestamp {

@@ -17,6 +17,8 @@ use crate::{
 
 mod erase;
 
+use erase::Frames;
+
 /// What is in the list, and the file each item came in.
 type Items = Vec<(u32, String)>;
 
@@ -456,56 +458,6 @@ async fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
     }
 }
 
-#[derive(Debug, Default)]
-struct Panics;
-
-impl StateMachine for Panics {
-    type Outcome = ();
-
-    fn apply(&self, _: Entry<'_>) {
-        panic!("on purpose");
-    }
-
-    fn lost(&self, _: Lost) {}
-
-    fn applied(&self) {}
-
-    fn restore(&self, _: Option<&[u8]>, _: Arc<dyn PageSource>) -> Result<(), RestoreError> {
-        Ok(())
-    }
-
-    fn snapshot(&self, _: &BTreeSet<u32>) -> Box<dyn Snapshot> {
-        unreachable!("the machine panicked before")
-    }
-
-    fn live_bytes(&self) -> BTreeMap<u32, u64> {
-        BTreeMap::new()
-    }
-
-    fn gather(
-        &self,
-        _: u32,
-        _: u64,
-        _: &dyn Fn(Position) -> Result<Bytes, ReadError>,
-    ) -> Result<Option<Gathered>, String> {
-        Ok(None)
-    }
-
-    fn erasing(&self) -> Vec<Position> {
-        Vec::new()
-    }
-
-    fn gather_frame(
-        &self,
-        _: Position,
-        _: &dyn Fn(Position) -> Result<Bytes, ReadError>,
-    ) -> Result<Option<Gathered>, String> {
-        Ok(None)
-    }
-
-    fn erased(&self, _: Position) {}
-}
-
 #[tokio::test]
 async fn a_machine_that_panics_leaves_no_proposer_waiting() {
     // A small proposal is applied on the journal's thread, a large one on the apply thread.
@@ -521,7 +473,7 @@ async fn a_machine_that_panics_leaves_no_proposer_waiting() {
             storage: Arc::new(storage.clone()),
             look_after: Duration::from_millis(1),
         };
-        let group = Group::open(options, Arc::new(Panics)).expect("opens");
+        let group = Group::open(options, Arc::new(Frames::that_panic())).expect("opens");
         for text in [first, "small", &large] {
             assert!(group.propose(proposal(text)).await.is_err());
         }

@@ -113,7 +113,6 @@ impl Ingress {
     }
 
     pub(crate) fn submit(self: &Arc<Self>, batch: Batch) {
-        self.shared.cores.published(batch.count);
         if let Err(why) = &self.writable {
             batch.origin.done_inflight(batch.bytes);
             let refused = Err(ApiError::store_failed(why.clone()));

@@ -26,6 +26,8 @@ mod service;
 mod traces;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use feed::{Feed, FeedError};

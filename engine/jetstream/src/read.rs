@@ -100,35 +100,43 @@ impl FrameCursor {
         seq: u64,
         place: Place,
     ) -> Result<Option<u32>, FetchError> {
-        let found = self.look(shared, cell, seq, place);
-        let Err(error) = found else { return found };
-        // It may have moved since it was looked up: its file went since, or what it lay beside was erased.
-        let now = cell.lock().locate(seq);
-        match now {
-            None => Ok(None),
-            Some(now) if now == place => Err(error),
-            Some(now) => self.look(shared, cell, seq, now),
+        let mut place = place;
+        loop {
+            let error = match self.look(shared, cell, seq, place) {
+                Ok(there) => return Ok(there.then_some(place.offset)),
+                Err(error) => error,
+            };
+            // It may have moved since it was looked up: its file went since, or what it lay beside was erased.
+            let now = cell.lock().locate(seq);
+            match now {
+                None => return Ok(None),
+                Some(now) if now == place => return Err(error),
+                Some(now) => place = now,
+            }
         }
     }
 
-    /// As [`FrameCursor::find`], at this place and no other.
+    /// Whether the frame is there, and the message in it.
     fn look(
         &mut self,
         shared: &Shared,
         cell: &StreamCell,
         seq: u64,
         place: Place,
-    ) -> Result<Option<u32>, FetchError> {
-        let there = self.load(shared, cell, place.position);
+    ) -> Result<bool, FetchError> {
+        let at = place.position;
+        let is_new = self.last.as_ref().is_none_or(|(known, _)| *known != at);
+        let there = self.load(shared, cell, at);
         let there = there.map_err(|source| FetchError::Frame {
             stream: cell.name.clone(),
             seq,
             source,
         })?;
-        if there {
+        if there && is_new {
+            // One that was erased is whole as the journal sees it.
             self.parse(cell, seq, place.offset)?;
         }
-        Ok(there.then_some(place.offset))
+        Ok(there)
     }
 
     /// Whether the frame is there.
@@ -164,6 +172,7 @@ impl FrameCursor {
         let Some(offset) = self.find(shared, cell, seq, place)? else {
             return Ok(None);
         };
+        self.parse(cell, seq, offset)?;
         Ok(self.last.as_ref().map(|(_, frame)| StoredRecord {
             seq,
             time: place.time,

@@ -294,6 +294,7 @@ impl Shared {
         command: &Command,
         done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
     ) {
+        self.cores.published(count);
         let (head, body) = command.encode();
         let proposal = Proposal {
             stream,

@@ -1,47 +1,22 @@
 //! What clients see of streams over a log in memory. Damage costs a consumer the messages that were hit and nothing else.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millstream_broker::{Attachment, Broker, Collector, Handler, Origin, Published};
+use millstream_broker::{Attachment, Collector, Handler, Origin, Published};
 use millstream_cluster::{Command, Node};
-use millstream_consensus::{Group, StateMachine as _};
+use millstream_consensus::StateMachine as _;
 use millstream_journal::MemoryStorage;
-use millstream_pipeline::{Migrations, Plan, Schemas, VersionSchema};
 use millstream_streams::{
     AckPolicy, Command as StreamCommand, ConsumerAction, ConsumerConfig, StreamConfig,
 };
 use millstream_types::{Message, Timestamp};
 use tokio::sync::Notify;
 
-use crate::plans::PlanSource;
 use crate::read::FrameCursor;
-use crate::{IngestRecord, JetStream, Options};
-
-#[derive(Debug)]
-struct Nothing;
-
-impl PlanSource for Nothing {
-    fn compile(&self, _: &Node, _: &str) -> Result<Option<Arc<Plan>>, String> {
-        Ok(None)
-    }
-}
-
-impl Schemas for Nothing {
-    fn version(&self, _: &str, _: Option<u32>) -> Result<Arc<VersionSchema>, String> {
-        Err("none".to_owned())
-    }
-
-    fn by_id(&self, _: u32, _: &str, _: u32) -> Result<Arc<VersionSchema>, String> {
-        Err("none".to_owned())
-    }
-
-    fn migrations(&self, _: &str) -> Result<Arc<Migrations>, String> {
-        Err("none".to_owned())
-    }
-}
+use crate::testing::start;
+use crate::{IngestRecord, JetStream};
 
 /// What was delivered: its payload, or the status line.
 #[derive(Clone, Debug, Default)]
@@ -95,30 +70,15 @@ fn record(payload: &str) -> IngestRecord {
 /// A stream that is read from disk only.
 async fn world() -> (JetStream, Arc<Node>, MemoryStorage) {
     let storage = MemoryStorage::new();
-    let node = Arc::new(Node::default());
-    let options = millstream_consensus::Options {
+    let (jetstream, node, _) = start(millstream_consensus::Options {
         journal: millstream_journal::Options {
             tail_cache_bytes: 0,
             ..Default::default()
         },
         storage: Arc::new(storage.clone()),
         look_after: Duration::from_millis(1),
-    };
-    let own = Arc::clone(&node);
-    let group = tokio::task::spawn_blocking(move || Group::open(options, own));
-    let group = group.await.expect("no panic").expect("opened");
-    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let broker = Broker::bind(millstream_broker::Options::new(listen)).await;
-    let jetstream = JetStream::start(Options {
-        broker: broker.expect("bound"),
-        group,
-        node: Arc::clone(&node),
-        plans: Arc::new(Nothing),
-        schemas: Arc::new(Nothing),
-        max_storage: 0,
-        max_memory: 0,
     })
-    .expect("started");
+    .await;
     let config = StreamConfig {
         name: "S".to_owned(),
         ..StreamConfig::default()

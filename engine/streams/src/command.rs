@@ -136,7 +136,7 @@ pub enum Command {
     Acks(Acks),
     /// Makes a stream; `config` has passed `StreamConfig::checked`.
     CreateStream {
-        /// The number it gets, unless another stream has it by then.
+        /// The number it gets.
         id: u32,
         /// The proposer's clock.
         time: Timestamp,

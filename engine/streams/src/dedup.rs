@@ -191,9 +191,7 @@ impl Dedup {
 
     /// Forgets ids older than the window.
     pub(crate) fn expire(&mut self, now: Timestamp, window: Duration) {
-        let window = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
-        // A window that was made longer does not bring ids back.
-        self.cutoff = self.cutoff.max(millis(now.0.saturating_sub(window)));
+        self.cutoff = self.cutoff_at(now, window);
         while self
             .pages
             .front()
@@ -204,6 +202,13 @@ impl Dedup {
         while self.ring.oldest().is_some_and(|time| time < self.cutoff) {
             self.ring.forget(1);
         }
+    }
+
+    /// Ids from before this are forgotten at a time.
+    pub(crate) fn cutoff_at(&self, now: Timestamp, window: Duration) -> i64 {
+        let window = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
+        // A window that was made longer does not bring ids back.
+        self.cutoff.max(millis(now.0.saturating_sub(window)))
     }
 
     fn drop_page(&mut self) {
@@ -240,7 +245,15 @@ impl Dedup {
     /// # Errors
     /// A page that may hold the id cannot be read: nobody knows.
     pub(crate) fn find(&mut self, id: IdHash) -> Result<Option<u64>, ReadError> {
-        if let Some(seq) = self.ring.find(id) {
+        self.find_since(id, self.cutoff)
+    }
+
+    /// The same as if those from before `cutoff` were forgotten.
+    ///
+    /// # Errors
+    /// As [`Dedup::find`].
+    pub(crate) fn find_since(&mut self, id: IdHash, cutoff: i64) -> Result<Option<u64>, ReadError> {
+        if let Some(seq) = self.ring.find(id, cutoff) {
             return Ok(Some(seq));
         }
         if self.pages.is_empty() {
@@ -256,7 +269,7 @@ impl Dedup {
                     return Ok(Some(0));
                 }
                 for at in (start..end).rev() {
-                    if let Some(seq) = self.find_in_page(at, id)? {
+                    if let Some(seq) = self.find_in_page(at, id, cutoff)? {
                         return Ok(Some(seq));
                     }
                 }
@@ -266,7 +279,12 @@ impl Dedup {
         Ok(None)
     }
 
-    fn find_in_page(&mut self, at: usize, id: IdHash) -> Result<Option<u64>, ReadError> {
+    fn find_in_page(
+        &mut self,
+        at: usize,
+        id: IdHash,
+        cutoff: i64,
+    ) -> Result<Option<u64>, ReadError> {
         let page = &mut self.pages[at];
         if page
             .filter
@@ -288,7 +306,7 @@ impl Dedup {
                 bytes
             }
         };
-        Ok(self.pages[at].view(&bytes).find(id, self.cutoff))
+        Ok(self.pages[at].view(&bytes).find(id, cutoff))
     }
 
     /// A page from the journal.

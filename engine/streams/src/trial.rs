@@ -44,6 +44,8 @@ pub struct Misfit {
 #[derive(Debug)]
 struct Trial<'a> {
     time: Timestamp,
+    /// Ids from before this are forgotten by then.
+    cutoff: i64,
     last_seq: u64,
     last_id: Option<&'a [u8]>,
     stored: bool,
@@ -74,11 +76,9 @@ fn ever(error: ApiError) -> Refused {
 }
 
 impl Stream {
-    /// The first record of a publish that would be refused; `None` when all of them would be stored or are duplicates. Forgets
-    /// ids whose time is over, as publishing does, and changes nothing else.
+    /// The first record of a publish that would be refused; `None` when all of them would be stored or are duplicates. Changes
+    /// nothing.
     pub fn misfit(&mut self, publish: &Publish) -> Option<Misfit> {
-        let time = self.time_of(publish);
-        self.dedup.expire(time, self.config.duplicate_window);
         let mut first = None;
         self.try_records(publish, |misfit| {
             first = Some(misfit);
@@ -107,8 +107,10 @@ impl Stream {
 
     /// Tries all records, as long as `told` wants to hear of those that would be refused.
     fn try_records(&mut self, publish: &Publish, mut told: impl FnMut(Misfit) -> bool) {
+        let time = self.time_of(publish);
         let mut trial = Trial {
-            time: self.time_of(publish),
+            time,
+            cutoff: self.dedup.cutoff_at(time, self.config.duplicate_window),
             last_seq: self.log.last_seq(),
             last_id: None,
             stored: false,
@@ -161,7 +163,7 @@ impl Stream {
             if trial.ids.contains(&id) {
                 return Ok(());
             }
-            match self.dedup.find(id) {
+            match self.dedup.find_since(id, trial.cutoff) {
                 Ok(None) => {}
                 Ok(Some(_)) => return Ok(()),
                 Err(error) => {

@@ -15,9 +15,11 @@ use crate::{
     Entry, Gathered, Group, Lost, Options, RestoreError, Snapshot, StateMachine, StoredPage,
 };
 
-/// Nothing but frames that are to be erased.
+/// A machine that has nothing but frames that are to be erased.
 #[derive(Debug, Default)]
-struct Frames {
+pub(super) struct Frames {
+    /// It cannot even apply anything.
+    panics: bool,
     wanted: Mutex<BTreeSet<Position>>,
     /// Something in these lives, and has to be stored elsewhere first.
     lived_in: Mutex<BTreeSet<Position>>,
@@ -28,6 +30,13 @@ struct Frames {
 }
 
 impl Frames {
+    pub(super) fn that_panic() -> Self {
+        Self {
+            panics: true,
+            ..Self::default()
+        }
+    }
+
     fn wants(&self, frame: Position) -> bool {
         self.wanted.lock().expect("unpoisoned").contains(&frame)
     }
@@ -60,6 +69,7 @@ impl StateMachine for Frames {
     type Outcome = Position;
 
     fn apply(&self, entry: Entry<'_>) -> Position {
+        assert!(!self.panics, "on purpose");
         entry.position
     }
 

@@ -3,53 +3,25 @@
 //! them and writes down what it saw; then the streams are read back.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_broker::Broker;
 use millstream_cluster::{CatalogChange, CatalogCommand, Command, FlowStart, Node, flow_key};
 use millstream_consensus::Group;
 use millstream_journal::MemoryStorage;
-use millstream_pipeline::{
-    Migrations, OnRejection, Order, Plan, Record, Rejection, Running, Schemas, Stage, Verdict,
-    VersionSchema,
-};
+use millstream_pipeline::{OnRejection, Order, Plan, Record, Rejection, Running, Stage, Verdict};
 use millstream_streams::{Command as StreamCommand, StreamConfig};
 use millstream_types::{Message, SubjectTemplate, Timestamp};
 use proptest::prelude::*;
 
 use super::{Flow, FlowEffects, FlowSetup, FlowState};
-use crate::plans::PlanSource;
-use crate::{IngestRecord, JetStream, Options};
+use crate::testing::start;
+use crate::{IngestRecord, JetStream};
 
 mod builds;
 mod never;
 mod queries;
-
-#[derive(Debug)]
-struct Nothing;
-
-impl PlanSource for Nothing {
-    fn compile(&self, _: &Node, _: &str) -> Result<Option<Arc<Plan>>, String> {
-        Ok(None)
-    }
-}
-
-impl Schemas for Nothing {
-    fn version(&self, _: &str, _: Option<u32>) -> Result<Arc<VersionSchema>, String> {
-        Err("none".to_owned())
-    }
-
-    fn by_id(&self, _: u32, _: &str, _: u32) -> Result<Arc<VersionSchema>, String> {
-        Err("none".to_owned())
-    }
-
-    fn migrations(&self, _: &str) -> Result<Arc<Migrations>, String> {
-        Err("none".to_owned())
-    }
-}
 
 /// Does what the first letter of a payload says: `d` drop, `j` reject, `e` emit two, `r` retry as often as the digit behind
 /// it says; anything else stays. Remembers each payload that it saw.
@@ -119,27 +91,12 @@ fn config(name: &str, subjects: &str) -> StreamConfig {
 impl World {
     /// On what a storage holds.
     async fn open(storage: Arc<MemoryStorage>) -> Self {
-        let node = Arc::new(Node::default());
-        let options = millstream_consensus::Options {
+        let (jetstream, node, group) = start(millstream_consensus::Options {
             journal: millstream_journal::Options::default(),
             storage,
             look_after: Duration::from_secs(60),
-        };
-        let own = Arc::clone(&node);
-        let group = tokio::task::spawn_blocking(move || Group::open(options, own));
-        let group = group.await.expect("no panic").expect("opened");
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let broker = Broker::bind(millstream_broker::Options::new(listen)).await;
-        let jetstream = JetStream::start(Options {
-            broker: broker.expect("bound"),
-            group: group.clone(),
-            node: Arc::clone(&node),
-            plans: Arc::new(Nothing),
-            schemas: Arc::new(Nothing),
-            max_storage: 0,
-            max_memory: 0,
         })
-        .expect("started");
+        .await;
         Self {
             jetstream,
             node,

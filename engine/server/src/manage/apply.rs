@@ -415,7 +415,6 @@ impl Manager {
     ) -> Result<Vec<Command>, Vec<Problem>> {
         let mut commands = Vec::new();
         let mut problems = Vec::new();
-        let mut id = self.node.next_stream_id();
         for document in documents {
             let configs = match &document.spec {
                 Spec::Station(spec) => {
@@ -431,17 +430,13 @@ impl Manager {
                 _ => continue,
             };
             for config in configs {
-                match config.and_then(|config| streams::command(&self.node, id, config, time)) {
-                    Ok(Some(command)) => {
-                        id += 1;
-                        commands.push(command);
-                    }
-                    Ok(None) => {}
+                match config.and_then(|config| streams::command(&self.node, config, time)) {
+                    Ok(command) => commands.extend(command),
                     Err(error) => problems.push(document.problem("name", error.to_string())),
                 }
             }
         }
-        match self.flow_streams(new, (documents, modules), id, time) {
+        match self.flow_streams(new, (documents, modules), time) {
             Ok(streams) => commands.extend(streams),
             Err(found) => problems.extend(found),
         }

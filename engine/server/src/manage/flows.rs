@@ -170,7 +170,6 @@ impl Manager {
         &self,
         new: &Catalog,
         (documents, attached): (&[&Document], Modules<'_>),
-        id: u32,
         time: Timestamp,
     ) -> Result<Vec<Command>, Vec<Problem>> {
         let mut configs: BTreeMap<String, (&Document, _)> = BTreeMap::new();
@@ -196,9 +195,9 @@ impl Manager {
         // What is there stays as it is: it may be somebody else's as well.
         configs.retain(|name, _| self.node.stream(name).is_none());
         let (mut commands, mut problems) = (Vec::new(), Vec::new());
-        for (next, (document, config)) in (id..).zip(configs.into_values()) {
-            let command = config
-                .and_then(|config: StreamConfig| streams::command(&self.node, next, config, time));
+        for (document, config) in configs.into_values() {
+            let command =
+                config.and_then(|config: StreamConfig| streams::command(&self.node, config, time));
             match command {
                 Ok(command) => commands.extend(command),
                 Err(error) => problems.push(document.problem("name", error.to_string())),

@@ -168,14 +168,13 @@ fn merged(
 /// The command that brings a stream into being or up to date; `None` when it is as it should be.
 pub(super) fn command(
     node: &Node,
-    id: u32,
     config: StreamConfig,
     time: Timestamp,
 ) -> Result<Option<Command>, ApiError> {
     let Some(cell) = node.stream(&config.name) else {
         let config = Box::new(config);
         return Ok(Some(Command::Stream(StreamCommand::CreateStream {
-            id,
+            id: node.next_stream_id(),
             time,
             config,
         })));

@@ -102,7 +102,8 @@ impl Ring {
         tag.map_or(0, |tag| u64::from(*tag))
     }
 
-    pub(super) fn find(&self, id: IdHash) -> Option<u64> {
+    /// The sequence of an id that came at `cutoff` or later.
+    pub(super) fn find(&self, id: IdHash, cutoff: i64) -> Option<u64> {
         if self.table.used == 0 {
             return None;
         }
@@ -114,8 +115,11 @@ impl Ring {
         while table.tags[place] != 0 {
             if table.tags[place] == tag {
                 let at = usize::from(table.numbers[place].wrapping_sub(self.front));
-                if (self.gone..end).contains(&at) && self.get(at).id() == id {
-                    return Some(self.base.seq_of(self.get(at)));
+                if (self.gone..end).contains(&at) {
+                    let slot = self.get(at);
+                    if slot.id() == id && self.base.time_of(slot) >= cutoff {
+                        return Some(self.base.seq_of(slot));
+                    }
                 }
             }
             place = table.after(place);

@@ -1,8 +1,13 @@
 //! What is said of a publish before it happens.
 
+use std::time::Duration;
+
+use millstream_journal::Position;
+use millstream_types::{HeadersBuilder, Timestamp};
+
 use super::Entry;
-use crate::RecordOutcome;
 use crate::trial::{Misfit, Unfit};
+use crate::{Publish, RecordOutcome, RecordsBuilder, Stream, StreamConfig};
 
 /// Records that are said to fit no stream like this one are refused.
 pub(super) fn hopeless(hopeless: &[Misfit], got: &[RecordOutcome]) {
@@ -46,4 +51,44 @@ pub(super) fn check(full: bool, entries: &[Entry], got: &[RecordOutcome], misfit
             );
         }
     }
+}
+
+/// What is a duplicate at the time of a publish is said to be none of the others, and what is none any more is looked at.
+#[test]
+fn ids_count_until_their_window_ends() {
+    const WINDOW: Duration = Duration::from_millis(200);
+    let config = StreamConfig {
+        name: "S".to_owned(),
+        duplicate_window: WINDOW,
+        ..StreamConfig::default()
+    };
+    let mut stream = Stream::new(1, config.checked().expect("right"), Timestamp(0), None);
+    let publish = |time: Timestamp, ttl: Option<&str>| {
+        let mut headers = HeadersBuilder::new().with("Nats-Msg-Id", "one");
+        if let Some(ttl) = ttl {
+            headers = headers.with("Nats-TTL", ttl);
+        }
+        let mut records = RecordsBuilder::new();
+        records.push(b"S", &headers.build(), b"x");
+        let (records, count) = records.take();
+        Publish {
+            stream: 1,
+            time,
+            count,
+            records,
+        }
+    };
+    let begin = Timestamp(1_000_000_000);
+    let mut out = Vec::new();
+    stream.publish(Position::default(), 0, &publish(begin, None), &mut out);
+    assert_eq!(out, [RecordOutcome::Stored(1)]);
+    // The stream takes no times to live: but a duplicate is answered before that is looked at.
+    let second = |time| publish(time, Some("1s"));
+    assert_eq!(stream.misfits(&second(begin.plus(WINDOW))), []);
+    let late = begin.plus(WINDOW + Duration::from_millis(1));
+    let hopeless = stream.misfits(&second(late));
+    assert_eq!(hopeless.len(), 1);
+    let mut got = Vec::new();
+    stream.publish(Position::default(), 0, &second(late), &mut got);
+    self::hopeless(&hopeless, &got);
 }
