@@ -1,6 +1,6 @@
 //! One client's reader: reads what there is, takes every whole operation of it in place, then ends the batch.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -117,16 +117,13 @@ impl Client {
             (!self.authorized).then(|| Box::pin(tokio::time::sleep(options.auth_timeout)));
         let mut stop = inner.stop.subscribe();
         let conn = Arc::clone(&self.conn);
-        // Once for all reads: to begin to wait and to give it up again costs more than to look.
-        let mut closing = pin!(conn.closing.notified());
-        let mut stopping = pin!(stop.wait_for(|stop| *stop));
         let mut reads = 0;
         let mut most = usize::MAX;
         loop {
             tokio::select! {
                 biased;
-                () = &mut closing => return,
-                _ = &mut stopping => {
+                () = conn.closing.notified() => return,
+                _ = stop.wait_for(|stop| *stop) => {
                     conn.end(Close::Shutdown);
                     return;
                 }
@@ -154,7 +151,7 @@ impl Client {
             tokio::select! {
                 biased;
                 () = self.sender.origin().ready() => {}
-                () = &mut closing => return,
+                () = conn.closing.notified() => return,
             }
             most = match self.sender.take_slow() {
                 Some(slow) if !Arc::ptr_eq(&slow, &conn) => {

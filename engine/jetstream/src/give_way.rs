@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a replay computes between two looks.
+/// What rounds of a replay take between two looks.
 const LOOK: Duration = Duration::from_millis(2);
-/// Rests, in times of what was computed: the first, which doubles while cores are wanted, and the longest.
+/// Rests, in times of what the rounds took: the first, which doubles while cores are wanted, and the longest.
 const FIRST: u32 = 1;
 const LONGEST: u32 = 32;
+/// No rest is longer: a round may have waited for a disk.
+const MOST: Duration = Duration::from_millis(100);
 /// How long the cores' times are added up: the kernel counts them in steps of some milliseconds.
 const SAMPLE: Duration = Duration::from_millis(50);
 /// Cores that are idle for less than this part of the time have none left, one in so many.
@@ -104,8 +106,9 @@ impl Cores {
 /// The pace of one reader.
 #[derive(Debug, Default)]
 pub(crate) struct GiveWay {
-    computed: Duration,
-    /// The last rest, in times of what was computed.
+    /// What rounds took since the last look.
+    took: Duration,
+    /// The last rest, in times of that.
     rest: u32,
 }
 
@@ -129,15 +132,16 @@ impl GiveWay {
     }
 
     fn add(&mut self, took: Duration, wanted: impl FnOnce() -> bool) -> Duration {
-        self.computed += took;
-        if self.computed < LOOK {
+        self.took += took;
+        if self.took < LOOK {
             return Duration::ZERO;
         }
         self.rest = match wanted() {
             true => (self.rest * 2).clamp(FIRST, LONGEST),
             false => self.rest / 2,
         };
-        std::mem::take(&mut self.computed) * self.rest
+        let took = std::mem::take(&mut self.took);
+        took.saturating_mul(self.rest).min(MOST)
     }
 }
 
@@ -145,7 +149,7 @@ impl GiveWay {
 mod tests {
     use std::time::Duration;
 
-    use super::{Cores, GiveWay, LONGEST, Times};
+    use super::{Cores, GiveWay, LONGEST, MOST, Times};
 
     const MILLI: Duration = Duration::from_millis(1);
 
@@ -156,6 +160,7 @@ mod tests {
         let rests: Vec<Duration> = (0..7).map(|_| way.add(2 * MILLI, || true)).collect();
         assert_eq!(rests, [2, 4, 8, 16, 32, 64, 64].map(Duration::from_millis));
         assert_eq!(rests[6], 2 * MILLI * LONGEST);
+        assert_eq!(way.add(500 * MILLI, || true), MOST);
         let calm: Vec<Duration> = (0..6).map(|_| way.add(2 * MILLI, || false)).collect();
         assert_eq!(calm, [32, 16, 8, 4, 2, 0].map(Duration::from_millis));
     }
