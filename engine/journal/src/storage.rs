@@ -1,5 +1,6 @@
 //! The seam to the disk: one trait, so that every fault a disk has can be put under the journal in a test.
 
+mod direct;
 mod disk;
 mod memory;
 

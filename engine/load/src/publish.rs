@@ -1,8 +1,11 @@
 //! Publishers: as fast as the server reads, or as fast as it acknowledges.
 
 use std::io::Write as _;
+use std::sync::LazyLock;
 use std::thread;
 use std::time::Instant;
+
+use memchr::memmem::Finder;
 
 use crate::client::{Client, Received, Target};
 use crate::crowd::crowd;
@@ -117,6 +120,9 @@ fn flood(client: &mut Client, subject: &str, plan: &Plan, watch: &Watch) -> Resu
     Ok(messages)
 }
 
+/// Made once: a search of a few bytes costs less than making its searcher.
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+
 /// What an acknowledgement says against it.
 pub(crate) fn refusal(message: &Received<'_>) -> Option<LoadError> {
     match message.status() {
@@ -127,7 +133,8 @@ pub(crate) fn refusal(message: &Received<'_>) -> Option<LoadError> {
         }
         _ => {}
     }
-    memchr::memmem::find(message.payload, b"\"error\"")
+    ERROR
+        .find(message.payload)
         .map(|_| LoadError::Publish(String::from_utf8_lossy(message.payload).into_owned()))
 }
 

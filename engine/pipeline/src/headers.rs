@@ -1,8 +1,11 @@
 //! Copying header blocks line by line, byte for byte.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-use memchr::{memchr, memmem};
-use millstream_types::{HeadersBuilder, is_id_alias};
+use memchr::memchr;
+use memchr::memmem::Finder;
+use millstream_types::{HeaderBlock, HeadersBuilder, is_id_alias};
 
 use crate::Trace;
 
@@ -10,14 +13,7 @@ const FIRST: &[u8] = b"NATS/1.0\r\n";
 
 /// The header lines of a raw block, without the version line and without line ends.
 pub(crate) fn lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let start = memchr(b'\n', raw).map_or(raw.len(), |at| at + 1);
-    let mut rest = &raw[start..];
-    std::iter::from_fn(move || {
-        let end = memmem::find(rest, b"\r\n")?;
-        let line = &rest[..end];
-        rest = &rest[end + 2..];
-        (!line.is_empty()).then_some(line)
-    })
+    HeaderBlock::new(raw).lines()
 }
 
 /// The name of a header line.
@@ -114,10 +110,12 @@ impl Writer {
 
 /// What the names of headers start with that only the server may write.
 const OWN: &[u8] = b"Ms-Schema";
+/// Made once: a search of a few bytes costs less than making its searcher.
+static FIND_OWN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(OWN));
 
 /// Whether some header name may start with `Ms-Schema`; false positives only cost a copy.
 pub(crate) fn mentions_schema(raw: &[u8]) -> bool {
-    !raw.is_empty() && memmem::find(raw, OWN).is_some()
+    !raw.is_empty() && FIND_OWN.find(raw).is_some()
 }
 
 /// Whether a publisher's headers are to be stored as they are, and ask for nothing on the way there.

@@ -6,14 +6,17 @@
 //!
 //! The newest ids are in a ring (`ring`) and leave it one by one. When it is full its older part becomes a page (`page`),
 //! sorted and immutable, that leaves whole when its newest id does. A page that was stored in the journal is dropped from
-//! memory and read back when needed. In front of the pages are Bloom filters (`filter`), each over many pages, rotating
-//! with them: the usual id was never seen, and they say so. A "maybe" always goes on to the pages.
+//! memory and read back when needed; a few bits of each of its ids stay (`prints`). In front of the pages are Bloom filters
+//! (`filter`), each over many pages, rotating with them: the usual id was never seen, and they say so, for many ids at once. A
+//! "maybe" always goes on to the pages.
 //!
 //! Sizes follow how many ids there are, which bounds what dead ids and unused filters take: a page holds up to a 32nd of
-//! them, and a filter is made for as many as there are in pages, so that there are two or three in a steady stream.
+//! them, and a filter is made for as many as there are in pages or more, and takes over what smaller ones before it hold, so that
+//! there are few: each of them is asked about each id.
 
 mod filter;
 mod page;
+mod prints;
 mod ring;
 mod snapshot;
 #[cfg(test)]
@@ -32,6 +35,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use crate::pages::PageSource;
 use filter::Filter;
 use page::{Base, View};
+use prints::Prints;
 use ring::Ring;
 
 pub(crate) use snapshot::IdSnapshot;
@@ -64,6 +68,20 @@ pub(crate) struct IdHash {
     low: u64,
 }
 
+/// An id and what filters said of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) id: IdHash,
+    /// How many pages there had been when none of them held it for sure; 0 when nobody knows.
+    absent: u64,
+}
+
+impl From<IdHash> for Asked {
+    fn from(id: IdHash) -> Self {
+        Self { id, absent: 0 }
+    }
+}
+
 /// What is hashed. The same bytes of another kind are another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdKind {
@@ -85,8 +103,8 @@ struct Page {
     bytes: Option<Bytes>,
     /// Where in the journal, once stored.
     stored: Option<Position>,
-    /// Over its ids alone, from when it first left memory.
-    filter: Option<Filter>,
+    /// Of its ids, from when it first left memory.
+    prints: Option<Prints>,
     /// When it was last looked into.
     used: u64,
 }
@@ -106,6 +124,17 @@ struct Front {
     pages: usize,
     /// How many more ids it is good for.
     room: usize,
+}
+
+impl Front {
+    /// Adds the page behind its last one.
+    fn add(&mut self, page: View<'_>) {
+        for slot in page.slots() {
+            self.filter.insert(slot.id());
+        }
+        self.room -= page.len();
+        self.pages += 1;
+    }
 }
 
 #[derive(Debug)]
@@ -228,8 +257,8 @@ impl Dedup {
         }
     }
 
-    /// Touches what looking these ids up is going to read first, for all of them before any: the processor has many loads under
-    /// way then.
+    /// Touches what looking these ids up is going to read first, for all of them before any is asked about, and without a branch,
+    /// which would be a guess at what memory says: the processor has many loads under way then.
     pub(crate) fn warm(&self, ids: impl Iterator<Item = IdHash>) {
         let touched: u64 = ids
             .map(|id| {
@@ -240,22 +269,41 @@ impl Dedup {
         std::hint::black_box(touched);
     }
 
+    /// Asks the filters about ids that are going to be looked up.
+    pub(crate) fn ask<'a>(&mut self, ids: impl Iterator<Item = &'a mut Asked>) {
+        // What cannot be read is told to who looks an id up.
+        let known = self.cover().is_ok();
+        for asked in ids {
+            let mut fronts = self.fronts.iter();
+            let maybe = fronts.any(|front| front.filter.contains(asked.id));
+            asked.absent = if known && !maybe { self.next_page } else { 0 };
+        }
+    }
+
     /// The sequence an id was stored with.
     ///
     /// # Errors
     /// A page that may hold the id cannot be read: nobody knows.
-    pub(crate) fn find(&mut self, id: IdHash) -> Result<Option<u64>, ReadError> {
-        self.find_since(id, self.cutoff)
+    pub(crate) fn find(&mut self, id: impl Into<Asked>) -> Result<Option<u64>, ReadError> {
+        let asked = id.into();
+        match self.ring.find(asked.id, self.cutoff) {
+            None if asked.absent != self.next_page => self.find_in_pages(asked.id, self.cutoff),
+            found => Ok(found),
+        }
     }
 
-    /// The same as if those from before `cutoff` were forgotten.
+    /// The same without a question before, as if those from before `cutoff` were forgotten.
     ///
     /// # Errors
     /// As [`Dedup::find`].
     pub(crate) fn find_since(&mut self, id: IdHash, cutoff: i64) -> Result<Option<u64>, ReadError> {
-        if let Some(seq) = self.ring.find(id, cutoff) {
-            return Ok(Some(seq));
+        match self.ring.find(id, cutoff) {
+            None => self.find_in_pages(id, cutoff),
+            found => Ok(found),
         }
+    }
+
+    fn find_in_pages(&mut self, id: IdHash, cutoff: i64) -> Result<Option<u64>, ReadError> {
         if self.pages.is_empty() {
             return Ok(None);
         }
@@ -286,11 +334,8 @@ impl Dedup {
         cutoff: i64,
     ) -> Result<Option<u64>, ReadError> {
         let page = &mut self.pages[at];
-        if page
-            .filter
-            .as_ref()
-            .is_some_and(|filter| !filter.contains(id))
-        {
+        let prints = page.prints.as_ref();
+        if prints.is_some_and(|prints| !prints.contains(id)) {
             return Ok(None);
         }
         self.looks += 1;
@@ -335,28 +380,57 @@ impl Dedup {
             };
             let view = page.view(&bytes);
             if self.fronts.back().is_none_or(|front| front.room < count) {
-                let (least, most) = self.sizes.filter;
-                let room = self.paged.clamp(least, most).max(count);
-                self.fronts.push_back(Front {
-                    filter: Filter::new(room),
-                    pages: 0,
-                    room,
-                });
+                let front = self.new_front(count);
+                self.fronts.push_back(front);
             }
             let Some(front) = self.fronts.back_mut() else {
                 break;
             };
-            for slot in view.slots() {
-                front.filter.insert(slot.id());
-            }
-            front.room -= count;
-            front.pages += 1;
+            front.add(view);
             if in_memory.is_none() {
-                self.pages[self.covered].filter = Some(view.filter());
+                self.pages[self.covered].prints = Some(Prints::of(view));
             }
             self.covered += 1;
         }
         Ok(())
+    }
+
+    /// A filter for a page of `count` ids and what comes after it. It takes over what the filters before it hold, from the newest
+    /// on, as long as their pages are in memory.
+    fn new_front(&mut self, count: usize) -> Front {
+        let (least, most) = self.sizes.filter;
+        let at_hand = |page: &Page| page.bytes.is_some();
+        let mut start = self.covered;
+        let mut taken = 0;
+        while let Some(front) = self.fronts.back() {
+            let pages = self.pages.range(start - front.pages..start);
+            let ids: usize = pages.clone().map(|page| page.count as usize).sum();
+            // The half of it stays free: each id is taken over once, on average.
+            if (taken + ids) * 2 > most || !pages.clone().all(at_hand) {
+                break;
+            }
+            taken += ids;
+            start -= front.pages;
+            // The old one goes first: at no moment are there two.
+            self.fronts.pop_back();
+        }
+        let unstored = self.pages.iter().filter(|page| page.stored.is_none());
+        let unstored: usize = unstored.map(|page| page.count as usize).sum();
+        // Where most ids are in the journal there is memory left for a larger one, and fewer.
+        let grown = if unstored * 2 <= self.paged { 2 } else { 1 };
+        let room = (self.paged * grown).max(taken * 2).clamp(least, most);
+        let room = room.max(taken + count);
+        let mut new = Front {
+            filter: Filter::new(room),
+            pages: 0,
+            room,
+        };
+        for page in self.pages.range(start..self.covered) {
+            if let Some(bytes) = &page.bytes {
+                new.add(page.view(bytes));
+            }
+        }
+        new
     }
 
     /// Lets go of the stored pages that were not looked into for longest, until the rest fit the cache.
@@ -371,8 +445,8 @@ impl Dedup {
                 return;
             };
             self.cached -= bytes.len();
-            if page.filter.is_none() {
-                page.filter = Some(page.view(&bytes).filter());
+            if page.prints.is_none() {
+                page.prints = Some(Prints::of(page.view(&bytes)));
             }
         }
     }
@@ -387,9 +461,13 @@ impl Dedup {
         if self.ring.len() == 0 {
             self.ring.base = Base { seq, time };
         }
-        // With that many ids in pages the ring fills again, and again.
-        let steady = self.paged * 2 >= self.sizes.ring;
-        self.ring.expected = if steady { self.sizes.ring } else { 0 };
+        // With that many ids in pages the ring fills again, and again; with more of them a larger table is no burden, which
+        // has room for ids that left and is made anew more rarely.
+        self.ring.expected = match self.paged / self.sizes.ring {
+            0 if self.paged * 2 < self.sizes.ring => 0,
+            0..16 => self.sizes.ring,
+            _ => self.sizes.ring * 2,
+        };
         let slot = self.ring.slot(id, seq, time);
         self.ring
             .push(slot.expect("invariant: an empty ring takes what its base was made of"));
@@ -411,9 +489,9 @@ impl Dedup {
             number: self.next_page,
             count: slots.len() as u32,
             newest,
-            bytes: Some(page::build(base, slots)),
+            bytes: Some(page::build(base, &slots)),
             stored: None,
-            filter: None,
+            prints: None,
             used: self.looks,
         });
         self.next_page += 1;
@@ -448,8 +526,8 @@ impl Dedup {
     #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
         let pages = self.pages.iter().map(|page| {
-            let filter = page.filter.as_ref().map_or(0, Filter::memory);
-            page.bytes.as_ref().map_or(0, Bytes::len) + filter
+            let prints = page.prints.as_ref().map_or(0, Prints::memory);
+            page.bytes.as_ref().map_or(0, Bytes::len) + prints
         });
         let fronts = self.fronts.iter().map(|front| front.filter.memory());
         size_of::<Self>()

@@ -10,7 +10,7 @@ use millstream_types::{HeaderBlock, Timestamp, is_id_alias};
 use crate::command::Publish;
 use crate::config::{DiscardPolicy, RetentionPolicy, StreamConfig};
 use crate::content::ContentRule;
-use crate::dedup::{IdHash, IdKind};
+use crate::dedup::{Asked, IdHash, IdKind};
 use crate::errors::ApiError;
 use crate::log::Size;
 use crate::records::{RecordView, parse};
@@ -33,10 +33,16 @@ const TOGETHER: usize = 16;
 /// Largest header block, in bytes.
 const MAX_HEADERS: usize = 64 * 1024 - 1;
 
-/// What the headers of a publish ask for.
-#[derive(Clone, Copy, Debug, Default)]
+/// What the headers of a publish ask for. Small, as there is one for every record and most ask for nothing but their id.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Wishes<'a> {
     pub(crate) id: Option<&'a [u8]>,
+    rest: Option<Box<Rest<'a>>>,
+}
+
+/// What they ask for beside the id.
+#[derive(Clone, Debug)]
+pub(crate) struct Rest<'a> {
     pub(crate) stream: Option<&'a [u8]>,
     pub(crate) last_sequence: Option<&'a [u8]>,
     pub(crate) last_msg_id: Option<&'a [u8]>,
@@ -51,12 +57,26 @@ pub(crate) struct Wishes<'a> {
     unsupported: Option<fn() -> ApiError>,
 }
 
+static NOTHING: Rest<'static> = Rest {
+    stream: None,
+    last_sequence: None,
+    last_msg_id: None,
+    subject_sequence: None,
+    subject: None,
+    rollup: None,
+    ttl: None,
+    schedule: None,
+    scheduled: false,
+    is_marker: false,
+    unsupported: None,
+};
+
 /// A record that is about to be stored.
 #[derive(Debug)]
 struct Prepared<'a> {
     record: RecordView<'a>,
     wishes: Wishes<'a>,
-    ids: [Option<IdHash>; 2],
+    ids: [Option<Asked>; 2],
     /// Where in the frame's body it begins.
     place: u32,
 }
@@ -102,33 +122,16 @@ impl<'a> Wishes<'a> {
             wishes.id = HeaderBlock::new(headers).message_id();
             return wishes;
         }
-        let mut alias = None;
+        let (mut alias, mut rest) = (None, None);
         for (name, value) in HeaderBlock::new(headers).iter() {
             let slot = match name {
                 b"Nats-Msg-Id" => &mut wishes.id,
-                b"Nats-Expected-Stream" => &mut wishes.stream,
-                b"Nats-Expected-Last-Sequence" => &mut wishes.last_sequence,
-                b"Nats-Expected-Last-Msg-Id" => &mut wishes.last_msg_id,
-                b"Nats-Expected-Last-Subject-Sequence" => &mut wishes.subject_sequence,
-                b"Nats-Expected-Last-Subject-Sequence-Subject" => &mut wishes.subject,
-                b"Nats-Rollup" => &mut wishes.rollup,
-                b"Nats-TTL" => &mut wishes.ttl,
-                b"Nats-Schedule" => &mut wishes.schedule,
-                b"Nats-Scheduler" | b"Nats-Schedule-Next" => {
-                    wishes.scheduled = true;
-                    continue;
-                }
-                b"Nats-Marker-Reason" => {
-                    wishes.is_marker = true;
-                    continue;
-                }
-                b"Nats-Incr" => {
-                    wishes.unsupported = Some(ApiError::counters_disabled);
-                    continue;
-                }
-                b"Nats-Batch-Id" => {
-                    wishes.unsupported = Some(ApiError::atomic_publish_disabled);
-                    continue;
+                name if name.starts_with(b"Nats-") => {
+                    let rest = rest.get_or_insert_with(|| Box::new(NOTHING.clone()));
+                    match rest.slot(name) {
+                        Some(slot) => slot,
+                        None => continue,
+                    }
                 }
                 name if is_id_alias(name) => &mut alias,
                 _ => continue,
@@ -138,7 +141,45 @@ impl<'a> Wishes<'a> {
             }
         }
         wishes.id = wishes.id.or(alias);
+        wishes.rest = rest;
         wishes
+    }
+
+    pub(crate) fn rest(&self) -> &Rest<'a> {
+        self.rest.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl<'a> Rest<'a> {
+    /// Where the value of a header goes; a header that is there is enough for some.
+    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<&'a [u8]>> {
+        Some(match name {
+            b"Nats-Expected-Stream" => &mut self.stream,
+            b"Nats-Expected-Last-Sequence" => &mut self.last_sequence,
+            b"Nats-Expected-Last-Msg-Id" => &mut self.last_msg_id,
+            b"Nats-Expected-Last-Subject-Sequence" => &mut self.subject_sequence,
+            b"Nats-Expected-Last-Subject-Sequence-Subject" => &mut self.subject,
+            b"Nats-Rollup" => &mut self.rollup,
+            b"Nats-TTL" => &mut self.ttl,
+            b"Nats-Schedule" => &mut self.schedule,
+            b"Nats-Scheduler" | b"Nats-Schedule-Next" => {
+                self.scheduled = true;
+                return None;
+            }
+            b"Nats-Marker-Reason" => {
+                self.is_marker = true;
+                return None;
+            }
+            b"Nats-Incr" => {
+                self.unsupported = Some(ApiError::counters_disabled);
+                return None;
+            }
+            b"Nats-Batch-Id" => {
+                self.unsupported = Some(ApiError::atomic_publish_disabled);
+                return None;
+            }
+            _ => return None,
+        })
     }
 
     fn ttl(&self, config: &StreamConfig) -> Result<Option<Ttl>, ApiError> {
@@ -213,7 +254,7 @@ impl Stream {
                 out.extend((0..left).map(|_| RecordOutcome::Refused(damaged.clone())));
                 break;
             }
-            self.warm(&together);
+            self.warm(&mut together);
             left -= u32::try_from(together.len()).expect("invariant: a few records");
             for prepared in together.drain(..) {
                 out.push(self.store(&prepared, at, time));
@@ -232,12 +273,12 @@ impl Stream {
         let same = before.filter(|before| std::ptr::eq(before.record.headers, record.headers));
         let wishes = match same {
             // Records of a batch share their headers: they are read once.
-            Some(before) => before.wishes,
+            Some(before) => before.wishes.clone(),
             None if record.headers.is_empty() => Wishes::default(),
             None => Wishes::read(record.headers),
         };
         Prepared {
-            ids: self.ids(&wishes, &record),
+            ids: self.ids(&wishes, &record).map(|id| id.map(Asked::from)),
             wishes,
             record,
             place,
@@ -246,7 +287,7 @@ impl Stream {
 
     /// Where a stream has so many subjects or ids that what is known of each is far from the processor, what the next records
     /// need is looked at for all of them first: they wait for memory together and not one after the other.
-    fn warm(&self, together: &[Prepared<'_>]) {
+    fn warm(&mut self, together: &mut [Prepared<'_>]) {
         const MANY: usize = 1 << 15;
         if together.len() < 2 {
             return;
@@ -256,8 +297,10 @@ impl Stream {
                 .warm(together.iter().map(|prepared| prepared.record.subject));
         }
         if self.dedup.len() >= MANY {
-            let ids = together.iter().flat_map(|prepared| prepared.ids);
-            self.dedup.warm(ids.flatten());
+            let asked = together.iter().flat_map(|prepared| &prepared.ids).flatten();
+            self.dedup.warm(asked.map(|asked| asked.id));
+            let asked = together.iter_mut().flat_map(|prepared| &mut prepared.ids);
+            self.dedup.ask(asked.flatten());
         }
     }
 
@@ -272,8 +315,8 @@ impl Stream {
             return RecordOutcome::Refused(error);
         }
         let seq = self.keep(record, (at, prepared.place), time, &wanted);
-        for id in ids.iter().flatten() {
-            self.dedup.insert(*id, seq, time);
+        for asked in ids.iter().flatten() {
+            self.dedup.insert(asked.id, seq, time);
         }
         RecordOutcome::Stored(seq)
     }
@@ -286,8 +329,8 @@ impl Stream {
         time: Timestamp,
     ) {
         let wishes = Wishes::read(record.headers);
-        let ttl = wishes.ttl(&self.config);
-        let rollup = wishes.rollup(&self.config);
+        let ttl = wishes.rest().ttl(&self.config);
+        let rollup = wishes.rest().rollup(&self.config);
         let (Ok(ttl), Ok(rollup)) = (ttl, rollup) else {
             return;
         };
@@ -353,14 +396,12 @@ impl Stream {
             return Err(ApiError::sealed());
         }
         let mut wanted = Wanted::default();
-        if wishes
-            .stream
-            .is_some_and(|stream| stream != self.config.name.as_bytes())
-        {
+        let stream = wishes.rest().stream;
+        if stream.is_some_and(|stream| stream != self.config.name.as_bytes()) {
             return Err(ApiError::stream_not_match());
         }
-        for id in ids.iter().flatten() {
-            match self.dedup.find(*id) {
+        for asked in ids.iter().flatten() {
+            match self.dedup.find(*asked) {
                 Ok(None) => {}
                 Ok(Some(seq)) => return Ok(Admitted::Duplicate(seq)),
                 // Nobody knows whether it is one: neither stored nor answered as stored.
@@ -399,23 +440,32 @@ impl Stream {
         record: &RecordView<'_>,
         time: Timestamp,
     ) -> Result<Wanted<'a>, ApiError> {
+        let rest = match &wishes.rest {
+            Some(rest) => rest,
+            None => {
+                return Ok(Wanted {
+                    id: wishes.id,
+                    ..Wanted::default()
+                });
+            }
+        };
         let mut wanted = Wanted {
             id: wishes.id,
-            rollup: wishes.rollup(&self.config)?,
-            ttl: wishes.ttl(&self.config)?,
+            rollup: rest.rollup(&self.config)?,
+            ttl: rest.ttl(&self.config)?,
             schedule: None,
-            is_marker: wishes.is_marker,
+            is_marker: rest.is_marker,
         };
         wanted.ttl = wanted.ttl.map(|ttl| ttl.at_least(self.marker_ttl()));
-        if wishes.schedule.is_some() {
+        if rest.schedule.is_some() {
             wanted.schedule = Some(self.first_time(record, time)?);
             // The last message of a subject is its schedule; there is no use in those before.
             wanted.rollup = Some(Rollup::Subject);
         }
-        if wishes.scheduled && self.config.allow_msg_schedules {
+        if rest.scheduled && self.config.allow_msg_schedules {
             return Err(ApiError::schedule_scheduler_invalid());
         }
-        match wishes.unsupported {
+        match rest.unsupported {
             Some(error) => Err(error()),
             None => Ok(wanted),
         }
@@ -437,19 +487,22 @@ impl Stream {
         subject: &[u8],
         wishes: &Wishes<'_>,
     ) -> Result<(), ApiError> {
-        if let Some(value) = wishes.last_sequence
+        let Some(rest) = &wishes.rest else {
+            return Ok(());
+        };
+        if let Some(value) = rest.last_sequence
             && number(value) != Some(self.log.last_seq())
         {
             return Err(ApiError::wrong_last_sequence(self.log.last_seq()));
         }
-        if let Some(id) = wishes.last_msg_id
+        if let Some(id) = rest.last_msg_id
             && id != self.last_msg_id
         {
             return Err(ApiError::wrong_last_msg_id(&String::from_utf8_lossy(
                 &self.last_msg_id,
             )));
         }
-        match (wishes.subject_sequence, wishes.subject) {
+        match (rest.subject_sequence, rest.subject) {
             (Some(value), filter) => {
                 let last = match filter {
                     Some(filter) => self

@@ -155,7 +155,7 @@ impl Stream {
         }
         let wishes = Wishes::read(record.headers);
         let own = self.config.name.as_bytes();
-        if wishes.stream.is_some_and(|stream| stream != own) {
+        if wishes.rest().stream.is_some_and(|stream| stream != own) {
             return Err(ever(ApiError::stream_not_match()));
         }
         let ids = self.ids(&wishes, &record);
@@ -199,18 +199,18 @@ impl Stream {
             return expected.map_err(|error| (error, Unfit::Here));
         }
         let here = |error| Err((error, Unfit::Here));
-        let last = trial.last_seq;
-        if wishes
+        let (last, rest) = (trial.last_seq, wishes.rest());
+        if rest
             .last_sequence
             .is_some_and(|value| number(value) != Some(last))
         {
             return here(ApiError::wrong_last_sequence(last));
         }
-        if wishes.last_msg_id.is_some() && wishes.last_msg_id != trial.last_id {
+        if rest.last_msg_id.is_some() && rest.last_msg_id != trial.last_id {
             let id = String::from_utf8_lossy(trial.last_id.unwrap_or_default());
             return here(ApiError::wrong_last_msg_id(&id));
         }
-        match (wishes.subject_sequence, wishes.subject) {
+        match (rest.subject_sequence, rest.subject) {
             (Some(_), _) => here(ApiError::wrong_last_sequence(last)),
             (None, Some(_)) => here(ApiError::subject_sequence_missing()),
             (None, None) => Ok(()),

@@ -117,11 +117,14 @@ impl<'a> HeaderBlock<'a> {
         alias
     }
 
-    fn lines(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    /// Its lines, without the version line and without line ends.
+    pub fn lines(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let start = memchr::memchr(b'\n', self.raw).map_or(self.raw.len(), |at| at + 1);
         let mut rest = &self.raw[start..];
         std::iter::from_fn(move || {
-            let end = memchr::memmem::find(rest, b"\r\n")?;
+            // A search of one byte needs no searcher to be made, as one of two does for every line.
+            let mut ends = memchr::memchr_iter(b'\r', rest);
+            let end = ends.find(|end| rest.get(end + 1) == Some(&b'\n'))?;
             let line = &rest[..end];
             rest = &rest[end + 2..];
             (!line.is_empty()).then_some(line)

@@ -36,6 +36,8 @@ enum Kind {
     RandomSubjects,
     /// Message ids, every one new.
     Ids,
+    /// The same bytes as a header that means nothing: what ids cost before any is remembered.
+    Headers,
 }
 
 /// A burden: what, and how many.
@@ -50,7 +52,7 @@ const fn burden(name: &'static str, kind: Kind, count: u64) -> Burden {
     Burden { name, kind, count }
 }
 
-pub(crate) const BURDENS: [Burden; 11] = [
+pub(crate) const BURDENS: [Burden; 12] = [
     burden("consumers-100", Kind::Consumers, 100),
     burden("consumers-1k", Kind::Consumers, 1000),
     burden("waiting-1k", Kind::Waiting, 1000),
@@ -62,6 +64,7 @@ pub(crate) const BURDENS: [Burden; 11] = [
     burden("subjects-1m-random", Kind::RandomSubjects, 1_000_000),
     burden("ids-100k", Kind::Ids, 100_000),
     burden("ids-1m", Kind::Ids, 1_000_000),
+    burden("headers-1m", Kind::Headers, 1_000_000),
 ];
 
 /// `cost`.
@@ -109,7 +112,7 @@ fn measure(stage: &Stage, side: Side, burden: &Burden, common: &Common) -> Resul
     // Kept until the end: pull requests wait as long as their connection lives.
     let held = lay_on(&laden.target(), burden)?;
     let filled = match burden.kind {
-        Kind::Subjects | Kind::RandomSubjects | Kind::Ids => burden.count,
+        Kind::Subjects | Kind::RandomSubjects | Kind::Ids | Kind::Headers => burden.count,
         _ => 20_000,
     };
     let plan = Plan::counting(PAYLOAD.len(), filled);
@@ -181,7 +184,7 @@ fn lay_on(target: &Target, burden: &Burden) -> Result<Client> {
             });
             client.api_many(requests, REQUESTS)?;
         }
-        Kind::Subjects | Kind::RandomSubjects | Kind::Ids => {}
+        Kind::Subjects | Kind::RandomSubjects | Kind::Ids | Kind::Headers => {}
     }
     if burden.kind == Kind::Waiting {
         let mut text = "SUB _INBOX.wait.* 1\r\n".to_owned();
@@ -238,12 +241,17 @@ impl Writer {
             Some(Kind::RandomSubjects) => mixed(number) % self.count,
             _ => 0,
         };
-        if self.kind == Some(Kind::Ids) {
+        let name = match self.kind {
+            Some(Kind::Ids) => Some("Nats-Msg-Id"),
+            Some(Kind::Headers) => Some("Bench-No-Id"),
+            _ => None,
+        };
+        if let Some(name) = name {
             // Writing to a vector does not fail. 22 bytes, as client libraries make them.
             let _never = write!(
                 buffer,
                 "HPUB bench.js.s.{subject:07} _INBOX.c.{reply} 49 177\r\n\
-                 NATS/1.0\r\nNats-Msg-Id: {:022}\r\n\r\n",
+                 NATS/1.0\r\n{name}: {:022}\r\n\r\n",
                 mixed(number)
             );
             buffer.extend_from_slice(&PAYLOAD);
@@ -265,13 +273,15 @@ fn mixed(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{BURDENS, Kind, Writer};
+    use super::{BURDENS, Burden, Kind, Writer};
 
     #[test]
     fn headers_have_the_length_they_claim() {
-        let burden = BURDENS.iter().find(|burden| burden.kind == Kind::Ids);
-        let mut writer = Writer::new(burden.expect("ids"), true);
-        for reply in [0, 7, 123_456] {
+        let with = |burden: &&Burden| matches!(burden.kind, Kind::Ids | Kind::Headers);
+        let writers = BURDENS.iter().filter(with);
+        let replies = [0, 7, 123_456];
+        for (burden, reply) in writers.flat_map(|burden| replies.map(|reply| (burden, reply))) {
+            let mut writer = Writer::new(burden, true);
             let mut buffer = Vec::new();
             writer.put(reply, &mut buffer);
             let text = String::from_utf8(buffer).expect("text");

@@ -4,10 +4,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::direct::Appender;
 use super::{Storage, StorageFile};
 use crate::error::OpenError;
 
@@ -21,6 +22,15 @@ pub struct DiskStorage {
     folder: PathBuf,
     /// Keeps the lock; nobody may write without.
     lock: Option<File>,
+    /// The newest file with reserved space, which whoever opens it shares the appender of.
+    newest: Mutex<Option<(String, Arc<Direct>)>>,
+}
+
+/// What appends to a file past the page cache, as long as nobody does anything else to it.
+type Direct = Mutex<Option<Appender>>;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl DiskStorage {
@@ -44,6 +54,7 @@ impl DiskStorage {
             Ok(()) => Ok(Self {
                 folder: folder.to_owned(),
                 lock: Some(lock),
+                newest: Mutex::default(),
             }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(folder.to_owned())),
             Err(TryLockError::Error(source)) => Err(unusable(source)),
@@ -62,6 +73,7 @@ impl DiskStorage {
         Ok(Self {
             folder: folder.to_owned(),
             lock: None,
+            newest: Mutex::default(),
         })
     }
 
@@ -90,11 +102,18 @@ impl Storage for DiskStorage {
             .create(true)
             .truncate(true)
             .open(&path)?;
-        let file = DiskFile(file);
+        let file = DiskFile {
+            file,
+            direct: Arc::default(),
+        };
         if let Err(error) = file.reserve(size) {
             // The first error is what counts.
             let _left = fs::remove_file(&path);
             return Err(error);
+        }
+        if size > 0 {
+            *locked(&file.direct) = Appender::open(&path);
+            *locked(&self.newest) = Some((name.to_owned(), Arc::clone(&file.direct)));
         }
         Ok(Arc::new(file))
     }
@@ -104,7 +123,10 @@ impl Storage for DiskStorage {
             .read(true)
             .write(self.lock.is_some())
             .open(self.folder.join(name))?;
-        Ok(Arc::new(DiskFile(file)))
+        let newest = locked(&self.newest);
+        let known = newest.as_ref().filter(|(newest, _)| newest == name);
+        let direct = known.map_or_else(Arc::default, |(_, direct)| Arc::clone(direct));
+        Ok(Arc::new(DiskFile { file, direct }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -135,14 +157,33 @@ impl Storage for DiskStorage {
 }
 
 #[derive(Debug)]
-struct DiskFile(File);
+struct DiskFile {
+    file: File,
+    direct: Arc<Direct>,
+}
 
 impl StorageFile for DiskFile {
     fn write_at(&self, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
         IoSlice::advance_slices(&mut slices, 0);
+        // Held to the end: nothing else may be under way in the block that an appender writes again.
+        let mut direct = locked(&self.direct);
+        // Taken out: after a failure, or a write elsewhere, the block that it keeps is not what the file holds.
+        if let Some(mut appender) = direct.take()
+            && appender.end() == offset
+        {
+            match appender.append(slices) {
+                Ok(()) => {
+                    *direct = Some(appender);
+                    return Ok(());
+                }
+                // A file system that takes no such writes after all: they go the other way, from the start.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                Err(error) => return Err(error),
+            }
+        }
         while !slices.is_empty() {
             let batch = &slices[..slices.len().min(MAX_SLICES)];
-            match rustix::io::pwritev(&self.0, batch, offset) {
+            match rustix::io::pwritev(&self.file, batch, offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     offset += written as u64;
@@ -159,7 +200,7 @@ impl StorageFile for DiskFile {
         let mut filled = 0;
         while filled < buffer.len() {
             match self
-                .0
+                .file
                 .read_at(&mut buffer[filled..], offset + filled as u64)
             {
                 Ok(0) => break,
@@ -172,24 +213,137 @@ impl StorageFile for DiskFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        *locked(&self.direct) = None;
+        self.file.set_len(len)
     }
 
     fn reserve(&self, size: u64) -> io::Result<()> {
         if size == 0 {
             return Ok(());
         }
-        match fallocate(&self.0, FallocateFlags::empty(), 0, size) {
+        match fallocate(&self.file, FallocateFlags::empty(), 0, size) {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use proptest::prelude::*;
+
+    use super::{DiskStorage, locked};
+    use crate::storage::{Storage as _, StorageFile};
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        /// Appends pieces of so many bytes.
+        Append(Vec<usize>),
+        /// Overwrites a few bytes that are there, by another handle.
+        Overwrite(prop::sample::Index, u8),
+        /// Cuts off what is behind.
+        Cut(prop::sample::Index),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let piece =
+            prop_oneof![4 => 0usize..300, 2 => 3000usize..9000, 1 => 1_000_000usize..1_100_000];
+        prop_oneof![
+            12 => prop::collection::vec(piece, 1..6).prop_map(Op::Append),
+            1 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(|(at, byte)| Op::Overwrite(at, byte)),
+            1 => any::<prop::sample::Index>().prop_map(Op::Cut),
+        ]
+    }
+
+    fn contents(file: &dyn StorageFile, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        let count = file.read_at(&mut bytes, 0).expect("reads");
+        bytes.truncate(count);
+        bytes
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_appended_is_read_whatever_else_happens_to_the_file(ops in prop::collection::vec(op(), 1..24)) {
+            let folder = tempfile::tempdir().expect("a folder");
+            let storage = DiskStorage::open(folder.path()).expect("opens");
+            let file = storage.create("a", 1 << 20).expect("creates");
+            let mut model: Vec<u8> = Vec::new();
+            for op in &ops {
+                match op {
+                    Op::Append(lengths) => {
+                        let start = model.len();
+                        model.extend((0..lengths.iter().sum::<usize>()).map(|at| (start + at) as u8 | 1));
+                        let mut rest = &model[start..];
+                        let pieces = lengths.iter().map(|length| {
+                            let (piece, left) = rest.split_at(*length);
+                            rest = left;
+                            IoSlice::new(piece)
+                        });
+                        let mut pieces: Vec<IoSlice<'_>> = pieces.collect();
+                        file.write_at(&mut pieces, start as u64).expect("writes");
+                    }
+                    Op::Overwrite(at, byte) if model.len() > 4 => {
+                        let at = at.index(model.len() - 4);
+                        model[at..at + 4].fill(*byte);
+                        let other = storage.open("a").expect("opens");
+                        other.write_at(&mut [IoSlice::new(&[*byte; 4])], at as u64).expect("writes");
+                    }
+                    Op::Cut(at) if !model.is_empty() => {
+                        model.truncate(at.index(model.len()));
+                        let cut = file.set_len(model.len() as u64).and_then(|()| file.reserve(1 << 20));
+                        cut.expect("cuts");
+                    }
+                    Op::Overwrite(..) | Op::Cut(_) => {}
+                }
+                file.sync().expect("syncs");
+                let held = contents(&*file, model.len() + 5000);
+                prop_assert!(held[..model.len()] == model[..]);
+                prop_assert!(held[model.len()..].iter().all(|byte| *byte == 0));
+            }
+        }
+    }
+
+    #[test]
+    fn only_files_with_reserved_space_are_written_past_the_page_cache() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let storage = DiskStorage::open(folder.path()).expect("opens");
+        let direct = |name: &str| {
+            let newest = locked(&storage.newest);
+            let known = newest
+                .as_ref()
+                .is_some_and(|(newest, direct)| newest == name && locked(direct).is_some());
+            drop(newest);
+            known
+        };
+        storage.create("log", 8192).expect("creates");
+        storage.create("small", 0).expect("creates");
+        if !direct("log") {
+            eprintln!("skipped: the file system of the test's folder has no direct writes");
+            return;
+        }
+        assert!(!direct("small"));
+        let other = storage.open("log").expect("opens");
+        other
+            .write_at(&mut [IoSlice::new(b"log")], 0)
+            .expect("writes");
+        assert!(direct("log"));
+        // Not where it ends: from here on the page cache has it.
+        other
+            .write_at(&mut [IoSlice::new(b"L")], 0)
+            .expect("writes");
+        assert!(!direct("log"));
     }
 }

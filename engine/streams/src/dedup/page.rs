@@ -7,7 +7,6 @@
 use bytes::Bytes;
 
 use super::IdHash;
-use super::filter::Filter;
 
 const VERSION: u8 = 1;
 const HEAD: usize = 24;
@@ -78,9 +77,39 @@ impl Base {
     }
 }
 
+/// Slots that share a bucket while a page is sorted, on average.
+const TOGETHER: usize = 8;
+
+/// The slots in the order of their hashes. These are evenly spread: put into buckets by how large they are, few are left to
+/// compare, which takes a third of the time that a sort does which knows nothing of them.
+fn sorted(slots: &[Slot]) -> Vec<Slot> {
+    let buckets = slots.len().div_ceil(TOGETHER);
+    let mut ends = vec![0_usize; buckets + 1];
+    for slot in slots {
+        ends[super::scaled(slot.id(), buckets) + 1] += 1;
+    }
+    for bucket in 0..buckets {
+        ends[bucket + 1] += ends[bucket];
+    }
+    // Where each bucket begins, and after the next loop where it ends.
+    let mut places = ends;
+    let mut sorted = vec![Slot::default(); slots.len()];
+    for slot in slots {
+        let place = &mut places[super::scaled(slot.id(), buckets)];
+        sorted[*place] = *slot;
+        *place += 1;
+    }
+    let mut start = 0;
+    for end in &places[..buckets] {
+        sorted[start..*end].sort_unstable();
+        start = *end;
+    }
+    sorted
+}
+
 /// The bytes of a page with these slots, which are sorted on the way.
-pub(super) fn build(base: Base, mut slots: Vec<Slot>) -> Bytes {
-    slots.sort_unstable();
+pub(super) fn build(base: Base, slots: &[Slot]) -> Bytes {
+    let slots = sorted(slots);
     let mut bytes = Vec::with_capacity(HEAD + slots.len() * SLOT);
     bytes.extend_from_slice(&[VERSION, 0, 0, 0]);
     let count = u32::try_from(slots.len()).expect("invariant: a page has fewer than 2^16 ids");
@@ -122,15 +151,6 @@ impl<'a> View<'a> {
 
     pub(super) fn is_sorted(self) -> bool {
         self.slots().is_sorted()
-    }
-
-    /// A filter over its ids.
-    pub(super) fn filter(self) -> Filter {
-        let mut filter = Filter::new(self.len());
-        for slot in self.slots() {
-            filter.insert(slot.id());
-        }
-        filter
     }
 
     /// The sequence of an id that is no older than `cutoff` (milliseconds since 1970).
@@ -189,7 +209,7 @@ impl<'a> View<'a> {
         low
     }
 
-    fn len(self) -> usize {
+    pub(super) fn len(self) -> usize {
         self.slots.len() / SLOT
     }
 
@@ -221,7 +241,7 @@ mod tests {
             slot(IdHash { high: 2, low: 3 }, 4, 5),
             slot(IdHash { high: 1, low: 9 }, 6, 7),
         ];
-        let bytes = build(base, slots);
+        let bytes = build(base, &slots);
         let mut golden = vec![1, 0, 0, 0, 2, 0, 0, 0];
         golden.extend([7, 0, 0, 0, 0, 0, 0, 0]);
         golden.extend([0xff; 8]);
@@ -255,7 +275,7 @@ mod tests {
             let ids: Vec<IdHash> = ids.into_iter().collect();
             let slots = ids.iter().zip(0u32..).map(|(id, at)| slot(*id, at, at % 100));
             let base = Base { seq: 1000, time: 5 };
-            let bytes = build(base, slots.collect());
+            let bytes = build(base, &slots.collect::<Vec<_>>());
             let view = View::open(&bytes, ids.len() as u32).expect("a page");
             prop_assert!(view.is_sorted());
             for (at, id) in ids.iter().enumerate() {

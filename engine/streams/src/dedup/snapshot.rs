@@ -140,7 +140,7 @@ fn decode_page(from: &mut Reader<'_>) -> Result<Page, CheckpointError> {
         newest,
         bytes,
         stored,
-        filter: None,
+        prints: None,
         used: 0,
     })
 }

@@ -12,7 +12,7 @@ use millstream_journal::{Position, ReadError};
 use millstream_types::Timestamp;
 use proptest::prelude::*;
 
-use super::{Dedup, IdHash, Sizes};
+use super::{Asked, Dedup, IdHash, Sizes};
 use crate::codec::Reader;
 use crate::pages::PageSource;
 
@@ -87,6 +87,8 @@ impl PageSource for Pages {
 enum Op {
     /// One of few ids, so that it repeats.
     Known(u8),
+    /// The same of several that filters are asked about before.
+    Together(Vec<u8>),
     /// Ids nobody used.
     New(u16),
     Pass(u16),
@@ -104,6 +106,7 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => any::<u8>().prop_map(Op::Known),
+        3 => prop::collection::vec(any::<u8>(), 1..40).prop_map(Op::Together),
         8 => (1u16..60).prop_map(Op::New),
         3 => (0u16..40).prop_map(Op::Pass),
         1 => (200u16..900).prop_map(Op::Window),
@@ -144,6 +147,17 @@ impl World {
 
     /// What a stream does with an id. Answers what the checker has to say.
     fn publish(&mut self, id: u64) -> Result<(), String> {
+        self.publish_asked(id, spread(id).into())
+    }
+
+    fn publish_together(&mut self, ids: impl Iterator<Item = u64>) -> Result<(), String> {
+        let mut asked: Vec<(u64, Asked)> = ids.map(|id| (id, spread(id).into())).collect();
+        self.dedup.ask(asked.iter_mut().map(|(_, asked)| asked));
+        let mut asked = asked.into_iter();
+        asked.try_for_each(|(id, asked)| self.publish_asked(id, asked))
+    }
+
+    fn publish_asked(&mut self, id: u64, asked: Asked) -> Result<(), String> {
         let now = Timestamp(self.now * MILLI);
         let window = Duration::from_millis(self.window as u64);
         self.dedup.expire(now, window);
@@ -151,7 +165,7 @@ impl World {
         seqs.retain(|(_, _, time)| *time >= from);
         let held = seqs.iter().find(|(known, ..)| *known == id);
         let expected = held.map(|(_, seq, _)| *seq);
-        match self.dedup.find(spread(id)) {
+        match self.dedup.find(asked) {
             Err(_) if *self.pages.failing.lock().expect("no panic") != Fault::None => Ok(()),
             Err(error) => Err(error.to_string()),
             Ok(found) if found != expected => Err(format!(
@@ -168,15 +182,15 @@ impl World {
     }
 
     fn new_ids(&mut self, count: u64) -> Result<(), String> {
-        (0..count).try_for_each(|_| {
-            self.next_new += 1;
-            self.publish(self.next_new)
-        })
+        let first = self.next_new + 1;
+        self.next_new += count;
+        self.publish_together(first..=self.next_new)
     }
 
     fn step(&mut self, op: &Op) -> Result<(), String> {
         match op {
             Op::Known(id) => self.publish(u64::from(*id))?,
+            Op::Together(ids) => self.publish_together(ids.iter().copied().map(u64::from))?,
             Op::New(count) => self.new_ids(u64::from(*count))?,
             Op::Pass(millis) => self.now += i64::from(*millis),
             Op::Window(millis) => self.window = i64::from(*millis),

@@ -10,7 +10,7 @@ use millstream_types::{HeadersBuilder, Timestamp};
 
 use super::{MILLI, Pages, encoded};
 use crate::codec::Reader;
-use crate::dedup::Dedup;
+use crate::dedup::{Asked, Dedup};
 use crate::{Publish, RecordsBuilder, Stream, StreamConfig};
 
 /// Enough for pages and filters; the figures are those of an optimized build.
@@ -61,10 +61,16 @@ fn in_memory(dedup: &mut Dedup) {
             .map(u64::to_le_bytes)
             .collect();
         let start = ThreadTime::now();
-        for (number, id) in (block * 1000..).zip(&ids) {
-            let hash = dedup.hash_id(id);
-            if dedup.find(hash).expect("in memory").is_none() {
-                dedup.insert(hash, number, Timestamp(number.cast_signed() * 3000));
+        // As many together as a stream looks at.
+        for (number, ids) in (block * 1000..).step_by(16).zip(ids.chunks(16)) {
+            let asked = ids.iter().map(|id| Asked::from(dedup.hash_id(id)));
+            let mut asked: Vec<Asked> = asked.collect();
+            dedup.ask(asked.iter_mut());
+            for (number, asked) in (number..).zip(asked) {
+                if dedup.find(asked).expect("in memory").is_none() {
+                    let time = Timestamp(number.cast_signed() * 3000);
+                    dedup.insert(asked.id, number, time);
+                }
             }
         }
         longest = longest.max(start.elapsed());
@@ -72,7 +78,7 @@ fn in_memory(dedup: &mut Dedup) {
         worst = worst.max(dedup.memory() * 10 / dedup.len());
     }
     println!(
-        "new id: {} ns (hash, find, insert); longest 1000: {longest:?}",
+        "new id: {} ns (hash, ask, find, insert); longest 1000: {longest:?}",
         spent.as_nanos() / u128::from(IDS)
     );
     println!(
