@@ -51,6 +51,22 @@ fn called_nats_server_it_behaves_as_nats_server() {
     );
 }
 
+/// A thread waits until all of such a page is zeroed.
+#[test]
+fn a_server_gets_no_huge_pages() {
+    let folder = folder();
+    let server = Server::start(folder.path());
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a status");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("THP_enabled:"));
+    let Some(enabled) = line else {
+        eprintln!("skipped: this kernel does not tell who gets huge pages");
+        return;
+    };
+    assert_eq!(enabled.trim(), "0");
+}
+
 #[tokio::test]
 async fn monitoring_pages_have_what_clients_read() {
     let folder = folder();

@@ -62,6 +62,15 @@ pub trait StorageFile: Send + Sync + Debug {
     /// As the file system says; some of the bytes may be there then.
     fn write_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
+    /// The same for what is synced next, and behind which the file holds nothing: it need not pass the operating system's memory.
+    /// Zeros may follow it up to the end of a block.
+    ///
+    /// # Errors
+    /// As [`StorageFile::write_at`].
+    fn write_to_sync(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.write_at(slices, offset)
+    }
+
     /// Reads up to `buffer.len()` bytes from `offset`; fewer only at the end of the file.
     ///
     /// # Errors

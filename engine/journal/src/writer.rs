@@ -413,8 +413,10 @@ impl<T: Send + 'static> Writer<T> {
         }
         let start = self.active.end;
         let mut layout = self.lay_out(&mut frames);
+        let wants_sync = |frame: &Frame<T>| frame.durability == Durability::Synced;
+        let first_synced = frames.iter().position(wants_sync);
         let mut result = match layout.end > start {
-            true => self.write_frames(&frames, start),
+            true => self.write_frames(&frames, start, first_synced.is_some()),
             false => Ok(()),
         };
         if result.is_ok() && layout.end > start {
@@ -425,8 +427,7 @@ impl<T: Send + 'static> Writer<T> {
             self.inner.written.fetch_add(written, Ordering::Relaxed);
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
-        let wants_sync = |frame: &Frame<T>| frame.durability == Durability::Synced;
-        match frames.iter().position(wants_sync) {
+        match first_synced {
             _ if result.is_err() => {}
             None if !self.is_sync_due() => {}
             // What was refused before cannot overtake.
@@ -582,7 +583,13 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    fn write_frames(&mut self, frames: &[Frame<T>], start: u64) -> Result<(), AppendError> {
+    /// `synced`: whether the sync comes next.
+    fn write_frames(
+        &mut self,
+        frames: &[Frame<T>],
+        start: u64,
+        synced: bool,
+    ) -> Result<(), AppendError> {
         self.check()?;
         let written = frames
             .iter()
@@ -597,7 +604,12 @@ impl<T: Send + 'static> Writer<T> {
                     .map(IoSlice::new),
             );
         }
-        match self.active.file.write_at(&mut slices, start) {
+        let file = &self.active.file;
+        let written = match synced {
+            true => file.write_to_sync(&mut slices, start),
+            false => file.write_at(&mut slices, start),
+        };
+        match written {
             Ok(()) => Ok(()),
             Err(error) if is_full(&error) => {
                 self.cut_back(start)?;

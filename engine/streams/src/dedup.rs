@@ -50,6 +50,8 @@ struct Sizes {
     page: (usize, usize),
     /// Fewest and most ids a filter is made for.
     filter: (usize, usize),
+    /// Most ids that a new filter takes over at once: somebody waits for it.
+    takeover: usize,
     /// Bytes of stored pages that stay in memory all the same, the ones used last.
     cache: usize,
 }
@@ -58,6 +60,7 @@ const SIZES: Sizes = Sizes {
     ring: ring::MAX,
     page: (1024, 16 * 1024),
     filter: (16 * 1024, 4 * 1024 * 1024),
+    takeover: 128 * 1024,
     cache: 2 * 1024 * 1024,
 };
 
@@ -72,13 +75,13 @@ pub(crate) struct IdHash {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub(crate) id: IdHash,
-    /// How many pages there had been when none of them held it for sure; 0 when nobody knows.
-    absent: u64,
+    /// How many pages there had been when none of them held it, if that is known.
+    absent: Option<u64>,
 }
 
 impl From<IdHash> for Asked {
     fn from(id: IdHash) -> Self {
-        Self { id, absent: 0 }
+        Self { id, absent: None }
     }
 }
 
@@ -276,7 +279,7 @@ impl Dedup {
         for asked in ids {
             let mut fronts = self.fronts.iter();
             let maybe = fronts.any(|front| front.filter.contains(asked.id));
-            asked.absent = if known && !maybe { self.next_page } else { 0 };
+            asked.absent = (known && !maybe).then_some(self.next_page);
         }
     }
 
@@ -287,7 +290,9 @@ impl Dedup {
     pub(crate) fn find(&mut self, id: impl Into<Asked>) -> Result<Option<u64>, ReadError> {
         let asked = id.into();
         match self.ring.find(asked.id, self.cutoff) {
-            None if asked.absent != self.next_page => self.find_in_pages(asked.id, self.cutoff),
+            None if asked.absent != Some(self.next_page) => {
+                self.find_in_pages(asked.id, self.cutoff)
+            }
             found => Ok(found),
         }
     }
@@ -405,8 +410,7 @@ impl Dedup {
         while let Some(front) = self.fronts.back() {
             let pages = self.pages.range(start - front.pages..start);
             let ids: usize = pages.clone().map(|page| page.count as usize).sum();
-            // The half of it stays free: each id is taken over once, on average.
-            if (taken + ids) * 2 > most || !pages.clone().all(at_hand) {
+            if taken + ids > self.sizes.takeover || !pages.clone().all(at_hand) {
                 break;
             }
             taken += ids;
@@ -418,6 +422,7 @@ impl Dedup {
         let unstored: usize = unstored.map(|page| page.count as usize).sum();
         // Where most ids are in the journal there is memory left for a larger one, and fewer.
         let grown = if unstored * 2 <= self.paged { 2 } else { 1 };
+        // The half of it at least stays free: each id is taken over once, on average.
         let room = (self.paged * grown).max(taken * 2).clamp(least, most);
         let room = room.max(taken + count);
         let mut new = Front {

@@ -29,7 +29,7 @@ pub enum RecordOutcome {
 }
 
 /// Records that are looked at together, see [`Stream::warm`].
-const TOGETHER: usize = 64;
+pub(crate) const TOGETHER: usize = 64;
 /// Largest header block, in bytes.
 const MAX_HEADERS: usize = 64 * 1024 - 1;
 

@@ -20,6 +20,8 @@ pub(crate) use consumer::{put as put_consumer, remove as remove_consumer};
 
 /// Requests that may wait; beyond it they are refused, as nats-server does with its `request_queue_limit`.
 const QUEUE: usize = 10_000;
+/// Bytes of answers that are sent together at most.
+const MOST_HELD: usize = 64 * 1024;
 const PREFIX: &str = "$JS.API.";
 
 /// A request as it came in.
@@ -101,19 +103,34 @@ pub(crate) fn start(shared: &Arc<Shared>) -> mpsc::Sender<Request> {
     let weak = Arc::downgrade(shared);
     let mut publisher = shared.broker.publisher();
     shared.runtime.spawn(async move {
+        // Bytes of answers that are not on their way: those to requests that came together go together.
+        let mut held = 0;
         while let Some(request) = requests.recv().await {
             let Some(shared) = weak.upgrade() else { return };
+            // Others may wait for the log.
+            if held > 0 && !request.subject.starts_with("DIRECT.") {
+                publisher.flush();
+                held = 0;
+            }
             let answer = handle(&shared, &request).await;
-            respond(&mut publisher, &request.reply, answer);
+            held += respond(&mut publisher, &request.reply, answer);
+            if requests.is_empty() || held >= MOST_HELD {
+                publisher.flush();
+                held = 0;
+            }
         }
     });
     queue
 }
 
-fn respond(publisher: &mut Publisher, reply: &[u8], answer: Answer) {
+/// Answers the bytes that were given to the publisher.
+fn respond(publisher: &mut Publisher, reply: &[u8], answer: Answer) -> usize {
     match answer {
-        Answer::Nothing => return,
-        Answer::Message(headers, payload) => publisher.send(reply, None, &headers, &payload),
+        Answer::Nothing => 0,
+        Answer::Message(headers, payload) => {
+            publisher.send(reply, None, &headers, &payload);
+            headers.len() + payload.len()
+        }
         Answer::Json(kind, result) => {
             let mut body = match result {
                 Ok(value) => value,
@@ -125,10 +142,11 @@ fn respond(publisher: &mut Publisher, reply: &[u8], answer: Answer) {
                     format!("io.nats.jetstream.api.v1.{kind}").into(),
                 );
             }
-            publisher.send(reply, None, &[], body.to_string().as_bytes())
+            let body = body.to_string();
+            publisher.send(reply, None, &[], body.as_bytes());
+            body.len()
         }
-    };
-    publisher.flush();
+    }
 }
 
 async fn handle(shared: &Arc<Shared>, request: &Request) -> Answer {

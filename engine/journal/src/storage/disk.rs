@@ -1,14 +1,15 @@
 //! The real file system.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::direct::Appender;
+use super::direct::Direct;
 use super::{Storage, StorageFile};
 use crate::error::OpenError;
 
@@ -22,12 +23,9 @@ pub struct DiskStorage {
     folder: PathBuf,
     /// Keeps the lock; nobody may write without.
     lock: Option<File>,
-    /// The newest file with reserved space, which whoever opens it shares the appender of.
-    newest: Mutex<Option<(String, Arc<Direct>)>>,
+    /// What open files are written to with, past the page cache, by name: all who have one open share it.
+    direct: Mutex<HashMap<String, Weak<Mutex<Direct>>>>,
 }
-
-/// What appends to a file past the page cache, as long as nobody does anything else to it.
-type Direct = Mutex<Option<Appender>>;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -54,7 +52,7 @@ impl DiskStorage {
             Ok(()) => Ok(Self {
                 folder: folder.to_owned(),
                 lock: Some(lock),
-                newest: Mutex::default(),
+                direct: Mutex::default(),
             }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(folder.to_owned())),
             Err(TryLockError::Error(source)) => Err(unusable(source)),
@@ -73,7 +71,7 @@ impl DiskStorage {
         Ok(Self {
             folder: folder.to_owned(),
             lock: None,
-            newest: Mutex::default(),
+            direct: Mutex::default(),
         })
     }
 
@@ -82,6 +80,28 @@ impl DiskStorage {
     pub fn is_in_use(folder: &Path) -> bool {
         File::open(folder.join(LOCK))
             .is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// The file that is open as `name`.
+    fn file(&self, name: &str, file: File) -> DiskFile {
+        let mut known = locked(&self.direct);
+        let direct = known.get(name).and_then(Weak::upgrade).unwrap_or_default();
+        known.retain(|_, direct| direct.strong_count() > 0);
+        known.insert(name.to_owned(), Arc::downgrade(&direct));
+        DiskFile {
+            file,
+            path: self.folder.join(name),
+            direct,
+        }
+    }
+
+    /// Ends direct writes to all files that `which` names.
+    fn end_direct(&self, which: impl Fn(&str) -> bool) {
+        let known = locked(&self.direct);
+        let named = known.iter().filter(|(name, _)| which(name));
+        for direct in named.filter_map(|(_, direct)| direct.upgrade()) {
+            *locked(&direct) = Direct::Off;
+        }
     }
 
     fn check_lock(&self) -> io::Result<()> {
@@ -102,18 +122,14 @@ impl Storage for DiskStorage {
             .create(true)
             .truncate(true)
             .open(&path)?;
-        let file = DiskFile {
-            file,
-            direct: Arc::default(),
-        };
+        // One file is appended to at a time, and this one is another one than whatever had its name.
+        self.end_direct(|_| size > 0);
+        locked(&self.direct).remove(name);
+        let file = self.file(name, file);
         if let Err(error) = file.reserve(size) {
             // The first error is what counts.
             let _left = fs::remove_file(&path);
             return Err(error);
-        }
-        if size > 0 {
-            *locked(&file.direct) = Appender::open(&path);
-            *locked(&self.newest) = Some((name.to_owned(), Arc::clone(&file.direct)));
         }
         Ok(Arc::new(file))
     }
@@ -123,10 +139,7 @@ impl Storage for DiskStorage {
             .read(true)
             .write(self.lock.is_some())
             .open(self.folder.join(name))?;
-        let newest = locked(&self.newest);
-        let known = newest.as_ref().filter(|(newest, _)| newest == name);
-        let direct = known.map_or_else(Arc::default, |(_, direct)| Arc::clone(direct));
-        Ok(Arc::new(DiskFile { file, direct }))
+        Ok(Arc::new(self.file(name, file)))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -143,11 +156,16 @@ impl Storage for DiskStorage {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.check_lock()?;
+        // Whoever has it open must not keep its space.
+        self.end_direct(|known| known == name);
+        locked(&self.direct).remove(name);
         fs::remove_file(self.folder.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.check_lock()?;
+        self.end_direct(|known| [from, to].contains(&known));
+        locked(&self.direct).retain(|known, _| ![from, to].contains(&known.as_str()));
         fs::rename(self.folder.join(from), self.folder.join(to))
     }
 
@@ -159,28 +177,16 @@ impl Storage for DiskStorage {
 #[derive(Debug)]
 struct DiskFile {
     file: File,
-    direct: Arc<Direct>,
+    path: PathBuf,
+    direct: Arc<Mutex<Direct>>,
 }
 
 impl StorageFile for DiskFile {
     fn write_at(&self, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
         IoSlice::advance_slices(&mut slices, 0);
-        // Held to the end: nothing else may be under way in the block that an appender writes again.
+        // Held to the end: nothing else may be under way in the block that a direct write begins with.
         let mut direct = locked(&self.direct);
-        // Taken out: after a failure, or a write elsewhere, the block that it keeps is not what the file holds.
-        if let Some(mut appender) = direct.take()
-            && appender.end() == offset
-        {
-            match appender.append(slices) {
-                Ok(()) => {
-                    *direct = Some(appender);
-                    return Ok(());
-                }
-                // A file system that takes no such writes after all: they go the other way, from the start.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-                Err(error) => return Err(error),
-            }
-        }
+        direct.outdate();
         while !slices.is_empty() {
             let batch = &slices[..slices.len().min(MAX_SLICES)];
             match rustix::io::pwritev(&self.file, batch, offset) {
@@ -194,6 +200,14 @@ impl StorageFile for DiskFile {
             }
         }
         Ok(())
+    }
+
+    fn write_to_sync(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let direct = locked(&self.direct).write(&self.path, &self.file, slices, offset);
+        match direct? {
+            true => Ok(()),
+            false => self.write_at(slices, offset),
+        }
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -221,7 +235,7 @@ impl StorageFile for DiskFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        *locked(&self.direct) = None;
+        *locked(&self.direct) = Direct::Off;
         self.file.set_len(len)
     }
 
@@ -239,111 +253,167 @@ impl StorageFile for DiskFile {
 #[cfg(test)]
 mod tests {
     use std::io::IoSlice;
+    use std::sync::Arc;
 
     use proptest::prelude::*;
+    use proptest::sample::Index;
+    use tempfile::TempDir;
 
     use super::{DiskStorage, locked};
+    use crate::storage::direct::Direct;
     use crate::storage::{Storage as _, StorageFile};
 
     #[derive(Clone, Debug)]
     enum Op {
-        /// Appends pieces of so many bytes.
-        Append(Vec<usize>),
-        /// Overwrites a few bytes that are there, by another handle.
-        Overwrite(prop::sample::Index, u8),
+        /// Appends pieces of so many bytes, with a sync behind it or not.
+        Append(Vec<usize>, bool),
+        /// Overwrites a few bytes that are there, by another handle, as an erased frame does.
+        Overwrite(Index, u8),
         /// Cuts off what is behind.
-        Cut(prop::sample::Index),
+        Cut(Index),
+        /// Makes another file, and goes on with this one.
+        Another,
+        /// Opens the file anew.
+        Reopen,
     }
 
     fn op() -> impl Strategy<Value = Op> {
-        let piece =
-            prop_oneof![4 => 0usize..300, 2 => 3000usize..9000, 1 => 1_000_000usize..1_100_000];
+        let piece = prop_oneof![
+            4 => 0usize..300,
+            2 => 3000usize..9000,
+            1 => 1_000_000usize..1_100_000,
+        ];
+        let pieces = prop::collection::vec(piece, 1..6);
         prop_oneof![
-            12 => prop::collection::vec(piece, 1..6).prop_map(Op::Append),
-            1 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(|(at, byte)| Op::Overwrite(at, byte)),
-            1 => any::<prop::sample::Index>().prop_map(Op::Cut),
+            12 => (pieces, prop::bool::weighted(0.8)).prop_map(|(pieces, synced)| Op::Append(pieces, synced)),
+            3 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Op::Overwrite(at, byte)),
+            1 => any::<Index>().prop_map(Op::Cut),
+            1 => Just(Op::Another),
+            1 => Just(Op::Reopen),
         ]
     }
 
-    fn contents(file: &dyn StorageFile, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        let count = file.read_at(&mut bytes, 0).expect("reads");
-        bytes.truncate(count);
-        bytes
+    /// A file and what it should hold.
+    struct World {
+        _folder: TempDir,
+        storage: DiskStorage,
+        file: Arc<dyn StorageFile>,
+        model: Vec<u8>,
+        others: usize,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let storage = DiskStorage::open(folder.path()).expect("opens");
+            Self {
+                file: storage.create("a", 1_000_001).expect("creates"),
+                _folder: folder,
+                storage,
+                model: Vec::new(),
+                others: 0,
+            }
+        }
+
+        fn step(&mut self, op: &Op) {
+            match op {
+                Op::Append(lengths, synced) => self.append(lengths, *synced),
+                Op::Overwrite(at, byte) if self.model.len() > 4 => {
+                    // Mostly near the end, where the block is that is kept.
+                    let near = self.model.len().saturating_sub(5000);
+                    let at = near + at.index(self.model.len() - 4 - near);
+                    self.model[at..at + 4].fill(*byte);
+                    let other = self.storage.open("a").expect("opens");
+                    let bytes = [*byte; 4];
+                    let written = other.write_at(&mut [IoSlice::new(&bytes)], at as u64);
+                    written.expect("writes");
+                }
+                Op::Cut(at) if !self.model.is_empty() => {
+                    self.model.truncate(at.index(self.model.len()));
+                    self.file.set_len(self.model.len() as u64).expect("cuts");
+                    self.file.reserve(1_000_001).expect("reserves");
+                }
+                Op::Overwrite(..) | Op::Cut(_) => {}
+                Op::Another => {
+                    let name = format!("b{}", self.others);
+                    self.others += 1;
+                    self.storage.create(&name, 4096).expect("creates");
+                }
+                Op::Reopen => self.file = self.storage.open("a").expect("opens"),
+            }
+        }
+
+        fn append(&mut self, lengths: &[usize], synced: bool) {
+            let start = self.model.len();
+            let bytes = (0..lengths.iter().sum()).map(|at: usize| (start + at) as u8 | 1);
+            self.model.extend(bytes);
+            let mut rest = &self.model[start..];
+            let pieces = lengths.iter().map(|length| {
+                let (piece, left) = rest.split_at(*length);
+                rest = left;
+                IoSlice::new(piece)
+            });
+            let mut pieces: Vec<IoSlice<'_>> = pieces.collect();
+            let written = match synced {
+                true => self.file.write_to_sync(&mut pieces, start as u64),
+                false => self.file.write_at(&mut pieces, start as u64),
+            };
+            written.and_then(|()| self.file.sync()).expect("writes");
+        }
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_is_appended_is_read_whatever_else_happens_to_the_file(ops in prop::collection::vec(op(), 1..24)) {
-            let folder = tempfile::tempdir().expect("a folder");
-            let storage = DiskStorage::open(folder.path()).expect("opens");
-            let file = storage.create("a", 1 << 20).expect("creates");
-            let mut model: Vec<u8> = Vec::new();
+        fn a_file_holds_what_was_written_whatever_way(ops in prop::collection::vec(op(), 1..24)) {
+            let mut world = World::new();
             for op in &ops {
-                match op {
-                    Op::Append(lengths) => {
-                        let start = model.len();
-                        model.extend((0..lengths.iter().sum::<usize>()).map(|at| (start + at) as u8 | 1));
-                        let mut rest = &model[start..];
-                        let pieces = lengths.iter().map(|length| {
-                            let (piece, left) = rest.split_at(*length);
-                            rest = left;
-                            IoSlice::new(piece)
-                        });
-                        let mut pieces: Vec<IoSlice<'_>> = pieces.collect();
-                        file.write_at(&mut pieces, start as u64).expect("writes");
-                    }
-                    Op::Overwrite(at, byte) if model.len() > 4 => {
-                        let at = at.index(model.len() - 4);
-                        model[at..at + 4].fill(*byte);
-                        let other = storage.open("a").expect("opens");
-                        other.write_at(&mut [IoSlice::new(&[*byte; 4])], at as u64).expect("writes");
-                    }
-                    Op::Cut(at) if !model.is_empty() => {
-                        model.truncate(at.index(model.len()));
-                        let cut = file.set_len(model.len() as u64).and_then(|()| file.reserve(1 << 20));
-                        cut.expect("cuts");
-                    }
-                    Op::Overwrite(..) | Op::Cut(_) => {}
-                }
-                file.sync().expect("syncs");
-                let held = contents(&*file, model.len() + 5000);
-                prop_assert!(held[..model.len()] == model[..]);
-                prop_assert!(held[model.len()..].iter().all(|byte| *byte == 0));
+                world.step(op);
+                let mut held = vec![0; world.model.len() + 5000];
+                let count = world.file.read_at(&mut held, 0).expect("reads");
+                let (written, behind) = held[..count].split_at(world.model.len());
+                prop_assert!(written == world.model);
+                prop_assert!(behind.iter().all(|byte| *byte == 0));
             }
         }
     }
 
     #[test]
-    fn only_files_with_reserved_space_are_written_past_the_page_cache() {
+    fn one_file_at_a_time_is_written_past_the_page_cache() {
         let folder = tempfile::tempdir().expect("a folder");
         let storage = DiskStorage::open(folder.path()).expect("opens");
-        let direct = |name: &str| {
-            let newest = locked(&storage.newest);
-            let known = newest
-                .as_ref()
-                .is_some_and(|(newest, direct)| newest == name && locked(direct).is_some());
-            drop(newest);
-            known
+        let is_on = |name: &str| {
+            let known = locked(&storage.direct)
+                .get(name)
+                .and_then(std::sync::Weak::upgrade);
+            known.is_some_and(|direct| matches!(*locked(&direct), Direct::On(_)))
         };
-        storage.create("log", 8192).expect("creates");
-        storage.create("small", 0).expect("creates");
-        if !direct("log") {
+        let first = storage.create("first", 8192).expect("creates");
+        let small = storage.create("small", 0).expect("creates");
+        small
+            .write_at(&mut [IoSlice::new(b"one")], 0)
+            .expect("writes");
+        first
+            .write_to_sync(&mut [IoSlice::new(b"one")], 0)
+            .expect("writes");
+        if !is_on("first") {
             eprintln!("skipped: the file system of the test's folder has no direct writes");
             return;
         }
-        assert!(!direct("small"));
-        let other = storage.open("log").expect("opens");
-        other
-            .write_at(&mut [IoSlice::new(b"log")], 0)
+        assert!(!is_on("small"));
+        let second = storage.create("second", 8192).expect("creates");
+        second
+            .write_to_sync(&mut [IoSlice::new(b"two")], 0)
             .expect("writes");
-        assert!(direct("log"));
-        // Not where it ends: from here on the page cache has it.
-        other
-            .write_at(&mut [IoSlice::new(b"L")], 0)
+        assert!(is_on("second") && !is_on("first"));
+        storage.remove("second").expect("removes");
+        let again = storage.create("second", 8192).expect("creates");
+        again
+            .write_to_sync(&mut [IoSlice::new(b"three")], 0)
             .expect("writes");
-        assert!(!direct("log"));
+        assert!(is_on("second"));
+        again.set_len(5).expect("cuts");
+        assert!(!is_on("second"));
     }
 }

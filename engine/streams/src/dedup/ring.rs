@@ -1,8 +1,8 @@
 //! The newest ids: in the order they came, with a hash table beside them. Old ones leave one by one.
 //!
 //! Slots lie in small chunks that never change once they are full, so that a snapshot is a list of pointers and growth
-//! copies nothing. The table has three bytes per place, a tag and the low bits of the slot's number, and is at least
-//! [`LOADED`] full after it grew. Places of ids that left stay until the table is built anew: what they point at is either
+//! copies nothing. The table has three bytes per place, a tag and the low bits of the slot's number, and is [`LOADED`] full when
+//! it holds all that it is made for. Places of ids that left stay until the table is built anew: what they point at is either
 //! no slot any more or another id's, and the hash is compared.
 
 use std::collections::VecDeque;
@@ -31,7 +31,7 @@ pub(super) struct Ring {
     /// The chunk that is not full.
     tail: Vec<Slot>,
     table: Table,
-    /// How many slots there will be: a table that is made large enough is made less often.
+    /// How many slots the table is made for at least: a larger one is made less often.
     pub(super) expected: usize,
 }
 

@@ -116,6 +116,9 @@ impl Dedup {
 fn decode_page(from: &mut Reader<'_>) -> Result<Page, CheckpointError> {
     let number = from.number()?;
     let count = from.small()?;
+    if count as usize > ring::MAX {
+        return Err(from.damaged());
+    }
     let newest = from.fixed()?.cast_signed();
     let (stored, bytes) = match from.byte()? {
         1 => {

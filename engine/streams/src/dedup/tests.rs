@@ -20,6 +20,7 @@ const SMALL: Sizes = Sizes {
     ring: 100,
     page: (8, 40),
     filter: (50, 150),
+    takeover: 75,
     cache: 2000,
 };
 const MILLI: i64 = 1_000_000;

@@ -11,6 +11,7 @@ use millstream_types::{HeadersBuilder, Timestamp};
 use super::{MILLI, Pages, encoded};
 use crate::codec::Reader;
 use crate::dedup::{Asked, Dedup};
+use crate::publish::TOGETHER;
 use crate::{Publish, RecordsBuilder, Stream, StreamConfig};
 
 /// Enough for pages and filters; the figures are those of an optimized build.
@@ -62,9 +63,10 @@ fn in_memory(dedup: &mut Dedup) {
             .collect();
         let start = ThreadTime::now();
         // As many together as a stream looks at.
-        for (number, ids) in (block * 1000..).step_by(16).zip(ids.chunks(16)) {
+        for (number, ids) in (block * 1000..).step_by(TOGETHER).zip(ids.chunks(TOGETHER)) {
             let asked = ids.iter().map(|id| Asked::from(dedup.hash_id(id)));
             let mut asked: Vec<Asked> = asked.collect();
+            dedup.warm(asked.iter().map(|asked| asked.id));
             dedup.ask(asked.iter_mut());
             for (number, asked) in (number..).zip(asked) {
                 if dedup.find(asked).expect("in memory").is_none() {
