@@ -17,8 +17,20 @@ const LONGEST: u32 = 32;
 const MOST: Duration = Duration::from_millis(100);
 /// How long the cores' times are added up: the kernel counts them in steps of some milliseconds.
 const SAMPLE: Duration = Duration::from_millis(50);
-/// Cores that are idle for less than this part of the time have none left, one in so many.
-const IDLE: u64 = 10;
+/// Where all cores together leave less than this part of one, one in so many, there is none left: who publishes and waits for the
+/// disk in between needs a free core at once when it goes on.
+const LEFT: u64 = 2;
+
+/// What publishers leave of the cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Nothing.
+    None,
+    /// Something, which the next replay takes.
+    Some,
+    /// Nobody publishes.
+    All,
+}
 
 /// Whether publishers want the cores that replays run on.
 #[derive(Debug, Default)]
@@ -33,7 +45,7 @@ struct Sample {
     at: Instant,
     published: u64,
     times: Times,
-    wanted: bool,
+    left: Left,
 }
 
 /// What all cores together spent since the machine started, in the kernel's ticks.
@@ -41,6 +53,8 @@ struct Sample {
 struct Times {
     idle: u64,
     all: u64,
+    /// How many cores these are of.
+    cores: u64,
 }
 
 impl Times {
@@ -51,7 +65,8 @@ impl Times {
 
     fn parse(text: &str) -> Option<Self> {
         // user, nice, system, idle, iowait, irq, softirq, steal; guests are in the first two.
-        let columns = text.lines().next()?.strip_prefix("cpu ")?;
+        let mut lines = text.lines();
+        let columns = lines.next()?.strip_prefix("cpu ")?;
         let columns: Vec<u64> = columns
             .split_ascii_whitespace()
             .take(8)
@@ -60,6 +75,7 @@ impl Times {
         Some(Self {
             idle: columns.get(3)? + columns.get(4)?,
             all: columns.iter().sum(),
+            cores: lines.take_while(|line| line.starts_with("cpu")).count() as u64,
         })
     }
 
@@ -67,7 +83,7 @@ impl Times {
     fn is_full_since(self, before: Self) -> bool {
         let all = self.all.saturating_sub(before.all);
         let idle = self.idle.saturating_sub(before.idle);
-        all > 0 && idle * IDLE < all
+        all > 0 && idle * LEFT * self.cores < all
     }
 }
 
@@ -78,28 +94,34 @@ impl Cores {
             .fetch_add(u64::from(count), Ordering::Relaxed);
     }
 
-    /// Whether publishers wanted the cores of late.
-    fn are_wanted(&self) -> bool {
+    /// What publishers left of late.
+    fn left(&self) -> Left {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let before = match &*last {
-            Some(last) if now - last.at < SAMPLE => return last.wanted,
+            Some(last) if now - last.at < SAMPLE => return last.left,
             before => *before,
         };
         let Some(times) = Times::now() else {
-            return false;
+            return Left::All;
         };
         let published = self.published.load(Ordering::Relaxed);
-        let wanted = before.is_some_and(|before| {
-            published > before.published && times.is_full_since(before.times)
-        });
+        let left = match before {
+            Some(before) if published > before.published => {
+                match times.is_full_since(before.times) {
+                    true => Left::None,
+                    false => Left::Some,
+                }
+            }
+            _ => Left::All,
+        };
         *last = Some(Sample {
             at: now,
             published,
             times,
-            wanted,
+            left,
         });
-        wanted
+        left
     }
 }
 
@@ -122,7 +144,7 @@ impl GiveWay {
         cores: &Cores,
     ) -> Duration {
         match replays {
-            Some(true) => self.add(took, || cores.are_wanted()),
+            Some(true) => self.add(took, || cores.left()),
             Some(false) => {
                 *self = Self::default();
                 Duration::ZERO
@@ -131,14 +153,16 @@ impl GiveWay {
         }
     }
 
-    fn add(&mut self, took: Duration, wanted: impl FnOnce() -> bool) -> Duration {
+    fn add(&mut self, took: Duration, left: impl FnOnce() -> Left) -> Duration {
         self.took += took;
         if self.took < LOOK {
             return Duration::ZERO;
         }
-        self.rest = match wanted() {
-            true => (self.rest * 2).clamp(FIRST, LONGEST),
-            false => self.rest / 2,
+        self.rest = match left() {
+            Left::None => (self.rest * 2).clamp(FIRST, LONGEST),
+            // Step by step: what is left now is what the rest before left.
+            Left::Some => self.rest.saturating_sub(1),
+            Left::All => self.rest / 2,
         };
         let took = std::mem::take(&mut self.took);
         took.saturating_mul(self.rest).min(MOST)
@@ -149,34 +173,36 @@ impl GiveWay {
 mod tests {
     use std::time::Duration;
 
-    use super::{Cores, GiveWay, LONGEST, MOST, Times};
+    use super::{Cores, GiveWay, LONGEST, Left, MOST, Times};
 
     const MILLI: Duration = Duration::from_millis(1);
 
     #[test]
     fn a_replay_rests_longer_and_longer_while_cores_are_wanted() {
         let mut way = GiveWay::default();
-        assert_eq!(way.add(2 * MILLI, || false), Duration::ZERO);
-        let rests: Vec<Duration> = (0..7).map(|_| way.add(2 * MILLI, || true)).collect();
+        assert_eq!(way.add(2 * MILLI, || Left::Some), Duration::ZERO);
+        let rests: Vec<Duration> = (0..7).map(|_| way.add(2 * MILLI, || Left::None)).collect();
         assert_eq!(rests, [2, 4, 8, 16, 32, 64, 64].map(Duration::from_millis));
         assert_eq!(rests[6], 2 * MILLI * LONGEST);
-        assert_eq!(way.add(500 * MILLI, || true), MOST);
-        let calm: Vec<Duration> = (0..6).map(|_| way.add(2 * MILLI, || false)).collect();
-        assert_eq!(calm, [32, 16, 8, 4, 2, 0].map(Duration::from_millis));
+        assert_eq!(way.add(500 * MILLI, || Left::None), MOST);
+        assert_eq!(way.add(2 * MILLI, || Left::Some), 62 * MILLI);
+        assert_eq!(way.add(2 * MILLI, || Left::Some), 60 * MILLI);
+        let calm: Vec<Duration> = (0..6).map(|_| way.add(2 * MILLI, || Left::All)).collect();
+        assert_eq!(calm, [30, 14, 6, 2, 0, 0].map(Duration::from_millis));
     }
 
     #[test]
     fn short_rounds_are_added_up_and_who_follows_never_rests() {
         let mut way = GiveWay::default();
         for _ in 0..9 {
-            assert_eq!(way.add(MILLI / 5, || true), Duration::ZERO);
+            assert_eq!(way.add(MILLI / 5, || Left::None), Duration::ZERO);
         }
-        assert_eq!(way.add(MILLI / 5, || true), 2 * MILLI);
+        assert_eq!(way.add(MILLI / 5, || Left::None), 2 * MILLI);
         let cores = Cores::default();
         let long = Duration::from_secs(1);
         assert_eq!(way.rest(long, None, &cores), Duration::ZERO);
         assert_eq!(way.rest(long, Some(false), &cores), Duration::ZERO);
-        assert_eq!(way.add(2 * MILLI, || true), 2 * MILLI);
+        assert_eq!(way.add(2 * MILLI, || Left::None), 2 * MILLI);
     }
 
     #[test]
@@ -187,15 +213,24 @@ mod tests {
             before,
             Times {
                 idle: 305,
-                all: 341
+                all: 341,
+                cores: 1,
             }
         );
         let later = |idle, all| Times {
             idle: before.idle + idle,
             all: before.all + all,
+            ..before
         };
-        assert!(later(9, 100).is_full_since(before));
-        assert!(!later(10, 100).is_full_since(before));
+        // Half of the one core; of four the same half is an eighth of all their time.
+        assert!(later(49, 100).is_full_since(before));
+        assert!(!later(50, 100).is_full_since(before));
+        let of_four = |idle, all| Times {
+            cores: 4,
+            ..later(idle, all)
+        };
+        assert!(of_four(49, 400).is_full_since(before));
+        assert!(!of_four(50, 400).is_full_since(before));
         assert!(!before.is_full_since(before));
         assert_eq!(Times::parse("intr 1 2 3"), None);
     }
@@ -204,7 +239,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn cores_are_wanted_when_they_are_full_and_somebody_publishes() {
         let cores = Cores::default();
-        assert!(!cores.are_wanted());
+        assert_eq!(cores.left(), Left::All);
         // As if all cores had been at work since the last look.
         let age = || {
             let mut last = cores.last.lock().expect("a lock");
@@ -213,11 +248,11 @@ mod tests {
             sample.at -= super::SAMPLE;
         };
         age();
-        assert!(!cores.are_wanted());
+        assert_eq!(cores.left(), Left::All);
         cores.published(1);
         age();
-        assert!(cores.are_wanted());
+        assert_eq!(cores.left(), Left::None);
         age();
-        assert!(!cores.are_wanted());
+        assert_eq!(cores.left(), Left::All);
     }
 }
