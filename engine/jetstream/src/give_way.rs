@@ -46,6 +46,8 @@ struct Sample {
     published: u64,
     times: Times,
     left: Left,
+    /// Which one it is, to tell a new one.
+    number: u64,
 }
 
 /// What all cores together spent since the machine started, in the kernel's ticks.
@@ -83,7 +85,7 @@ impl Times {
     fn is_full_since(self, before: Self) -> bool {
         let all = self.all.saturating_sub(before.all);
         let idle = self.idle.saturating_sub(before.idle);
-        all > 0 && idle * LEFT * self.cores < all
+        all > 0 && idle * LEFT * self.cores.max(1) < all
     }
 }
 
@@ -94,16 +96,16 @@ impl Cores {
             .fetch_add(u64::from(count), Ordering::Relaxed);
     }
 
-    /// What publishers left of late.
-    fn left(&self) -> Left {
+    /// What publishers left of late, and the number of the look that saw it.
+    fn left(&self) -> (Left, u64) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let before = match &*last {
-            Some(last) if now - last.at < SAMPLE => return last.left,
+            Some(last) if now - last.at < SAMPLE => return (last.left, last.number),
             before => *before,
         };
         let Some(times) = Times::now() else {
-            return Left::All;
+            return (Left::All, 0);
         };
         let published = self.published.load(Ordering::Relaxed);
         let left = match before {
@@ -115,13 +117,15 @@ impl Cores {
             }
             _ => Left::All,
         };
+        let number = before.map_or(0, |before| before.number + 1);
         *last = Some(Sample {
             at: now,
             published,
             times,
             left,
+            number,
         });
-        left
+        (left, number)
     }
 }
 
@@ -132,6 +136,8 @@ pub(crate) struct GiveWay {
     took: Duration,
     /// The last rest, in times of that.
     rest: u32,
+    /// The look that made it shorter.
+    seen: u64,
 }
 
 impl GiveWay {
@@ -153,15 +159,20 @@ impl GiveWay {
         }
     }
 
-    fn add(&mut self, took: Duration, left: impl FnOnce() -> Left) -> Duration {
+    fn add(&mut self, took: Duration, left: impl FnOnce() -> (Left, u64)) -> Duration {
         self.took += took;
         if self.took < LOOK {
             return Duration::ZERO;
         }
-        self.rest = match left() {
+        let (left, number) = left();
+        self.rest = match left {
             Left::None => (self.rest * 2).clamp(FIRST, LONGEST),
-            // Step by step: what is left now is what the rest before left.
-            Left::Some => self.rest.saturating_sub(1),
+            // A step for each look: what is left is what the rest before left.
+            Left::Some if number != self.seen => {
+                self.seen = number;
+                self.rest.saturating_sub(1)
+            }
+            Left::Some => self.rest,
             Left::All => self.rest / 2,
         };
         let took = std::mem::take(&mut self.took);
@@ -180,14 +191,19 @@ mod tests {
     #[test]
     fn a_replay_rests_longer_and_longer_while_cores_are_wanted() {
         let mut way = GiveWay::default();
-        assert_eq!(way.add(2 * MILLI, || Left::Some), Duration::ZERO);
-        let rests: Vec<Duration> = (0..7).map(|_| way.add(2 * MILLI, || Left::None)).collect();
+        assert_eq!(way.add(2 * MILLI, || (Left::Some, 1)), Duration::ZERO);
+        let rests: Vec<Duration> = (0..7)
+            .map(|_| way.add(2 * MILLI, || (Left::None, 1)))
+            .collect();
         assert_eq!(rests, [2, 4, 8, 16, 32, 64, 64].map(Duration::from_millis));
         assert_eq!(rests[6], 2 * MILLI * LONGEST);
-        assert_eq!(way.add(500 * MILLI, || Left::None), MOST);
-        assert_eq!(way.add(2 * MILLI, || Left::Some), 62 * MILLI);
-        assert_eq!(way.add(2 * MILLI, || Left::Some), 60 * MILLI);
-        let calm: Vec<Duration> = (0..6).map(|_| way.add(2 * MILLI, || Left::All)).collect();
+        assert_eq!(way.add(500 * MILLI, || (Left::None, 1)), MOST);
+        assert_eq!(way.add(2 * MILLI, || (Left::Some, 2)), 62 * MILLI);
+        assert_eq!(way.add(2 * MILLI, || (Left::Some, 2)), 62 * MILLI);
+        assert_eq!(way.add(2 * MILLI, || (Left::Some, 3)), 60 * MILLI);
+        let calm: Vec<Duration> = (0..6)
+            .map(|_| way.add(2 * MILLI, || (Left::All, 4)))
+            .collect();
         assert_eq!(calm, [30, 14, 6, 2, 0, 0].map(Duration::from_millis));
     }
 
@@ -195,14 +211,14 @@ mod tests {
     fn short_rounds_are_added_up_and_who_follows_never_rests() {
         let mut way = GiveWay::default();
         for _ in 0..9 {
-            assert_eq!(way.add(MILLI / 5, || Left::None), Duration::ZERO);
+            assert_eq!(way.add(MILLI / 5, || (Left::None, 1)), Duration::ZERO);
         }
-        assert_eq!(way.add(MILLI / 5, || Left::None), 2 * MILLI);
+        assert_eq!(way.add(MILLI / 5, || (Left::None, 1)), 2 * MILLI);
         let cores = Cores::default();
         let long = Duration::from_secs(1);
         assert_eq!(way.rest(long, None, &cores), Duration::ZERO);
         assert_eq!(way.rest(long, Some(false), &cores), Duration::ZERO);
-        assert_eq!(way.add(2 * MILLI, || Left::None), 2 * MILLI);
+        assert_eq!(way.add(2 * MILLI, || (Left::None, 1)), 2 * MILLI);
     }
 
     #[test]
@@ -239,7 +255,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn cores_are_wanted_when_they_are_full_and_somebody_publishes() {
         let cores = Cores::default();
-        assert_eq!(cores.left(), Left::All);
+        assert_eq!(cores.left().0, Left::All);
         // As if all cores had been at work since the last look.
         let age = || {
             let mut last = cores.last.lock().expect("a lock");
@@ -248,11 +264,11 @@ mod tests {
             sample.at -= super::SAMPLE;
         };
         age();
-        assert_eq!(cores.left(), Left::All);
+        assert_eq!(cores.left().0, Left::All);
         cores.published(1);
         age();
-        assert_eq!(cores.left(), Left::None);
+        assert_eq!(cores.left().0, Left::None);
         age();
-        assert_eq!(cores.left(), Left::All);
+        assert_eq!(cores.left().0, Left::All);
     }
 }

@@ -414,9 +414,12 @@ impl<T: Send + 'static> Writer<T> {
         let start = self.active.end;
         let mut layout = self.lay_out(&mut frames);
         let wants_sync = |frame: &Frame<T>| frame.durability == Durability::Synced;
-        let first_synced = frames.iter().position(wants_sync);
+        // Where some only want to be written, or what came before them is not synced, one sync is to cover all: to write past the
+        // page cache would make those wait for the disk, and write out what is in the way first.
+        let synced = |frame: &Frame<T>| wants_sync(frame) || !frame.is_stored();
+        let to_sync = self.unsynced_since.is_none() && frames.iter().all(synced);
         let mut result = match layout.end > start {
-            true => self.write_frames(&frames, start, first_synced.is_some()),
+            true => self.write_frames(&frames, start, to_sync),
             false => Ok(()),
         };
         if result.is_ok() && layout.end > start {
@@ -427,7 +430,7 @@ impl<T: Send + 'static> Writer<T> {
             self.inner.written.fetch_add(written, Ordering::Relaxed);
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
-        match first_synced {
+        match frames.iter().position(wants_sync) {
             _ if result.is_err() => {}
             None if !self.is_sync_due() => {}
             // What was refused before cannot overtake.
@@ -583,12 +586,12 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    /// `synced`: whether the sync comes next.
+    /// `to_sync`: whether the sync comes next, for all that is not synced yet.
     fn write_frames(
         &mut self,
         frames: &[Frame<T>],
         start: u64,
-        synced: bool,
+        to_sync: bool,
     ) -> Result<(), AppendError> {
         self.check()?;
         let written = frames
@@ -605,7 +608,7 @@ impl<T: Send + 'static> Writer<T> {
             );
         }
         let file = &self.active.file;
-        let written = match synced {
+        let written = match to_sync {
             true => file.write_to_sync(&mut slices, start),
             false => file.write_at(&mut slices, start),
         };

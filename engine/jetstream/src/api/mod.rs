@@ -5,6 +5,7 @@ mod message;
 mod stream;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_broker::{Collector, Handler, Origin, Published, Publisher};
@@ -20,8 +21,10 @@ pub(crate) use consumer::{put as put_consumer, remove as remove_consumer};
 
 /// Requests that may wait; beyond it they are refused, as nats-server does with its `request_queue_limit`.
 const QUEUE: usize = 10_000;
-/// Bytes of answers that are sent together at most.
+/// Bytes of answers that are sent together at most,
 const MOST_HELD: usize = 64 * 1024;
+/// and how long one waits for others, which may have to be read from disk: what else goes to its connection waits with it.
+const LONGEST_HELD: Duration = Duration::from_micros(500);
 const PREFIX: &str = "$JS.API.";
 
 /// A request as it came in.
@@ -103,22 +106,25 @@ pub(crate) fn start(shared: &Arc<Shared>) -> mpsc::Sender<Request> {
     let weak = Arc::downgrade(shared);
     let mut publisher = shared.broker.publisher();
     shared.runtime.spawn(async move {
-        // Bytes of answers that are not on their way: those to requests that came together go together.
-        let mut held = 0;
+        // Answers to requests that came together go together: since when some are not on their way, and their bytes.
+        let mut held: Option<(Instant, usize)> = None;
         while let Some(request) = requests.recv().await {
-            let Some(shared) = weak.upgrade() else { return };
+            let Some(shared) = weak.upgrade() else { break };
             // Others may wait for the log.
-            if held > 0 && !request.subject.starts_with("DIRECT.") {
+            if held.is_some() && !request.subject.starts_with("DIRECT.") {
                 publisher.flush();
-                held = 0;
+                held = None;
             }
             let answer = handle(&shared, &request).await;
-            held += respond(&mut publisher, &request.reply, answer);
-            if requests.is_empty() || held >= MOST_HELD {
+            let (since, bytes) = held.unwrap_or_else(|| (Instant::now(), 0));
+            let bytes = bytes + respond(&mut publisher, &request.reply, answer);
+            held = Some((since, bytes));
+            if requests.is_empty() || bytes >= MOST_HELD || since.elapsed() >= LONGEST_HELD {
                 publisher.flush();
-                held = 0;
+                held = None;
             }
         }
+        publisher.flush();
     });
     queue
 }

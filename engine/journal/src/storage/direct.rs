@@ -8,12 +8,14 @@
 //! Such writes are whole blocks. The block that the last one ended in is kept and written again with what follows it, as the page
 //! cache would do, too: a power cut that tears a block costs no more than it does there.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{OFlags, fstatfs};
+use tracing::debug;
 
 /// What places, lengths and memory of such writes are a multiple of: no disk has larger sectors, and file systems want no more.
 const BLOCK: u64 = 4096;
@@ -36,7 +38,6 @@ pub(super) enum Direct {
     On(Appender),
 }
 
-#[derive(Debug)]
 pub(super) struct Appender {
     file: File,
     /// [`ROOM`] bytes from `start` on.
@@ -47,9 +48,18 @@ pub(super) struct Appender {
     end: Option<u64>,
 }
 
+/// Without the memory, which holds messages.
+impl fmt::Debug for Appender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Appender")
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Direct {
     /// Writes slices from `offset` on to the file that `cached` has open, and zeros up to the end of the block; nothing is behind
-    /// them. Answers whether that was possible; nothing was written when it was not.
+    /// them. Answers whether that was possible; when it was not, all of them are to be written another way.
     ///
     /// # Errors
     /// As the file system says; some of the bytes may be there then.
@@ -70,7 +80,8 @@ impl Direct {
             Ok(()) => Ok(true),
             Err(error) => {
                 *self = Self::Off;
-                // Refused as a whole: it was the first write to a file, or all before it would have been refused, too.
+                debug!(target: "nats", "{} is written through the page cache: {error}", path.display());
+                // Such writes are not taken, or not at that place, as behind one that the disk took a part of.
                 match error.kind() {
                     io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(false),
                     _ => Err(error),

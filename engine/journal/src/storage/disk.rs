@@ -122,14 +122,18 @@ impl Storage for DiskStorage {
             .create(true)
             .truncate(true)
             .open(&path)?;
-        // One file is appended to at a time, and this one is another one than whatever had its name.
-        self.end_direct(|_| size > 0);
+        // Whoever has it open by that name begins anew, too.
+        self.end_direct(|known| known == name);
         locked(&self.direct).remove(name);
         let file = self.file(name, file);
         if let Err(error) = file.reserve(size) {
             // The first error is what counts.
             let _left = fs::remove_file(&path);
             return Err(error);
+        }
+        if size > 0 {
+            // One file is appended to at a time.
+            self.end_direct(|known| known != name);
         }
         Ok(Arc::new(file))
     }
