@@ -1,11 +1,8 @@
 //! Copying header blocks line by line, byte for byte.
 
-use std::sync::LazyLock;
-
 use bytes::Bytes;
 use memchr::memchr;
-use memchr::memmem::Finder;
-use millstream_types::{HeaderBlock, HeadersBuilder, is_id_alias};
+use millstream_types::{HeaderBlock, HeadersBuilder, Needle, is_id_alias};
 
 use crate::Trace;
 
@@ -110,12 +107,11 @@ impl Writer {
 
 /// What the names of headers start with that only the server may write.
 const OWN: &[u8] = b"Ms-Schema";
-/// Made once: a search of a few bytes costs less than making its searcher.
-static FIND_OWN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(OWN));
+static OWN_NEEDLE: Needle = Needle::new(OWN);
 
 /// Whether some header name may start with `Ms-Schema`; false positives only cost a copy.
 pub(crate) fn mentions_schema(raw: &[u8]) -> bool {
-    !raw.is_empty() && FIND_OWN.find(raw).is_some()
+    !raw.is_empty() && OWN_NEEDLE.is_in(raw)
 }
 
 /// Whether a publisher's headers are to be stored as they are, and ask for nothing on the way there.

@@ -1,18 +1,16 @@
 //! What a pipeline did with one message, for whoever asked for it by the header `Nats-Trace-Dest` (NATS ADR-41).
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use memchr::memmem::Finder;
-use millstream_types::{HeaderBlock, check_subject};
+use millstream_types::{HeaderBlock, Needle, check_subject};
 use serde::Serialize;
 
 use crate::Verdict;
 
 const DESTINATION: &str = "Nats-Trace-Dest";
-/// Made once: a search of a few bytes costs less than making its searcher.
-static FIND_DESTINATION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(DESTINATION));
+static DESTINATION_NEEDLE: Needle = Needle::new(DESTINATION.as_bytes());
 /// Steps that are kept: a message may become many, and each of them passes the stages.
 const MAX_STEPS: usize = 256;
 
@@ -53,7 +51,7 @@ impl Trace {
     /// A trace, when a message's headers ask for one.
     #[must_use]
     pub fn asked(headers: &[u8]) -> Option<Arc<Self>> {
-        if headers.is_empty() || FIND_DESTINATION.find(headers).is_none() {
+        if headers.is_empty() || !DESTINATION_NEEDLE.is_in(headers) {
             return None;
         }
         let destination = HeaderBlock::new(headers).get(DESTINATION)?;

@@ -1,11 +1,9 @@
 //! Storing published messages: what their headers ask for, the limits, the index.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use memchr::memmem;
 use millstream_journal::Position;
-use millstream_types::{HeaderBlock, Timestamp, is_id_alias};
+use millstream_types::{HeaderBlock, Needle, Timestamp, is_id_alias};
 
 use crate::command::Publish;
 use crate::config::{DiscardPolicy, RetentionPolicy, StreamConfig};
@@ -111,14 +109,14 @@ enum Rollup {
     All,
 }
 
-/// What the names of wishes start with. Made once: a search of a few bytes costs less than making its searcher.
-static WISH: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"Nats-"));
+/// What the names of wishes start with.
+static WISH: Needle = Needle::new(b"Nats-");
 
 impl<'a> Wishes<'a> {
     pub(crate) fn read(headers: &'a [u8]) -> Self {
         let mut wishes = Self::default();
         // Almost every block without a wish is told by these searches.
-        if headers.is_empty() || WISH.find(headers).is_none() {
+        if headers.is_empty() || !WISH.is_in(headers) {
             wishes.id = HeaderBlock::new(headers).message_id();
             return wishes;
         }

@@ -8,6 +8,7 @@ mod headers;
 mod message;
 mod name;
 mod nearest;
+mod needle;
 mod subject;
 mod template;
 mod time;
@@ -18,6 +19,7 @@ pub use headers::{HeaderBlock, HeadersBuilder, HeadersError, is_id_alias};
 pub use message::Message;
 pub use name::{NameError, check_name};
 pub use nearest::nearest;
+pub use needle::Needle;
 pub use subject::{
     SubjectError, check_filter, check_subject, filter_covers, filters_overlap, matches, tokens,
 };

@@ -4,11 +4,8 @@
 //! GUID, both big-endian. Headers are `Ms-Schema: <subject>:<version>`, `Ms-Schema-Id: <id or GUID>`, and Confluent's
 //! `__value_schema_id` with the same text. A claim is never believed: it only says against which version to check.
 
-use std::sync::LazyLock;
-
 use bytes::Bytes;
-use memchr::memmem::Finder;
-use millstream_types::HeaderBlock;
+use millstream_types::{HeaderBlock, Needle};
 
 use super::version::VersionSchema;
 use crate::headers;
@@ -69,12 +66,10 @@ pub(crate) fn may_claim(framing: Framing, raw: &[u8], payload: &[u8]) -> bool {
         || framing == Framing::Prefixed
 }
 
-/// Made once: a search of a few bytes costs less than making its searcher.
-static FIND_CONFLUENT: LazyLock<Finder<'static>> =
-    LazyLock::new(|| Finder::new(b"__value_schema_id"));
+static CONFLUENT: Needle = Needle::new(b"__value_schema_id");
 
 pub(crate) fn claims_by_header(raw: &[u8]) -> bool {
-    headers::mentions_schema(raw) || !raw.is_empty() && FIND_CONFLUENT.find(raw).is_some()
+    headers::mentions_schema(raw) || !raw.is_empty() && CONFLUENT.is_in(raw)
 }
 
 /// What the message claims.
