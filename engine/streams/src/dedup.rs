@@ -494,7 +494,7 @@ impl Dedup {
             number: self.next_page,
             count: slots.len() as u32,
             newest,
-            bytes: Some(page::build(base, &slots)),
+            bytes: Some(page::build(base, slots)),
             stored: None,
             prints: None,
             used: self.looks,

@@ -17,7 +17,8 @@ use std::path::Path;
 use rustix::fs::{OFlags, fstatfs};
 use tracing::debug;
 
-/// What places, lengths and memory of such writes are a multiple of: no disk has larger sectors, and file systems want no more.
+/// What places, lengths and memory of such writes are a multiple of. A disk with larger sectors takes none, and is written to
+/// through the page cache.
 const BLOCK: u64 = 4096;
 /// Bytes written at once.
 const ROOM: usize = 1 << 20;

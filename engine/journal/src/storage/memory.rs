@@ -110,6 +110,8 @@ struct World {
     /// How many reads there were, and which one fails.
     reads: u64,
     bad_read: Option<u64>,
+    /// Writes that were to be synced next.
+    to_sync: u64,
 }
 
 /// Files in memory. Cheap to clone; clones see the same files.
@@ -165,6 +167,12 @@ impl MemoryStorage {
     #[must_use]
     pub fn calls(&self) -> u64 {
         lock(&self.world).calls
+    }
+
+    /// Calls of [`StorageFile::write_to_sync`] so far.
+    #[must_use]
+    pub fn writes_to_sync(&self) -> u64 {
+        lock(&self.world).to_sync
     }
 
     /// Has the call with this number (from 1, see [`MemoryStorage::calls`]) fail.
@@ -384,6 +392,11 @@ impl StorageFile for MemoryFile {
         // A write that fails may have written some of it: a power cut decides how much.
         lock(&self.content).change(Change::Write(place(offset), bytes));
         called
+    }
+
+    fn write_to_sync(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        lock(&self.world).to_sync += 1;
+        self.write_at(slices, offset)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

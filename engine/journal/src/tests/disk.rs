@@ -1,12 +1,12 @@
-//! The real file system.
+//! The real file system, and what is left to it.
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
 
-use super::frame;
-use crate::{DiskStorage, Journal, OpenError, Options, Storage};
+use super::{Rig, frame};
+use crate::{DiskStorage, Durability, Frame, Journal, MemoryStorage, OpenError, Options, Storage};
 
 #[test]
 fn frames_are_there_after_a_restart() {
@@ -112,4 +112,34 @@ fn space_is_reserved_and_given_back() {
     storage.rename("a", "b").expect("renamed");
     storage.remove("b").expect("removed");
     assert!(storage.list().expect("listed").is_empty());
+}
+
+/// What only wants to be written must not wait for the disk, nor what is in the way be written out first.
+#[test]
+fn only_what_is_synced_next_and_alone_goes_past_the_page_cache() {
+    let storage = MemoryStorage::new();
+    let (mut rig, _) = Rig::open(&storage, None).expect("opens");
+    let mut past = |kinds: &[Durability], rest: bool| {
+        let before = storage.writes_to_sync();
+        let frames = kinds.iter().map(|durability| Frame {
+            durability: *durability,
+            ..frame(Vec::new(), b"body".to_vec())
+        });
+        let done = rig.commit(frames.collect());
+        assert!(done.iter().all(|done| done.result.is_ok()));
+        if rest {
+            rig.writer.sync_rest();
+        }
+        storage.writes_to_sync() > before
+    };
+    let (memory, written, synced) = (Durability::Memory, Durability::Written, Durability::Synced);
+    assert!(past(&[synced, synced], false));
+    assert!(past(&[memory, synced], false));
+    assert!(!past(&[written, synced], false));
+    assert!(past(&[synced], false));
+    assert!(!past(&[written], false));
+    // One sync covers both.
+    assert!(!past(&[synced], false));
+    assert!(!past(&[written], true));
+    assert!(past(&[synced], false));
 }

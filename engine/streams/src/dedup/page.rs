@@ -77,39 +77,9 @@ impl Base {
     }
 }
 
-/// Slots that share a bucket while a page is sorted, on average.
-const TOGETHER: usize = 8;
-
-/// The slots in the order of their hashes. These are evenly spread: put into buckets by how large they are, few are left to
-/// compare, which takes a third of the time that a sort does which knows nothing of them.
-fn sorted(slots: &[Slot]) -> Vec<Slot> {
-    let buckets = slots.len().div_ceil(TOGETHER);
-    let mut ends = vec![0_usize; buckets + 1];
-    for slot in slots {
-        ends[super::scaled(slot.id(), buckets) + 1] += 1;
-    }
-    for bucket in 0..buckets {
-        ends[bucket + 1] += ends[bucket];
-    }
-    // Where each bucket begins, and after the next loop where it ends.
-    let mut places = ends;
-    let mut sorted = vec![Slot::default(); slots.len()];
-    for slot in slots {
-        let place = &mut places[super::scaled(slot.id(), buckets)];
-        sorted[*place] = *slot;
-        *place += 1;
-    }
-    let mut start = 0;
-    for end in &places[..buckets] {
-        sorted[start..*end].sort_unstable();
-        start = *end;
-    }
-    sorted
-}
-
 /// The bytes of a page with these slots, which are sorted on the way.
-pub(super) fn build(base: Base, slots: &[Slot]) -> Bytes {
-    let slots = sorted(slots);
+pub(super) fn build(base: Base, mut slots: Vec<Slot>) -> Bytes {
+    slots.sort_unstable();
     let mut bytes = Vec::with_capacity(HEAD + slots.len() * SLOT);
     bytes.extend_from_slice(&[VERSION, 0, 0, 0]);
     let count = u32::try_from(slots.len()).expect("invariant: a page has fewer than 2^16 ids");
@@ -241,7 +211,7 @@ mod tests {
             slot(IdHash { high: 2, low: 3 }, 4, 5),
             slot(IdHash { high: 1, low: 9 }, 6, 7),
         ];
-        let bytes = build(base, &slots);
+        let bytes = build(base, slots);
         let mut golden = vec![1, 0, 0, 0, 2, 0, 0, 0];
         golden.extend([7, 0, 0, 0, 0, 0, 0, 0]);
         golden.extend([0xff; 8]);
@@ -275,7 +245,7 @@ mod tests {
             let ids: Vec<IdHash> = ids.into_iter().collect();
             let slots = ids.iter().zip(0u32..).map(|(id, at)| slot(*id, at, at % 100));
             let base = Base { seq: 1000, time: 5 };
-            let bytes = build(base, &slots.collect::<Vec<_>>());
+            let bytes = build(base, slots.collect());
             let view = View::open(&bytes, ids.len() as u32).expect("a page");
             prop_assert!(view.is_sorted());
             for (at, id) in ids.iter().enumerate() {

@@ -71,7 +71,7 @@ mod tests {
         });
         let slots: Vec<Slot> = slots.collect();
         let count = slots.len() as u32;
-        let bytes = build(Base::default(), &slots);
+        let bytes = build(Base::default(), slots);
         Prints::of(View::open(&bytes, count).expect("a page"))
     }
 
