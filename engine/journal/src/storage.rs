@@ -63,7 +63,7 @@ pub trait StorageFile: Send + Sync + Debug {
     fn write_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
     /// The same for what is synced next, and behind which the file holds nothing: it need not pass the operating system's memory.
-    /// Zeros may follow it up to the end of a block.
+    /// Zeros may follow it, as far as space is reserved.
     ///
     /// # Errors
     /// As [`StorageFile::write_at`].

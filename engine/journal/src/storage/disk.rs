@@ -384,6 +384,44 @@ mod tests {
     }
 
     #[test]
+    fn small_writes_take_zeros_along_and_large_ones_do_not() {
+        // The kernel tells reserved blocks without data as a hole.
+        let hole = |folder: &TempDir| {
+            let file = std::fs::File::open(folder.path().join("a")).expect("opens");
+            rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0)).expect("seeks")
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let storage = DiskStorage::open(folder.path()).expect("opens");
+        let size = 300_000;
+        let file = storage.create("a", size).expect("creates");
+        let mut end = 0;
+        let mut append = |count: usize| {
+            let bytes = vec![1; count];
+            let written = file.write_to_sync(&mut [IoSlice::new(&bytes)], end);
+            written.and_then(|()| file.sync()).expect("writes");
+            end += count as u64;
+        };
+        append(100_000);
+        if hole(&folder) != 102_400 {
+            eprintln!("skipped: the file system of the test's folder has no direct writes");
+            return;
+        }
+        append(2_000);
+        assert_eq!(hole(&folder), 102_400, "there was room in the last block");
+        append(1_000);
+        let ahead = hole(&folder);
+        assert!((200_000..250_000).contains(&ahead), "{ahead}");
+        append(30_000);
+        assert_eq!(hole(&folder), ahead);
+        append(70_000);
+        append(90_000);
+        append(1_000);
+        let near = hole(&folder);
+        assert!(near > ahead && near < size, "no more than is reserved");
+        assert_eq!(file.len().expect("a length"), size);
+    }
+
+    #[test]
     fn one_file_at_a_time_is_written_past_the_page_cache() {
         let folder = tempfile::tempdir().expect("a folder");
         let storage = DiskStorage::open(folder.path()).expect("opens");
