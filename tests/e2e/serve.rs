@@ -3,8 +3,10 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::Command;
 
+use async_nats::jetstream;
 use serde_json::Value;
 
 use crate::harness::{Server, binary, eventually, folder, http, text};
@@ -254,31 +256,79 @@ async fn users_and_tokens_are_checked() {
 const SMALL_DISK: &str =
     r#"mount -t tmpfs -o size=12m tmpfs "$1" && fallocate -l 6m "$1/filler" && shift && exec "$@""#;
 
-#[tokio::test]
-async fn a_full_disk_refuses_and_harms_nothing() {
+/// A server on it, or a line that says why there is none.
+fn on_a_small_disk(folder: &Path) -> Option<Server> {
     let namespaces = Command::new("unshare")
         .args(["-rm", "sh", "-c", "mount -t tmpfs tmpfs /mnt"])
         .output();
     if !namespaces.is_ok_and(|output| output.status.success()) {
         println!("SKIPPED: a full disk needs `unshare -rm` to mount a small one");
-        return;
+        return None;
     }
-    let folder = folder();
-    let store = folder.path().join("store");
+    let store = folder.join("store");
     fs::create_dir(&store).expect("store");
-    let configuration = folder.path().join("small.conf");
+    let configuration = folder.join("small.conf");
     fs::write(&configuration, "millstream { journal_file_size: 1MB }\n").expect("configuration");
     let store = store.to_str().expect("path");
     let wrapper = ["unshare", "-rm", "sh", "-c", SMALL_DISK, "sh", store];
     let configuration = configuration.to_str().expect("path");
-    let server = Server::start_under(&wrapper, folder.path(), &["-c", configuration]);
-    let stream = async_nats::jetstream::new(server.client().await);
-    let config = async_nats::jetstream::stream::Config {
+    Some(Server::start_under(
+        &wrapper,
+        folder,
+        &["-c", configuration],
+    ))
+}
+
+async fn disk_stream(server: &Server) -> (jetstream::Context, jetstream::stream::Stream) {
+    let context = jetstream::new(server.client().await);
+    let config = jetstream::stream::Config {
         name: "disk".to_owned(),
         subjects: vec!["disk.*".to_owned()],
         ..Default::default()
     };
-    let stored = stream.create_stream(config).await.expect("stream");
+    let stored = context.create_stream(config).await.expect("stream");
+    (context, stored)
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_a_purge_and_has_room_again() {
+    let folder = folder();
+    let Some(server) = on_a_small_disk(folder.path()) else {
+        return;
+    };
+    let (stream, stored) = disk_stream(&server).await;
+    let publish = async |size: usize| {
+        let body = "x".repeat(size);
+        let ack = stream.publish("disk.a", body.into()).await.expect("sent");
+        ack.await.map(|ack| ack.sequence)
+    };
+    // As far as it goes.
+    let mut held = 0;
+    for size in [20_000, 1000, 1] {
+        while let Ok(sequence) = publish(size).await {
+            held = sequence;
+        }
+    }
+    assert!(held > 200, "{held}");
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains("\nmillstream_log_full 1\n"), "{metrics}");
+    stored.purge().await.expect("there is room for it");
+    let next = eventually("room for more", async || publish(20_000).await.ok()).await;
+    assert_eq!(next, held + 1);
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains("\nmillstream_log_full 0\n"), "{metrics}");
+    assert!(server.terminate().success());
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_harms_nothing() {
+    let folder = folder();
+    let Some(server) = on_a_small_disk(folder.path()) else {
+        return;
+    };
+    let store = folder.path().join("store");
+    let store = store.to_str().expect("path");
+    let (stream, stored) = disk_stream(&server).await;
     let publish = async |number: u64| {
         let body = format!("{number:0>60000}");
         let ack = stream.publish("disk.a", body.into()).await.expect("sent");

@@ -189,6 +189,8 @@ impl<S: StateMachine> Group<S> {
             newest: None,
             dead: BTreeMap::new(),
             gone: Vec::new(),
+            failures: 0,
+            next_for_space: None,
             leaving: Vec::new(),
             stuck: BTreeSet::new(),
             erasing: BTreeMap::new(),

@@ -189,6 +189,10 @@ pub(crate) struct Saver<S: StateMachine> {
     pub(crate) scattered: Option<u32>,
     /// Files up to this one were looked at for that.
     pub(crate) judged: u32,
+    /// Checkpoints in a row that could not be written.
+    pub(crate) failures: u32,
+    /// When it is time to look again whether a full disk can be helped.
+    pub(crate) next_for_space: Option<Instant>,
     /// Bytes of journal files, reserved ones included.
     pub(crate) file_size: u64,
     /// How long nothing happens before it looks for files to empty.
@@ -211,7 +215,9 @@ impl<S: StateMachine> Saver<S> {
                     self.handle(save);
                     idle = Duration::ZERO;
                 }
-                Err(RecvTimeoutError::Timeout) if self.waits_to_erase() => self.checkpoint_soon(),
+                Err(RecvTimeoutError::Timeout) if self.waits_to_erase() || self.wants_space() => {
+                    self.checkpoint_soon();
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     idle += rest;
                     if self.leaving.is_empty() && idle >= self.look_after {
@@ -222,6 +228,20 @@ impl<S: StateMachine> Saver<S> {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Whether the disk is full and it is time for a checkpoint that may let files go. What failed is tried again ever more rarely:
+    /// each time takes room in the log.
+    fn wants_space(&mut self) -> bool {
+        let now = Instant::now();
+        if !self.journal.status().full || self.next_for_space.is_some_and(|next| now < next) {
+            return false;
+        }
+        self.next_for_space = Some(now + ERASE_AFTER * (1 << self.failures.min(6)));
+        let live = self.machine.live_bytes();
+        let files = self.journal.files();
+        let mut old = files.iter().rev().skip(1);
+        old.any(|file| !live.contains_key(&file.id) && !self.stuck.contains(&file.id))
     }
 
     /// Nothing happened for a while: asks for a checkpoint when one would let files go or be emptied, and begins to write a file
@@ -276,7 +296,8 @@ impl<S: StateMachine> Saver<S> {
     fn handle(&mut self, save: Save) {
         let done = save.done.clone();
         let turn = Turn(Arc::clone(&self.busy));
-        self.save(save);
+        let written = self.save(save);
+        self.failures = if written { 0 } else { self.failures + 1 };
         drop(turn);
         // Whoever asked may have given up.
         let _gone = done.map(|done| done.send(true));
@@ -393,9 +414,9 @@ impl<S: StateMachine> Saver<S> {
             important: false,
             compress: false,
         };
-        if self.store(vec![nothing], how).is_ok() {
-            (self.ask)();
-        }
+        // Where there is no room for it, commands may have come since the last one all the same.
+        let _refused = self.store(vec![nothing], how);
+        (self.ask)();
     }
 
     fn store_gathered(&self, gathered: Gathered) -> Result<(), AppendError> {
@@ -409,7 +430,8 @@ impl<S: StateMachine> Saver<S> {
         Ok(())
     }
 
-    fn save(&mut self, save: Save) {
+    /// Answers `false` when the checkpoint could not be written.
+    fn save(&mut self, save: Save) -> bool {
         let Save {
             mut snapshot,
             position,
@@ -419,14 +441,14 @@ impl<S: StateMachine> Saver<S> {
         if let Err(error) = self.store_pages(&mut *snapshot) {
             error!(target: "nats", "checkpoint is not written, the next start takes longer: {error}");
             snapshot.finish(false);
-            return;
+            return false;
         }
         // Its pages were synced, and all that was written before with them. Without any, it may cover entries that are only
         // written: those are the next one's.
         if self.journal.status().last_index < index {
             debug!(target: "nats", "checkpoint is put off: what it covers is not synced yet");
             snapshot.finish(false);
-            return;
+            return true;
         }
         let checkpoint = Checkpoint {
             position,
@@ -436,7 +458,7 @@ impl<S: StateMachine> Saver<S> {
         if let Err(error) = write_checkpoint(&*self.storage, &checkpoint) {
             error!(target: "nats", "checkpoint is not written, the next start takes longer: {error}");
             snapshot.finish(false);
-            return;
+            return false;
         }
         let files = snapshot.page_files();
         snapshot.finish(true);
@@ -444,6 +466,7 @@ impl<S: StateMachine> Saver<S> {
             *seen += 1;
         }
         self.remove_dead(position.file, files);
+        true
     }
 
     fn store_pages(&self, snapshot: &mut dyn Snapshot) -> Result<(), AppendError> {

@@ -168,15 +168,23 @@ impl StateMachine for List {
 const FILE_SIZE: usize = 1024;
 
 fn open(storage: &MemoryStorage) -> (Group<List>, Arc<List>) {
+    open_with(storage, FILE_SIZE, Duration::from_millis(1))
+}
+
+fn open_with(
+    storage: &MemoryStorage,
+    file_size: usize,
+    look_after: Duration,
+) -> (Group<List>, Arc<List>) {
     let list = Arc::new(List::default());
     let journal = millstream_journal::Options {
-        file_size: FILE_SIZE as u64,
+        file_size: file_size as u64,
         ..Default::default()
     };
     let options = Options {
         journal,
         storage: Arc::new(storage.clone()),
-        look_after: Duration::from_millis(1),
+        look_after,
     };
     (
         Group::open(options, Arc::clone(&list)).expect("opens"),
@@ -250,6 +258,36 @@ async fn files_go_when_nothing_in_them_is_live() {
     }
     let (_, after) = open(&storage.restart(|_, _, _| false));
     assert_eq!(after.items().len(), 60);
+}
+
+/// What frees space gets into the log though it is full, and then space comes free though nothing else is written.
+#[tokio::test]
+async fn a_full_disk_frees_itself() {
+    const SIZE: usize = 16 * 1024;
+    // Not because nothing happens for a while.
+    const NEVER: Duration = Duration::from_secs(3600);
+    let storage = MemoryStorage::new();
+    storage.set_space(Some(6 * SIZE));
+    let (group, list) = open_with(&storage, SIZE, NEVER);
+    let message = || proposal(&"message ".repeat(12));
+    while group.propose(message()).await.is_ok() {}
+    let held = list.items().len();
+    assert!(held > 300, "{held}");
+    let error = group.propose(message()).await.expect_err("is full");
+    assert!(error.to_string().contains("the disk is full"), "{error}");
+    let forget = Proposal {
+        count: 0,
+        ..proposal("forget")
+    };
+    group.propose(forget).await.expect("there is room for it");
+    let since = std::time::Instant::now();
+    while group.propose(message()).await.is_err() {
+        assert!(since.elapsed() < Duration::from_secs(60), "stays full");
+        tokio::task::yield_now().await;
+    }
+    group.shutdown();
+    let (_, after) = open_with(&storage.restart(|_, _, _| false), SIZE, NEVER);
+    assert_eq!(after.items().len(), 1);
 }
 
 fn logs(storage: &MemoryStorage) -> Vec<String> {

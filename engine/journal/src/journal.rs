@@ -82,6 +82,8 @@ pub struct Status {
     pub damaged: u64,
     /// Full files that wait for their footer.
     pub unsealed: usize,
+    /// Whether there was no space on the disk when messages came last.
+    pub full: bool,
     /// Why the journal acknowledges nothing any more, if so.
     pub failed: Option<String>,
 }
@@ -103,6 +105,7 @@ pub(crate) struct Inner<T> {
     pub(crate) tail: Tail,
     pub(crate) failed: OnceLock<Arc<io::Error>>,
     pub(crate) rotate: AtomicBool,
+    pub(crate) full: AtomicBool,
     pub(crate) file_size: u64,
     pub(crate) written: AtomicU64,
     pub(crate) syncs: AtomicU64,
@@ -214,6 +217,7 @@ impl<T: Send + 'static> Journal<T> {
             tail: Tail::new(options.tail_cache_bytes),
             failed: OnceLock::new(),
             rotate: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             file_size: options.file_size,
             written: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -443,6 +447,7 @@ impl<T: Send + 'static> Journal<T> {
             from_copy: self.inner.watch.copies_used(),
             damaged: self.inner.watch.places(),
             unsealed: self.inner.unsealed.load(Ordering::Acquire),
+            full: self.inner.full.load(Ordering::Relaxed),
             failed: self.inner.failed.get().map(ToString::to_string),
         }
     }

@@ -25,7 +25,7 @@
 //! | another build's file or frame | nothing | the start is refused, and says so |
 //! | a read that fails | nothing | the read fails; at the start, the start does, also where it is a page of the index that a replay needs |
 //! | a write or sync that fails | reads | nothing is acknowledged any more, and the sync is not tried again |
-//! | no space | reads | appends are refused until there is some |
+//! | no space | reads, and what frees space as long as the end of the newest file has room (`writer.rs`) | appends are refused until there is some |
 //! | no descriptor left | after the others were closed | reads fail when there is still none; appends at the end of a file are refused until there is one |
 //! | a footer that cannot be written | all of the file | logged; rebuilt at the next start |
 

@@ -141,6 +141,22 @@ const LONGEST_UNSYNCED: Duration = Duration::from_millis(100);
 const MOST_UNSYNCED: u64 = 8 << 20;
 // or at once when nothing else waits.
 
+/// The end of each file, this part of it, is kept for what frees space: it must get into the log when the disk is full and there is
+/// no next file. Nothing is lost by that: a file gives back what it did not need.
+const KEPT: u64 = 16;
+
+/// What stays free behind a frame, in quarters of that: who comes last is what brings space back. Messages stop first, then
+/// acknowledgements and consumers' progress, then changes of streams, such as a purge; pages of checkpoints may go to the end.
+fn kept_behind<T>(frame: &Frame<T>) -> u64 {
+    match frame {
+        frame if !frame.is_stored() => 0,
+        frame if frame.count > 0 => 4,
+        frame if frame.group == LOCAL => 0,
+        frame if frame.important => 2,
+        _ => 3,
+    }
+}
+
 /// Whoever is told of batches, on the journal's thread.
 pub(crate) type Sink<T> = Box<dyn FnMut(Vec<Committed<T>>) + Send>;
 
@@ -281,6 +297,7 @@ impl<T: Send + 'static> Writer<T> {
         let mut done = Vec::with_capacity(frames.len());
         let mut piece = Vec::with_capacity(frames.len());
         let mut room = self.room();
+        let mut no_next = None;
         let durable = frames.iter().any(Frame::is_stored);
         let rotate = durable && self.inner.rotate.swap(false, Ordering::AcqRel);
         if rotate && self.active.end > FILE_HEADER as u64 {
@@ -290,11 +307,18 @@ impl<T: Send + 'static> Writer<T> {
             pack(&mut frame);
             let need = frame.stored() + self.growth(&frame);
             let footer = self.footer_growth(&frame);
-            if need + footer > room {
+            let kept = self.inner.file_size / KEPT * kept_behind(&frame) / 4;
+            if need + footer + kept > room {
                 self.write(std::mem::take(&mut piece), &mut done);
-                match self.next_file(need) {
+                // Within one batch there will be no other answer.
+                let next = match &no_next {
+                    Some(error) => Err(AppendError::clone(error)),
+                    None => self.next_file(need),
+                };
+                match next {
                     Ok(()) => room = self.room(),
                     Err(error) => {
+                        no_next = Some(error.clone());
                         done.push(self.refuse(frame, error));
                         continue;
                     }
@@ -331,6 +355,7 @@ impl<T: Send + 'static> Writer<T> {
         })
     }
 
+    /// Begins a file with room for a frame that needs so many bytes.
     fn next_file(&mut self, need: u64) -> Result<(), AppendError> {
         self.check()?;
         if self.active.end > self.synced {
@@ -374,6 +399,9 @@ impl<T: Send + 'static> Writer<T> {
             }
             Err(error) if is_full(&error) || is_out_of_files(&error) => {
                 self.inner.handles.close_all();
+                if is_full(&error) {
+                    self.inner.full.store(true, Ordering::Relaxed);
+                }
                 Err(AppendError::Full(Arc::new(error)))
             }
             Err(error) => Err(self.fail(error)),
@@ -428,6 +456,10 @@ impl<T: Send + 'static> Writer<T> {
             self.note(&frames, &layout.places);
             let written = layout.end - start;
             self.inner.written.fetch_add(written, Ordering::Relaxed);
+            if self.inner.full.load(Ordering::Relaxed) {
+                let stored = frames.iter().any(|frame| kept_behind(frame) == 4);
+                self.inner.full.store(!stored, Ordering::Relaxed);
+            }
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
         match frames.iter().position(wants_sync) {
@@ -616,6 +648,7 @@ impl<T: Send + 'static> Writer<T> {
             Ok(()) => Ok(()),
             Err(error) if is_full(&error) => {
                 self.cut_back(start)?;
+                self.inner.full.store(true, Ordering::Relaxed);
                 Err(AppendError::Full(Arc::new(error)))
             }
             Err(error) => Err(self.fail(error)),

@@ -114,6 +114,10 @@ const PLAIN: [(&str, &str); 14] = [
         "Clients cut off because they read too slowly",
     ),
     ("log_healthy", "1 while the log takes writes"),
+    (
+        "log_full",
+        "1 when there was no space on the disk when messages came last: they were refused",
+    ),
     ("log_disk_bytes", "Bytes of the log's files"),
     (
         "log_written_bytes",
@@ -216,6 +220,7 @@ impl Read {
                 "out_bytes" => whole(stats.out_bytes),
                 "slow_consumers" => whole(stats.slow_consumers),
                 "log_healthy" => i64::from(log.journal.failed.is_none()),
+                "log_full" => i64::from(log.journal.full),
                 "log_disk_bytes" => whole(log.disk_bytes),
                 "log_written_bytes" => whole(log.journal.written),
                 "log_syncs" => whole(log.journal.syncs),

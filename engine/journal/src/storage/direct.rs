@@ -22,10 +22,10 @@ use tracing::debug;
 const BLOCK: u64 = 4096;
 /// Bytes written at once.
 const ROOM: usize = 1 << 20;
-/// A write of at most [`SMALL`] bytes takes zeros along, up to so many bytes, where the file has no written blocks yet. A block that is
-/// only reserved costs the sync behind its first write a commit of the file system's own journal, half as long again as the sync of
-/// written ones; what little syncs one after the other gets by writing those of the next twenty at once is more than the bytes
-/// cost. Large writes have that commit less often, and would wait for the bytes.
+/// A write of at most [`SMALL`] bytes behind another such takes zeros along, up to so many bytes, where the file has no written blocks
+/// yet. A block that is only reserved costs the sync behind its first write a commit of the file system's own journal, half as long
+/// again as the sync of written ones; to write the blocks of the next few small ones at once costs less than that. Large writes have
+/// that commit less often, and would wait for the bytes.
 const AHEAD: usize = 128 << 10;
 const SMALL: usize = 32 << 10;
 
@@ -56,6 +56,8 @@ pub(super) struct Appender {
     /// Up to where there are written blocks, as far as is known, and up to where there are any.
     written: u64,
     reserved: u64,
+    /// Whether the last write was small.
+    small: bool,
 }
 
 /// Without the memory, which holds messages.
@@ -126,6 +128,7 @@ impl Appender {
             memory,
             end: None,
             written: 0,
+            small: false,
             reserved: cached.metadata().ok()?.len(),
         })
     }
@@ -154,9 +157,11 @@ impl Appender {
         let mut whole = filled.next_multiple_of(BLOCK as usize);
         let reaches = at + whole as u64;
         let small = reaches - offset <= SMALL as u64;
-        if small && reaches > self.written && at + AHEAD as u64 <= self.reserved {
+        let begins = reaches > self.written && at + AHEAD as u64 <= self.reserved;
+        if small && self.small && begins {
             whole = AHEAD;
         }
+        self.small = small;
         room[filled..whole].fill(0);
         if whole > 0 {
             self.file.write_all_at(&room[..whole], at)?;

@@ -415,9 +415,10 @@ mod tests {
         assert_eq!(hole(&folder), ahead);
         append(70_000);
         append(90_000);
-        append(1_000);
-        let near = hole(&folder);
-        assert!(near > ahead && near < size, "no more than is reserved");
+        append(100);
+        assert_eq!(hole(&folder), 294_912, "behind a large one");
+        append(2_500);
+        assert_eq!(hole(&folder), 299_008, "no more than is reserved");
         assert_eq!(file.len().expect("a length"), size);
     }
 

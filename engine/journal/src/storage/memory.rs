@@ -103,6 +103,8 @@ struct World {
     unsynced_names: Vec<NameChange>,
     /// How many of the next openings find no descriptor.
     no_opens: u64,
+    /// Bytes that all files may take.
+    space: Option<usize>,
     calls: u64,
     faults: BTreeMap<u64, Fault>,
     dead: bool,
@@ -240,6 +242,11 @@ impl MemoryStorage {
         lock(&self.world).no_opens = count;
     }
 
+    /// Has no space for another file that reserves some when all take more than so many bytes; `None` is no limit.
+    pub fn set_space(&self, space: Option<usize>) {
+        lock(&self.world).space = space;
+    }
+
     /// Has every sync of a file wait until this is taken back.
     pub fn hold_syncs(&self, hold: bool) {
         *lock(&self.gate.0) = hold;
@@ -293,6 +300,14 @@ impl Storage for MemoryStorage {
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn StorageFile>> {
         let mut world = lock(&self.world);
         world.call()?;
+        let taken = world.names.values().map(|file| lock(file).now.len());
+        if size > 0
+            && world
+                .space
+                .is_some_and(|space| taken.sum::<usize>() + place(size) > space)
+        {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let zeros = vec![0; place(size)];
         let content = Content {
             now: zeros.clone(),

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::{Rig, frame, options};
 use crate::{
-    AppendError, Durability, Fault, Journal, MemoryStorage, Options, Position, ReadError, Replayed,
+    AppendError, Durability, Fault, Frame, Journal, MemoryStorage, Options, Position, ReadError,
+    Replayed,
 };
 
 fn filled(files: u32) -> (MemoryStorage, Rig, Vec<Position>) {
@@ -75,6 +76,68 @@ fn without_a_descriptor_the_next_file_waits() {
         assert_eq!(replayed.len(), places.len() + 2);
         assert_eq!(replayed.last().expect("some").body, b"goes on"[..]);
     }
+}
+
+/// What frees space has to get into the log when there is none.
+#[test]
+fn a_full_disk_takes_what_has_no_records_for_a_while() {
+    let storage = MemoryStorage::new();
+    let large = Options {
+        file_size: 16 * 1024,
+        ..options()
+    };
+    let (mut rig, _) = Rig::open_with(&storage, None, &large).expect("opens");
+    let message = || frame(Vec::new(), vec![7; 10]);
+    let command = || Frame {
+        count: 0,
+        ..message()
+    };
+    let change = || Frame {
+        important: true,
+        ..command()
+    };
+    let page = || Frame {
+        group: crate::LOCAL,
+        ..command()
+    };
+    // How many get in before the first that does not.
+    let fill = |rig: &mut Rig, frame: &dyn Fn() -> Frame<()>| {
+        let mut taken = 0;
+        loop {
+            // Beside others, which do not make room for it.
+            let mut done = rig.commit(vec![frame(), message()]);
+            assert!(matches!(done.remove(1).result, Err(AppendError::Full(_))));
+            match done.remove(0).result {
+                Ok(()) => taken += 1,
+                Err(AppendError::Full(_)) => return taken,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    storage.set_space(Some(16 * 1024));
+    while rig.commit(vec![message()]).remove(0).result.is_ok() {}
+    assert!(rig.journal().status().full);
+    // A quarter of the kept part, of 1 KiB, for each; pages go to its end.
+    let in_turn =
+        [&command as &dyn Fn() -> Frame<()>, &change, &page].map(|frame| fill(&mut rig, frame));
+    assert!(
+        in_turn.iter().all(|count| (1..=8).contains(count)),
+        "{in_turn:?}"
+    );
+    assert_eq!(fill(&mut rig, &command) + fill(&mut rig, &change), 0);
+    let in_memory = Frame {
+        durability: Durability::Memory,
+        ..message()
+    };
+    assert!(rig.commit(vec![in_memory]).remove(0).result.is_ok());
+    assert!(rig.journal().status().full);
+    storage.set_space(None);
+    let goes_on = rig.put(&[b"goes on"]);
+    assert_eq!(goes_on[0].file, 2);
+    assert!(!rig.journal().status().full);
+    let (_, replayed) = Rig::open(&storage, None).expect("opens");
+    assert!(replayed.iter().all(|frame| !frame.lost));
+    assert_eq!(replayed.last().expect("some").body, b"goes on"[..]);
 }
 
 #[test]

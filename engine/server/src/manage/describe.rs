@@ -272,6 +272,7 @@ impl Manager {
             "sinks": catalog.sinks.len(),
             "log": {
                 "healthy": log.journal.failed.is_none(),
+                "full": log.journal.full,
                 "error": log.journal.failed,
                 "disk_bytes": log.disk_bytes,
                 "files": log.files,
