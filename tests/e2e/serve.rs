@@ -256,13 +256,14 @@ async fn users_and_tokens_are_checked() {
 const SMALL_DISK: &str =
     r#"mount -t tmpfs -o size=12m tmpfs "$1" && fallocate -l 6m "$1/filler" && shift && exec "$@""#;
 
-/// A server on it, or a line that says why there is none.
+const NO_SMALL_DISK: &str = "SKIPPED: a full disk needs `unshare -rm` to mount a small one";
+
+/// A server on it, where one can be mounted.
 fn on_a_small_disk(folder: &Path) -> Option<Server> {
     let namespaces = Command::new("unshare")
         .args(["-rm", "sh", "-c", "mount -t tmpfs tmpfs /mnt"])
         .output();
     if !namespaces.is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: a full disk needs `unshare -rm` to mount a small one");
         return None;
     }
     let store = folder.join("store");
@@ -294,6 +295,7 @@ async fn disk_stream(server: &Server) -> (jetstream::Context, jetstream::stream:
 async fn a_full_disk_takes_a_purge_and_has_room_again() {
     let folder = folder();
     let Some(server) = on_a_small_disk(folder.path()) else {
+        println!("{NO_SMALL_DISK}");
         return;
     };
     let (stream, stored) = disk_stream(&server).await;
@@ -324,6 +326,7 @@ async fn a_full_disk_takes_a_purge_and_has_room_again() {
 async fn a_full_disk_refuses_and_harms_nothing() {
     let folder = folder();
     let Some(server) = on_a_small_disk(folder.path()) else {
+        println!("{NO_SMALL_DISK}");
         return;
     };
     let store = folder.path().join("store");

@@ -102,7 +102,7 @@ const FLOWS: [(&str, &str); 12] = [
     ("running", "1 while a flow takes what comes"),
 ];
 
-const PLAIN: [(&str, &str); 14] = [
+const PLAIN: [(&str, &str); 15] = [
     ("connections", "Clients connected now"),
     ("subscriptions", "Subscriptions now"),
     ("in_messages", "Messages from clients since the start"),
