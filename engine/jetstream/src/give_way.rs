@@ -2,7 +2,8 @@
 //!
 //! A replay takes as much of the machine as there is, and on a busy one that is taken from publishers. So while messages are
 //! published and no core has time left, a replay rests, the longer the longer that lasts; it goes on at full speed when there is
-//! time again. One that begins while messages are published rests until it is known. What follows a stream finds what it reads in the log's cache and is no replay.
+//! time again. One that begins while messages are published rests until that is known. What follows a stream finds what it reads
+//! in the log's cache and is no replay.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

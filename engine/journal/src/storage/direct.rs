@@ -70,7 +70,8 @@ impl fmt::Debug for Appender {
 }
 
 impl Direct {
-    /// Writes slices from `offset` on to the file that `cached` has open, and zeros behind them, where nothing is. Answers whether that was possible; when it was not, all of them are to be written another way.
+    /// Writes slices from `offset` on to the file that `cached` has open, and zeros behind them, where nothing is. Answers whether
+    /// that was possible; when it was not, all of them are to be written another way.
     ///
     /// # Errors
     /// As the file system says; some of the bytes may be there then.
