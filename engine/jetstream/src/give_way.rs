@@ -2,8 +2,7 @@
 //!
 //! A replay takes as much of the machine as there is, and on a busy one that is taken from publishers. So while messages are
 //! published and no core has time left, a replay rests, the longer the longer that lasts; it goes on at full speed when there is
-//! time again. One that begins while messages are published rests until that is known. What follows a stream finds what it reads
-//! in the log's cache and is no replay.
+//! time again. What follows a stream finds what it reads in the log's cache and is no replay.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,8 +17,6 @@ const LONGEST: u32 = 32;
 const MOST: Duration = Duration::from_millis(100);
 /// How long the cores' times are added up: the kernel counts them in steps of some milliseconds.
 const SAMPLE: Duration = Duration::from_millis(50);
-/// A look that is older than this says nothing of now.
-const STALE: Duration = Duration::from_millis(200);
 /// Where all cores together leave less than this part of one, one in so many, there is none left: who publishes and waits for the
 /// disk in between needs a free core at once when it goes on.
 const LEFT: u64 = 2;
@@ -29,8 +26,6 @@ const LEFT: u64 = 2;
 enum Left {
     /// Nothing.
     None,
-    /// Nobody looked of late; somebody publishes.
-    Unknown,
     /// Something, which the next replay takes.
     Some,
     /// Nobody publishes.
@@ -50,21 +45,9 @@ struct Sample {
     at: Instant,
     published: u64,
     times: Times,
-    /// Absent where the one before is too old to tell.
-    left: Option<Left>,
+    left: Left,
     /// Which one it is, to tell a new one.
     number: u64,
-}
-
-impl Sample {
-    /// What it says when so many messages are published.
-    fn left(&self, published: u64) -> Left {
-        match self.left {
-            Some(left) => left,
-            None if published > self.published => Left::Unknown,
-            None => Left::All,
-        }
-    }
 }
 
 /// What all cores together spent since the machine started, in the kernel's ticks.
@@ -117,34 +100,32 @@ impl Cores {
     fn left(&self) -> (Left, u64) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let published = self.published.load(Ordering::Relaxed);
         let before = match &*last {
-            Some(last) if now - last.at < SAMPLE => return (last.left(published), last.number),
+            Some(last) if now - last.at < SAMPLE => return (last.left, last.number),
             before => *before,
         };
         let Some(times) = Times::now() else {
             return (Left::All, 0);
         };
+        let published = self.published.load(Ordering::Relaxed);
         let left = match before {
-            Some(before) if now - before.at > STALE => None,
             Some(before) if published > before.published => {
-                Some(match times.is_full_since(before.times) {
+                match times.is_full_since(before.times) {
                     true => Left::None,
                     false => Left::Some,
-                })
+                }
             }
-            Some(_) => Some(Left::All),
-            None => None,
+            _ => Left::All,
         };
-        let sample = Sample {
+        let number = before.map_or(0, |before| before.number + 1);
+        *last = Some(Sample {
             at: now,
             published,
             times,
             left,
-            number: before.map_or(0, |before| before.number + 1),
-        };
-        *last = Some(sample);
-        (sample.left(published), sample.number)
+            number,
+        });
+        (left, number)
     }
 }
 
@@ -157,8 +138,6 @@ pub(crate) struct GiveWay {
     rest: u32,
     /// The look that made it shorter.
     seen: u64,
-    /// It rests because nobody knew whether cores are wanted.
-    guessed: bool,
 }
 
 impl GiveWay {
@@ -186,10 +165,8 @@ impl GiveWay {
             return Duration::ZERO;
         }
         let (left, number) = left();
-        let guessed = std::mem::replace(&mut self.guessed, left == Left::Unknown);
         self.rest = match left {
-            Left::None | Left::Unknown => (self.rest * 2).clamp(FIRST, LONGEST),
-            Left::Some if guessed => 0,
+            Left::None => (self.rest * 2).clamp(FIRST, LONGEST),
             // A step for each look: what is left is what the rest before left.
             Left::Some if number != self.seen => {
                 self.seen = number;
@@ -228,18 +205,6 @@ mod tests {
             .map(|_| way.add(2 * MILLI, || (Left::All, 4)))
             .collect();
         assert_eq!(calm, [30, 14, 6, 2, 0, 0].map(Duration::from_millis));
-    }
-
-    #[test]
-    fn a_replay_begins_with_rests_where_nothing_is_known_and_ends_them_when_there_is_time() {
-        let mut way = GiveWay::default();
-        let mut rest = |left, number| way.add(2 * MILLI, || (left, number));
-        assert_eq!(rest(Left::Unknown, 1), 2 * MILLI);
-        assert_eq!(rest(Left::Unknown, 1), 4 * MILLI);
-        assert_eq!(rest(Left::None, 2), 8 * MILLI);
-        assert_eq!(rest(Left::Some, 3), 6 * MILLI);
-        assert_eq!(rest(Left::Unknown, 4), 12 * MILLI);
-        assert_eq!(rest(Left::Some, 5), Duration::ZERO);
     }
 
     #[test]
@@ -305,16 +270,5 @@ mod tests {
         assert_eq!(cores.left().0, Left::None);
         age();
         assert_eq!(cores.left().0, Left::All);
-        // Published long ago, or now.
-        cores.published(1);
-        age();
-        let mut last = cores.last.lock().expect("a lock");
-        last.as_mut().expect("a look").at -= super::STALE;
-        drop(last);
-        assert_eq!(cores.left().0, Left::All);
-        cores.published(1);
-        assert_eq!(cores.left().0, Left::Unknown);
-        age();
-        assert_eq!(cores.left().0, Left::None);
     }
 }
