@@ -314,6 +314,8 @@ async fn a_full_disk_takes_a_purge_and_has_room_again() {
     assert!(held > 200, "{held}");
     let (_, metrics) = server.get("/metrics").await;
     assert!(metrics.contains("\nmillstream_log_full 1\n"), "{metrics}");
+    let (_, status) = server.get("/api/v1/status").await;
+    assert!(status.contains("\"full\":true"), "{status}");
     stored.purge().await.expect("there is room for it");
     let next = eventually("room for more", async || publish(20_000).await.ok()).await;
     assert_eq!(next, held + 1);

@@ -96,6 +96,11 @@ impl<T> Frame<T> {
         self.durability > Durability::Memory
     }
 
+    /// Whether it puts messages on the disk.
+    fn holds_messages(&self) -> bool {
+        self.is_stored() && self.count > 0
+    }
+
     /// Whether the body is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -150,7 +155,7 @@ const KEPT: u64 = 16;
 fn kept_behind<T>(frame: &Frame<T>) -> u64 {
     match frame {
         frame if !frame.is_stored() => 0,
-        frame if frame.count > 0 => 4,
+        frame if frame.holds_messages() => 4,
         frame if frame.group == LOCAL => 0,
         frame if frame.important => 2,
         _ => 3,
@@ -456,9 +461,8 @@ impl<T: Send + 'static> Writer<T> {
             self.note(&frames, &layout.places);
             let written = layout.end - start;
             self.inner.written.fetch_add(written, Ordering::Relaxed);
-            if self.inner.full.load(Ordering::Relaxed) {
-                let stored = frames.iter().any(|frame| kept_behind(frame) == 4);
-                self.inner.full.store(!stored, Ordering::Relaxed);
+            if self.inner.full.load(Ordering::Relaxed) && frames.iter().any(Frame::holds_messages) {
+                self.inner.full.store(false, Ordering::Relaxed);
             }
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
