@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_journal::{
     AppendError, Checkpoint, CheckpointError, Committed, DamageListener, Durability, Form, Frame,
-    Journal, LOCAL, PageSource, Position, ReadError, Storage, read_checkpoint,
+    Journal, LOCAL, PageSource, Position, ReadAhead, ReadError, Storage, read_checkpoint,
 };
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -285,6 +285,14 @@ impl<S: StateMachine> Group<S> {
     /// When it cannot be read or is damaged.
     pub fn read(&self, position: Position) -> Result<Bytes, ReadError> {
         self.inner.journal.read(position)
+    }
+
+    /// The same for whoever goes through the log, see [`Journal::read_on`].
+    ///
+    /// # Errors
+    /// As [`Group::read`].
+    pub fn read_on(&self, position: Position, ahead: &mut ReadAhead) -> Result<Bytes, ReadError> {
+        self.inner.journal.read_on(position, ahead)
     }
 
     /// Whether the body at a position is one of those written last, which are in memory.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_cluster::StreamCell;
-use millstream_journal::{Position, ReadError};
+use millstream_journal::{Position, ReadAhead, ReadError};
 use millstream_streams::{Place, RecordError, RecordView, parse_record};
 use millstream_types::{Domain, Message, Timestamp};
 use thiserror::Error;
@@ -85,10 +85,11 @@ impl StoredRecord {
     }
 }
 
-/// The frame of one stream read last: consecutive messages mostly share it.
+/// The frame of one stream read last: consecutive messages mostly share it. And what was read beyond it.
 #[derive(Debug, Default)]
 pub(crate) struct FrameCursor {
     last: Option<(Position, Bytes)>,
+    ahead: ReadAhead,
 }
 
 impl FrameCursor {
@@ -149,13 +150,14 @@ impl FrameCursor {
         if self.last.as_ref().is_some_and(|(known, _)| *known == at) {
             return Ok(true);
         }
+        self.last = None;
         let frame = if at.file == u32::MAX {
             match cell.memory_frame(at) {
                 Some(frame) => frame,
                 None => return Ok(false),
             }
         } else {
-            shared.group.read(at)?
+            shared.group.read_on(at, &mut self.ahead)?
         };
         self.last = Some((at, frame));
         Ok(true)

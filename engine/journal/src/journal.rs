@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use tracing::debug;
 
+use crate::ahead::ReadAhead;
 use crate::body::{pack, plain, unpack};
 use crate::cipher::{Keys, OVERHEAD, Opener, Sealer};
 use crate::damage::{Damage, DamageKind, DamageListener, Watch};
@@ -276,14 +277,40 @@ impl<T: Send + 'static> Journal<T> {
     /// # Errors
     /// When the file is gone, cannot be read, or holds something else there.
     pub fn read(&self, position: Position) -> Result<Bytes, ReadError> {
-        if let Some(body) = self.inner.tail.get(position) {
+        match self.inner.tail.get(position) {
+            Some(body) => Ok(body),
+            None => self.read_in(&*self.file_of(position)?, position),
+        }
+    }
+
+    /// The same for whoever goes through the log, mostly from a frame to the next: `ahead` has what was read beyond.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    pub fn read_on(&self, position: Position, ahead: &mut ReadAhead) -> Result<Bytes, ReadError> {
+        let goes_on = ahead.goes_on(position);
+        let opened = |frame| body_of(frame, position, &self.inner.opener, false).ok();
+        if let Some(body) = ahead.at_hand(position).and_then(opened) {
             return Ok(body);
         }
+        if let Some(body) = self.inner.tail.get(position) {
+            ahead.forget();
+            return Ok(body);
+        }
+        let file = self.file_of(position)?;
+        if goes_on && let Some(body) = ahead.fill(&*file, position).and_then(opened) {
+            return Ok(body);
+        }
+        // What is wrong with a piece need not be wrong with the frame.
+        self.read_in(&*file, position)
+    }
+
+    /// The open file that a position lies in.
+    fn file_of(&self, position: Position) -> Result<Arc<dyn StorageFile>, ReadError> {
         if !self.inner.has_file(position.file) {
             return Err(ReadError::Missing(position.file));
         }
-        let file = self
-            .inner
+        self.inner
             .file(position.file)
             .map_err(|source| match source.kind() {
                 io::ErrorKind::NotFound => ReadError::Missing(position.file),
@@ -292,8 +319,7 @@ impl<T: Send + 'static> Journal<T> {
                     offset: position.offset,
                     source,
                 },
-            })?;
-        self.read_in(&*file, position)
+            })
     }
 
     /// The same from the open file. One that leaves meanwhile is missing, and not damaged.
@@ -519,10 +545,6 @@ fn read_frame(
     copy: bool,
 ) -> Result<Bytes, ReadError> {
     let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
-    let damaged = || ReadError::Damaged {
-        file: position.file,
-        offset,
-    };
     let mut bytes = vec![0; FRAME_HEADER + position.len as usize];
     let count = file
         .read_at(&mut bytes, offset)
@@ -531,11 +553,27 @@ fn read_frame(
             offset,
             source,
         })?;
-    if count < bytes.len() {
+    bytes.truncate(count);
+    body_of(Bytes::from(bytes), position, opener, copy)
+}
+
+/// The body of what was read where a frame is, or a second copy, verified.
+fn body_of(
+    frame: Bytes,
+    position: Position,
+    opener: &Opener,
+    copy: bool,
+) -> Result<Bytes, ReadError> {
+    let offset = position.offset.saturating_sub(FRAME_HEADER as u64);
+    let damaged = || ReadError::Damaged {
+        file: position.file,
+        offset,
+    };
+    if frame.len() < FRAME_HEADER + position.len as usize {
         return Err(damaged());
     }
-    let header = read_frame_header(&bytes).ok_or_else(damaged)?;
-    let (head, body) = bytes.split_at(FRAME_HEADER);
+    let header = read_frame_header(&frame).ok_or_else(damaged)?;
+    let (head, body) = frame.split_at(FRAME_HEADER);
     if header.len != position.len || header.is_copy() != copy || !is_whole(head, body, header.crc) {
         return Err(damaged());
     }
@@ -545,7 +583,7 @@ fn read_frame(
             offset,
         });
     }
-    let stored = Bytes::from(bytes).slice(FRAME_HEADER..);
+    let stored = frame.slice(FRAME_HEADER..);
     plain(&header, stored, opener).map_err(|source| match source.is_damage() {
         true => damaged(),
         false => ReadError::Body {

@@ -4,6 +4,7 @@
 //! with its real, in-memory and faulty implementations.
 //! What may not come in: what the bytes mean. Streams, consumers and Raft are other rooms; a frame's body is opaque here.
 
+mod ahead;
 mod body;
 mod checkpoint;
 mod cipher;
@@ -34,6 +35,7 @@ mod tests;
 /// others; who does not want them passes over them.
 pub const LOCAL: u32 = 0;
 
+pub use ahead::ReadAhead;
 pub use body::Form;
 pub use checkpoint::{Checkpoint, CheckpointError, read_checkpoint, write_checkpoint};
 pub use cipher::{Cipher, KeyId, Keys};

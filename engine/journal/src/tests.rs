@@ -1,5 +1,6 @@
 //! The journal over a storage that fails, against a list of what was acknowledged.
 
+mod ahead;
 mod copies;
 mod crash;
 mod damage;

@@ -113,7 +113,7 @@ fn bodies() -> impl Strategy<Value = Vec<(Vec<u8>, bool, bool)>> {
     prop::collection::vec((body, any::<bool>(), any::<bool>()), 1..12)
 }
 
-fn keys() -> impl Strategy<Value = Option<Keys>> {
+pub(super) fn keys() -> impl Strategy<Value = Option<Keys>> {
     prop_oneof![
         Just(None),
         Just(Some(Keys::new(Cipher::Aes, Some("a"), None))),

@@ -1,0 +1,78 @@
+//! Reading on: whoever goes through a stream reads frames that lie behind each other, and many of them are small. They are
+//! read in pieces, which costs a system call a piece and not one a frame.
+
+use bytes::Bytes;
+
+use crate::frame::FRAME_HEADER;
+use crate::position::Position;
+use crate::storage::StorageFile;
+
+/// Bytes of a piece. Frames of more than half of it are read by themselves: most of a piece would be one of them.
+const PIECE: usize = 64 * 1024;
+/// How far behind the frame before it one may begin that follows it: others' frames lie between them.
+const GAP: u64 = 4 * 1024;
+/// How many frames have to follow each other before a piece is read, so that who jumps does not read what it passes over.
+const RUN: u8 = 3;
+
+/// What a reader has at hand of the journal, of at most 64 KiB; nothing until it reads frames that follow each other. Each body
+/// read from a piece keeps the whole piece.
+#[derive(Debug, Default)]
+pub struct ReadAhead {
+    /// Of the last frame, and where it ends there.
+    file: u32,
+    end: u64,
+    /// How many frames followed each other, up to [`RUN`].
+    run: u8,
+    piece: Bytes,
+    /// Where in the file the piece begins.
+    base: u64,
+}
+
+fn start_of(position: Position) -> u64 {
+    position.offset.saturating_sub(FRAME_HEADER as u64)
+}
+
+impl ReadAhead {
+    /// A frame's bytes, when they are at hand. What is there may be older than the frame, so it has to be verified.
+    pub(crate) fn at_hand(&self, position: Position) -> Option<Bytes> {
+        if position.file != self.file {
+            return None;
+        }
+        let start = usize::try_from(start_of(position).checked_sub(self.base)?).ok()?;
+        let end = start.checked_add(FRAME_HEADER + position.len as usize)?;
+        (end <= self.piece.len()).then(|| self.piece.slice(start..end))
+    }
+
+    /// Says which frame is read next; whether it goes on where the ones before it ended, so that the next piece should be read.
+    pub(crate) fn goes_on(&mut self, position: Position) -> bool {
+        let start = start_of(position);
+        let expected = match position.file > self.file {
+            // The last one of a file is followed by the first one of another.
+            true => 0,
+            false => self.end,
+        };
+        let follows = position.file >= self.file
+            && (expected..=expected.saturating_add(GAP)).contains(&start);
+        self.run = if follows { (self.run + 1).min(RUN) } else { 0 };
+        (self.file, self.end) = (position.file, position.end());
+        self.run == RUN && FRAME_HEADER + position.len as usize <= PIECE / 2
+    }
+
+    /// Reads the piece that begins with a frame, and answers the frame's bytes; `None` when they cannot be read.
+    pub(crate) fn fill(&mut self, file: &dyn StorageFile, position: Position) -> Option<Bytes> {
+        // Its memory is used again when no body is left that keeps it.
+        let piece = std::mem::take(&mut self.piece).try_into_mut();
+        let mut piece = piece.unwrap_or_default();
+        piece.resize(PIECE, 0);
+        self.base = start_of(position);
+        let count = file.read_at(&mut piece, self.base).ok()?;
+        piece.truncate(count);
+        self.piece = piece.freeze();
+        self.at_hand(position)
+    }
+
+    /// Lets the piece go.
+    pub(crate) fn forget(&mut self) {
+        self.piece = Bytes::new();
+    }
+}
