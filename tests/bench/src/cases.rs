@@ -17,6 +17,13 @@ pub(crate) const WINDOW: usize = 1000;
 pub(crate) const STREAM: &str = "BENCH";
 /// The subject a case publishes to; the stream takes `bench.js.>`.
 pub(crate) const SUBJECT: &str = "bench.js.a";
+/// Many who each wait for their acknowledgement: their messages come one at a time.
+const WAITING: Publishers = Publishers {
+    count: 64,
+    window: 1,
+};
+/// A stream filled by them is shorter so many times: that takes longer.
+const SINGLES: u64 = 5;
 /// Keys of the key-value cases.
 const KEYS: u64 = 100_000;
 const BUCKET: &str = "KV_bench";
@@ -33,12 +40,13 @@ pub(crate) enum What {
     JsSync64,
     JsPullAck,
     JsPush,
+    JsPushSingles,
     KvPut,
     KvGet,
     KvWatch,
 }
 
-const WHATS: [(What, &str); 12] = [
+const WHATS: [(What, &str); 13] = [
     (What::CorePub, "core-pub"),
     (What::Core1To1, "core-1to1"),
     (What::Core1To4, "core-1to4"),
@@ -48,6 +56,7 @@ const WHATS: [(What, &str); 12] = [
     (What::JsSync64, "js-sync-64"),
     (What::JsPullAck, "js-pull-ack"),
     (What::JsPush, "js-push"),
+    (What::JsPushSingles, "js-push-singles"),
     (What::KvPut, "kv-put"),
     (What::KvGet, "kv-get"),
     (What::KvWatch, "kv-watch"),
@@ -63,7 +72,9 @@ pub(crate) struct Case {
 /// Every case there is.
 pub(crate) fn all() -> Vec<Case> {
     let sizes = |what| match what {
-        What::KvPut | What::KvGet | What::KvWatch | What::Request => &[128][..],
+        What::KvPut | What::KvGet | What::KvWatch | What::Request | What::JsPushSingles => {
+            &[128][..]
+        }
         _ => &[16, 128, 1024],
     };
     WHATS
@@ -75,10 +86,19 @@ pub(crate) fn all() -> Vec<Case> {
 
 /// Publishes `messages` with the async window, for cases that read them.
 pub(crate) fn fill(target: &Target, subject: &str, bytes: usize, messages: u64) -> Result<()> {
-    let publishers = Publishers {
+    let crowd = Publishers {
         count: 1,
         window: WINDOW,
     };
+    fill_by(crowd, target, subject, (bytes, messages))
+}
+
+fn fill_by(
+    publishers: Publishers,
+    target: &Target,
+    subject: &str,
+    (bytes, messages): (usize, u64),
+) -> Result<()> {
     let plan = Plan::counting(bytes, messages);
     publish_durable(target, subject, &plan, publishers, &Watch::default())?;
     Ok(())
@@ -102,6 +122,11 @@ impl Case {
             What::JsPullAck | What::JsPush => {
                 create_stream(&mut client, STREAM, &["bench.js.>"])?;
                 fill(target, SUBJECT, self.bytes, messages)?;
+            }
+            What::JsPushSingles => {
+                create_stream(&mut client, STREAM, &["bench.js.>"])?;
+                let what = (self.bytes, messages / SINGLES);
+                fill_by(WAITING, target, SUBJECT, what)?;
             }
             What::KvPut | What::KvGet | What::KvWatch => {
                 client.api(&format!("STREAM.CREATE.{BUCKET}"), &bucket())?;
@@ -129,19 +154,20 @@ impl Case {
             What::Request => requests(target, "bench.ask", &plan, 1, &watch)?,
             What::JsAsync => durable(target, &plan, 1, WINDOW)?,
             What::JsSync1 => durable(target, &plan, 1, 1)?,
-            What::JsSync64 => durable(target, &plan, 64, 1)?,
+            What::JsSync64 => durable(target, &plan, WAITING.count, WAITING.window)?,
             What::JsPullAck => {
                 let run = pull(&mut client, &consumer(Acks::Explicit), messages, &watch)?;
                 client.api(&format!("CONSUMER.DELETE.{STREAM}.reader"), &Value::Null)?;
                 run
             }
-            What::JsPush => push(
-                &mut client,
-                &consumer(Acks::None),
-                &Value::Null,
-                messages,
-                &watch,
-            )?,
+            What::JsPush | What::JsPushSingles => {
+                let messages = match self.what {
+                    What::JsPushSingles => messages / SINGLES,
+                    _ => messages,
+                };
+                let consumer = consumer(Acks::None);
+                push(&mut client, &consumer, &Value::Null, messages, &watch)?
+            }
             What::KvPut => put(&mut client, &plan)?,
             What::KvGet => get(&mut client, &plan)?,
             What::KvWatch => watch_all(&mut client)?,
