@@ -1,21 +1,26 @@
 //! Reading on: whoever goes through a stream reads frames that lie behind each other, and many of them are small. They are
-//! read in pieces, which costs a system call a piece and not one a frame.
+//! read in pieces, which costs a system call a piece and not one a frame, and found in memory a few at a time.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
 use crate::frame::FRAME_HEADER;
 use crate::position::Position;
 use crate::storage::StorageFile;
+use crate::tail::Tail;
 
 /// Bytes of a piece. Frames of more than half of it are read by themselves: most of a piece would be one of them.
 const PIECE: usize = 64 * 1024;
+/// Bytes that are taken from memory at once.
+const FEW: usize = 32 * 1024;
 /// How far behind the frame before it one may begin that follows it: others' frames lie between them.
 const GAP: u64 = 4 * 1024;
 /// How many frames have to follow each other before a piece is read, so that who jumps does not read what it passes over.
 const RUN: u8 = 3;
 
-/// What a reader has at hand of the journal, of at most 64 KiB; nothing until it reads frames that follow each other. Each body
-/// read from a piece keeps the whole piece.
+/// What a reader has at hand of the journal, at most about 64 KiB; nothing until it reads frames that follow each other. Each
+/// body read from a piece keeps the whole piece.
 #[derive(Debug, Default)]
 pub struct ReadAhead {
     /// Of the last frame, and where it ends there.
@@ -23,9 +28,11 @@ pub struct ReadAhead {
     end: u64,
     /// How many frames followed each other, up to [`RUN`].
     run: u8,
+    /// What was read from the file, and where it begins there.
     piece: Bytes,
-    /// Where in the file the piece begins.
     base: u64,
+    /// What was found in memory, in the order of the log.
+    bodies: VecDeque<(Position, Bytes)>,
 }
 
 fn start_of(position: Position) -> u64 {
@@ -33,6 +40,16 @@ fn start_of(position: Position) -> u64 {
 }
 
 impl ReadAhead {
+    /// A body that was found in memory.
+    pub(crate) fn body(&mut self, position: Position) -> Option<Bytes> {
+        let passed = |(at, _): &(Position, Bytes)| *at < position;
+        while self.bodies.front().is_some_and(passed) {
+            self.bodies.pop_front();
+        }
+        let next = self.bodies.front().is_some_and(|(at, _)| *at == position);
+        next.then(|| self.bodies.pop_front().map(|(_, body)| body))?
+    }
+
     /// A frame's bytes, when they are at hand. What is there may be older than the frame, so it has to be verified.
     pub(crate) fn at_hand(&self, position: Position) -> Option<Bytes> {
         if position.file != self.file {
@@ -61,6 +78,7 @@ impl ReadAhead {
     /// Reads the piece that begins with a frame, and answers the frame's bytes; `None` when they cannot be read.
     pub(crate) fn fill(&mut self, file: &dyn StorageFile, position: Position) -> Option<Bytes> {
         // Its memory is used again when no body is left that keeps it.
+        self.bodies.clear();
         let piece = std::mem::take(&mut self.piece).try_into_mut();
         let mut piece = piece.unwrap_or_default();
         piece.resize(PIECE, 0);
@@ -71,8 +89,13 @@ impl ReadAhead {
         self.at_hand(position)
     }
 
-    /// Lets the piece go.
-    pub(crate) fn forget(&mut self) {
+    /// A body from memory, and with it a few behind it when reading goes on.
+    pub(crate) fn find(&mut self, tail: &Tail, position: Position, goes_on: bool) -> Option<Bytes> {
+        self.bodies.clear();
+        let most = if goes_on { FEW } else { 0 };
+        let found = tail.get_with(position, most, &mut self.bodies)?;
+        // Memory has the newest, so no more is read from files.
         self.piece = Bytes::new();
+        Some(found)
     }
 }

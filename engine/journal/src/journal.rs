@@ -290,11 +290,10 @@ impl<T: Send + 'static> Journal<T> {
     pub fn read_on(&self, position: Position, ahead: &mut ReadAhead) -> Result<Bytes, ReadError> {
         let goes_on = ahead.goes_on(position);
         let opened = |frame| body_of(frame, position, &self.inner.opener, false).ok();
-        if let Some(body) = ahead.at_hand(position).and_then(opened) {
-            return Ok(body);
-        }
-        if let Some(body) = self.inner.tail.get(position) {
-            ahead.forget();
+        let found = (ahead.body(position))
+            .or_else(|| ahead.at_hand(position).and_then(opened))
+            .or_else(|| ahead.find(&self.inner.tail, position, goes_on));
+        if let Some(body) = found {
             return Ok(body);
         }
         let file = self.file_of(position)?;

@@ -1,14 +1,13 @@
 //! The last bodies written, kept in memory: readers that follow a stream share them and never touch the disk.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use crate::position::Position;
 
-/// About the bytes that a body takes besides its own: its place in the map and in the order, and its allocation. Of small bodies
-/// that is most of it.
+/// About the bytes that a body takes besides its own: its place here, and its allocation. Of small bodies that is most of it.
 const EACH: usize = 160;
 
 /// A cache of the newest bodies, bounded by bytes.
@@ -18,17 +17,43 @@ pub(crate) struct Tail {
     inside: Mutex<Inside>,
 }
 
+/// In the order of the log: found by halving, and what lies behind a body is what its reader wants next.
 #[derive(Debug, Default)]
 struct Inside {
-    bodies: HashMap<Position, Bytes>,
-    order: VecDeque<Position>,
+    places: VecDeque<Position>,
+    /// Of each place; `None` when it was forgotten.
+    bodies: VecDeque<Option<Bytes>>,
     bytes: usize,
 }
 
+fn size(body: &Bytes) -> usize {
+    body.len() + EACH
+}
+
 impl Inside {
-    fn remove(&mut self, position: Position) {
-        let gone = self.bodies.remove(&position);
-        self.bytes -= gone.map_or(0, |body| body.len() + EACH);
+    fn add(&mut self, position: Position, body: Bytes) {
+        self.bytes += size(&body);
+        if self.places.back().is_none_or(|last| *last < position) {
+            self.places.push_back(position);
+            self.bodies.push_back(Some(body));
+            return;
+        }
+        // What waited for a sync comes after what did not, of the same batch: it belongs a few places before the end.
+        match self.places.binary_search(&position) {
+            Ok(at) => {
+                let old = self.bodies[at].replace(body);
+                self.bytes -= old.as_ref().map_or(0, size);
+            }
+            Err(at) => {
+                self.places.insert(at, position);
+                self.bodies.insert(at, Some(body));
+            }
+        }
+    }
+
+    fn body(&self, position: Position) -> Option<(usize, &Bytes)> {
+        let at = self.places.binary_search(&position).ok()?;
+        Some((at, self.bodies[at].as_ref()?))
     }
 }
 
@@ -40,47 +65,72 @@ impl Tail {
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn extend(&self, bodies: impl Iterator<Item = (Position, Bytes)>) {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = self.lock();
         for (position, body) in bodies {
-            inside.bytes += body.len() + EACH;
-            inside.order.push_back(position);
-            inside.bodies.insert(position, body);
+            inside.add(position, body);
         }
         while inside.bytes > self.limit {
-            let Some(oldest) = inside.order.pop_front() else {
+            inside.places.pop_front();
+            let Some(oldest) = inside.bodies.pop_front() else {
                 break;
             };
-            inside.remove(oldest);
+            inside.bytes -= oldest.as_ref().map_or(0, size);
         }
     }
 
-    /// Drops a body, which stays in its place of the order until its turn comes.
+    /// Drops a body; its place stays until its turn comes.
     pub(crate) fn forget(&self, position: Position) {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        inside.remove(position);
+        let mut inside = self.lock();
+        if let Ok(at) = inside.places.binary_search(&position) {
+            let gone = inside.bodies[at].take();
+            inside.bytes -= gone.as_ref().map_or(0, size);
+        }
     }
 
     pub(crate) fn has(&self, position: Position) -> bool {
-        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        inside.bodies.contains_key(&position)
+        self.lock().body(position).is_some()
     }
 
     pub(crate) fn get(&self, position: Position) -> Option<Bytes> {
-        self.inside
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .bodies
-            .get(&position)
-            .cloned()
+        self.lock().body(position).map(|(_, body)| body.clone())
+    }
+
+    /// A body, and into `behind` the ones behind it that take no more than `most` bytes.
+    pub(crate) fn get_with(
+        &self,
+        position: Position,
+        most: usize,
+        behind: &mut VecDeque<(Position, Bytes)>,
+    ) -> Option<Bytes> {
+        let inside = self.lock();
+        let (at, body) = inside.body(position)?;
+        let mut bytes = 0;
+        let next = inside.places.range(at + 1..);
+        for (place, body) in next.zip(inside.bodies.range(at + 1..)) {
+            let Some(body) = body else { continue };
+            bytes += size(body);
+            if bytes > most {
+                break;
+            }
+            behind.push_back((*place, body.clone()));
+        }
+        Some(body.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use std::collections::{BTreeMap, VecDeque};
 
-    use super::{EACH, Tail};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::{EACH, Tail, size};
     use crate::position::Position;
 
     #[test]
@@ -95,10 +145,56 @@ mod tests {
         tail.extend((0..1000).map(|offset| (at(offset), body.clone())));
         tail.forget(at(999));
         tail.forget(at(999));
-        let inside = tail.inside.lock().expect("unpoisoned");
-        assert_eq!(inside.bodies.len(), 98);
+        let inside = tail.lock();
+        assert_eq!(inside.bodies.iter().flatten().count(), 98);
         assert_eq!(inside.bytes, 98 * (EACH + 1));
         drop(inside);
         assert!(tail.get(at(998)).is_some() && tail.get(at(0)).is_none());
+        assert!(tail.get(at(999)).is_none());
+    }
+
+    /// A write of a body: where, and with what; or a place that is forgotten.
+    fn change() -> impl Strategy<Value = (u64, Option<Vec<u8>>)> {
+        let body = prop::collection::vec(any::<u8>(), 0..60);
+        (0_u64..60, prop::option::weighted(0.8, body))
+    }
+
+    proptest! {
+        /// In whatever order places come, what is there is what was put there last, and what is behind comes with it.
+        #[test]
+        fn a_tail_is_a_map_in_order(changes in prop::collection::vec(change(), 1..60), most in 0_usize..2000) {
+            let tail = Tail::new(usize::MAX);
+            let mut model = BTreeMap::new();
+            for (offset, body) in changes {
+                let position = Position { file: 1, offset, len: 0 };
+                match body.map(Bytes::from) {
+                    Some(body) => {
+                        tail.extend([(position, body.clone())].into_iter());
+                        model.insert(position, body);
+                    }
+                    None => {
+                        tail.forget(position);
+                        model.remove(&position);
+                    }
+                }
+            }
+            let bytes = model.values().map(size).sum::<usize>();
+            prop_assert_eq!(tail.lock().bytes, bytes);
+            for offset in 0..60 {
+                let position = Position { file: 1, offset, len: 0 };
+                let mut behind = VecDeque::new();
+                let found = tail.get_with(position, most, &mut behind);
+                prop_assert_eq!(found.as_ref(), model.get(&position));
+                prop_assert_eq!(tail.get(position), found.clone());
+                prop_assert_eq!(tail.has(position), found.is_some());
+                let mut taken = 0;
+                let next = model.range(position..).skip(1).take_while(|(_, body)| {
+                    taken += size(body);
+                    taken <= most
+                });
+                let next: Vec<_> = next.map(|(place, body)| (*place, body.clone())).collect();
+                prop_assert_eq!(Vec::from(behind), if found.is_some() { next } else { Vec::new() });
+            }
+        }
     }
 }

@@ -140,8 +140,8 @@ proptest! {
 
     /// However the log grows between them, reads give what was written.
     #[test]
-    fn reading_on_is_reading(steps in steps(), keys in keys()) {
-        let options = Options { keys, ..options() };
+    fn reading_on_is_reading(steps in steps(), keys in keys(), tail in 0_usize..100_000) {
+        let options = Options { keys, tail_cache_bytes: tail, ..options() };
         let storage = MemoryStorage::new();
         let (mut rig, _) = Rig::open_with(&storage, None, &options).expect("opens");
         let mut written = Vec::new();
