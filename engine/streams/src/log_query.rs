@@ -9,6 +9,12 @@ use crate::log::Log;
 /// Up to so many messages of a subject are walked along their links instead of scanning everything between them.
 const WALK: u32 = if cfg!(test) { 3 } else { 64 };
 
+#[cfg(test)]
+thread_local! {
+    /// Messages that scans looked at.
+    static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 impl Log {
     /// The first message held at or after `from`.
     pub(crate) fn next_live(&self, from: u64) -> Option<u64> {
@@ -27,6 +33,11 @@ impl Log {
         if from > self.last_seq() {
             return None;
         }
+        #[cfg(test)]
+        let mut wanted = |meta: &Meta| {
+            LOOKS.set(LOOKS.get() + 1);
+            wanted(meta)
+        };
         let start = self.chunk_at(from).unwrap_or_else(|after| after);
         for at in start.. {
             let chunk = self.chunk(at)?;
@@ -48,13 +59,57 @@ impl Log {
             return self.next_live(from);
         }
         if let Some(subjects) = filters.literals() {
-            let next = |subject: &Vec<u8>| self.next_in(from, self.subjects.find(subject)?);
-            return subjects.iter().filter_map(next).min();
+            return match subjects {
+                [subject] => self.next_in(from, self.subjects.find(subject)?),
+                subjects => self.next_of_many(from, subjects, filters, cache),
+            };
         }
         self.scan(from, |meta| {
             cache.matches(filters, &self.subjects, meta.subject)
         })
         .map(|(seq, _)| seq)
+    }
+
+    /// The first message held at or after `from` with one of these subjects, which are the filters. Most often it is near.
+    /// If not, few of the messages have them: what is known of each subject tells the next one sooner.
+    fn next_of_many(
+        &self,
+        from: u64,
+        subjects: &[Vec<u8>],
+        filters: &Filters,
+        cache: &mut MatchCache,
+    ) -> Option<u64> {
+        let mut look = |limit: u64| {
+            let (mut looks, mut found) = (0, false);
+            let last = self.scan(from, |meta| {
+                looks += 1;
+                found = cache.matches(filters, &self.subjects, meta.subject);
+                found || looks >= limit
+            });
+            (last.filter(|_| found).map(|(seq, _)| seq), last.is_none())
+        };
+        // As many as the other way may take.
+        let near = subjects.len() as u64 * u64::from(WALK);
+        let (found, at_end) = look(near);
+        if found.is_some() || at_end {
+            return found;
+        }
+        let (mut next, mut unknown) = (None::<u64>, false);
+        for id in subjects.iter().filter_map(|one| self.subjects.find(one)) {
+            let entry = self.subjects.get(id);
+            let seq = match entry.count > WALK && from > entry.first {
+                true => {
+                    unknown |= from <= entry.last;
+                    None
+                }
+                false => self.next_in(from, id),
+            };
+            next = next.into_iter().chain(seq).min();
+        }
+        match unknown {
+            true => look(next.map_or(u64::MAX, |next| next - from)).0.or(next),
+            false => next,
+        }
     }
 
     /// The first message held at or after `from` with this subject.
@@ -232,5 +287,68 @@ impl Log {
         }
         gone.extend((expected..=self.last_seq()).take(limit - gone.len()));
         gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_journal::Position;
+    use millstream_types::Timestamp;
+
+    use super::{LOOKS, Log, WALK};
+    use crate::filters::{Filters, MatchCache};
+    use crate::log::Size;
+
+    /// A log of so many messages with the subjects that `subject` says.
+    fn log(count: u64, subject: impl Fn(u64) -> u64) -> Log {
+        let mut log = Log::new(1, true, None);
+        for seq in 1..=count {
+            let subject = format!("s.{}", subject(seq));
+            let at = (Position::default(), 0);
+            log.append(subject.as_bytes(), Size::new(1, false), at, Timestamp(1));
+        }
+        log
+    }
+
+    /// Goes through what matches; the sequences, and how many messages were looked at.
+    fn walk(log: &Log, filters: &[String]) -> (Vec<u64>, u64) {
+        let filters = Filters::new(filters.iter().map(String::as_str));
+        let (mut cache, mut from, mut found) = (MatchCache::default(), 1, Vec::new());
+        LOOKS.set(0);
+        while let Some(seq) = log.next_matching(from, &filters, &mut cache) {
+            found.push(seq);
+            from = seq + 1;
+        }
+        (found, LOOKS.get())
+    }
+
+    #[test]
+    fn many_subjects_are_looked_for_together() {
+        let log = log(20_000, |seq| seq % 1000);
+        let filters: Vec<String> = (0..100).map(|no| format!("s.{}", no * 10)).collect();
+        let (found, looks) = walk(&log, &filters);
+        assert_eq!(found, (10..=20_000).step_by(10).collect::<Vec<u64>>());
+        assert!(looks <= 20_000, "{looks} of 20,000 messages were looked at");
+    }
+
+    #[test]
+    fn rare_messages_of_many_subjects_are_found_by_what_is_known_of_these() {
+        // One in a thousand; of each subject one or two, which are walked to, or twenty, which are not.
+        for each in [1, 20] {
+            let wanted = |seq: u64| seq % 1000 == 0;
+            let log = log(20_000, |seq| match wanted(seq) {
+                true => seq / 1000 % (20 / each),
+                false => 1000,
+            });
+            let filters: Vec<String> = (0..100).map(|no| format!("s.{no}")).collect();
+            let (found, looks) = walk(&log, &filters);
+            assert_eq!(found, (1000..=20_000).step_by(1000).collect::<Vec<u64>>());
+            let near = filters.len() as u64 * u64::from(WALK);
+            let far = if each > 1 { 20_000 } else { 0 };
+            assert!(
+                looks <= 21 * near + far,
+                "{looks} looks, {each} of each subject"
+            );
+        }
     }
 }

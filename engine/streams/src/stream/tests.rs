@@ -670,7 +670,11 @@ impl World {
                 self.model.last_of(subject)
             );
         }
-        for filter in FILTERS.iter().copied().chain(["a.b|c", "a.*|b.>"]) {
+        for filter in FILTERS
+            .iter()
+            .copied()
+            .chain(["a.b|c", "a.*|b.>", "c|a.b|a|b.b"])
+        {
             let filters = Filters::new(filter.split('|'));
             let hits: Vec<u64> = held
                 .iter()
