@@ -22,8 +22,11 @@ const WAITING: Publishers = Publishers {
     count: 64,
     window: 1,
 };
-/// A stream filled by them is shorter so many times: that takes longer.
-const SINGLES: u64 = 5;
+/// A stream filled by them, or read with many filters, is shorter so many times: that takes longer.
+const SHORTER: u64 = 5;
+/// Subjects of a stream that is read with filters, and how many of them are wanted, one in so many.
+const SUBJECTS: u64 = 1000;
+const WANTED: usize = 10;
 /// Keys of the key-value cases.
 const KEYS: u64 = 100_000;
 const BUCKET: &str = "KV_bench";
@@ -41,12 +44,13 @@ pub(crate) enum What {
     JsPullAck,
     JsPush,
     JsPushSingles,
+    JsPushFiltered,
     KvPut,
     KvGet,
     KvWatch,
 }
 
-const WHATS: [(What, &str); 13] = [
+const WHATS: [(What, &str); 14] = [
     (What::CorePub, "core-pub"),
     (What::Core1To1, "core-1to1"),
     (What::Core1To4, "core-1to4"),
@@ -57,6 +61,7 @@ const WHATS: [(What, &str); 13] = [
     (What::JsPullAck, "js-pull-ack"),
     (What::JsPush, "js-push"),
     (What::JsPushSingles, "js-push-singles"),
+    (What::JsPushFiltered, "js-push-filtered"),
     (What::KvPut, "kv-put"),
     (What::KvGet, "kv-get"),
     (What::KvWatch, "kv-watch"),
@@ -72,9 +77,12 @@ pub(crate) struct Case {
 /// Every case there is.
 pub(crate) fn all() -> Vec<Case> {
     let sizes = |what| match what {
-        What::KvPut | What::KvGet | What::KvWatch | What::Request | What::JsPushSingles => {
-            &[128][..]
-        }
+        What::KvPut
+        | What::KvGet
+        | What::KvWatch
+        | What::Request
+        | What::JsPushSingles
+        | What::JsPushFiltered => &[128][..],
         _ => &[16, 128, 1024],
     };
     WHATS
@@ -125,8 +133,13 @@ impl Case {
             }
             What::JsPushSingles => {
                 create_stream(&mut client, STREAM, &["bench.js.>"])?;
-                let what = (self.bytes, messages / SINGLES);
+                let what = (self.bytes, messages / SHORTER);
                 fill_by(WAITING, target, SUBJECT, what)?;
+            }
+            What::JsPushFiltered => {
+                create_stream(&mut client, STREAM, &["bench.js.>"])?;
+                let plan = Plan::counting(self.bytes, messages / SHORTER);
+                publish_over(&mut client, &plan, subject)?;
             }
             What::KvPut | What::KvGet | What::KvWatch => {
                 client.api(&format!("STREAM.CREATE.{BUCKET}"), &bucket())?;
@@ -162,11 +175,23 @@ impl Case {
             }
             What::JsPush | What::JsPushSingles => {
                 let messages = match self.what {
-                    What::JsPushSingles => messages / SINGLES,
+                    What::JsPushSingles => messages / SHORTER,
                     _ => messages,
                 };
                 let consumer = consumer(Acks::None);
                 push(&mut client, &consumer, &Value::Null, messages, &watch)?
+            }
+            What::JsPushFiltered => {
+                let wanted: Vec<String> = (0..SUBJECTS).step_by(WANTED).map(subject).collect();
+                let filters = json!({ "filter_subjects": wanted });
+                let messages = messages / SHORTER / WANTED as u64;
+                push(
+                    &mut client,
+                    &consumer(Acks::None),
+                    &filters,
+                    messages,
+                    &watch,
+                )?
             }
             What::KvPut => put(&mut client, &plan)?,
             What::KvGet => get(&mut client, &plan)?,
@@ -198,13 +223,23 @@ fn key(number: u64) -> String {
     format!("$KV.bench.key.{:06}", number * 7919 % KEYS)
 }
 
+/// Subjects in turn.
+fn subject(number: u64) -> String {
+    format!("bench.js.f.{:04}", number % SUBJECTS)
+}
+
 fn put(client: &mut Client, plan: &Plan) -> Result<Run> {
+    publish_over(client, plan, key)
+}
+
+/// Publishes with the async window, each message on the subject of its number.
+fn publish_over(client: &mut Client, plan: &Plan, subject: fn(u64) -> String) -> Result<Run> {
     let watch = Watch::default();
     let ending = Ending::new(plan, &watch);
     let payload = vec![b'x'; plan.bytes];
     let (messages, latency) =
         publish_window(client, NOWHERE, WINDOW, &ending, &mut |number, buffer| {
-            put_publish(buffer, &key(number), ("_INBOX.kv.", number), &payload);
+            put_publish(buffer, &subject(number), ("_INBOX.kv.", number), &payload);
         })?;
     Ok(Run {
         messages,

@@ -47,7 +47,8 @@ enum Action {
         /// Which cases: names such as `js-async-128`, or beginnings of names such as `js-`; `all` is every one.
         #[arg(long, default_value = "all", value_delimiter = ',')]
         case: Vec<String>,
-        /// Messages in the stream that `js-pull-ack` and `js-push` replay; `js-push-singles` a fifth.
+        /// Messages in the stream that `js-pull-ack` and `js-push` replay; `js-push-singles` and `js-push-filtered` a
+        /// fifth.
         #[arg(long, default_value_t = 1_000_000)]
         messages: u64,
     },
