@@ -122,10 +122,11 @@ impl Feed {
             let mut cursor = self.cursor.lock().await;
             let mut found = Vec::new();
             let until = self.poll(&mut cursor, max, max_bytes, &mut found)?;
-            drop(cursor);
             if !found.is_empty() {
                 return Ok(found);
             }
+            cursor.rest();
+            drop(cursor);
             match until {
                 None => self.wake.notified().await,
                 Some(time) => {

@@ -222,6 +222,9 @@ impl Pump {
                 }
             }
             drop(shared);
+            if !matches!(next, Next::Now) {
+                self.cursor.rest();
+            }
             match next {
                 Next::Now => tokio::task::yield_now().await,
                 Next::Never => return,

@@ -93,6 +93,11 @@ pub(crate) struct FrameCursor {
 }
 
 impl FrameCursor {
+    /// Lets go of what was read beyond the last frame: for who waits.
+    pub(crate) fn rest(&mut self) {
+        self.ahead.rest();
+    }
+
     /// Has the frame of a message at hand; answers where in it the message is, or `None` when it is gone.
     fn find(
         &mut self,

@@ -19,8 +19,7 @@ const GAP: u64 = 4 * 1024;
 /// How many frames have to follow each other before a piece is read, so that who jumps does not read what it passes over.
 const RUN: u8 = 3;
 
-/// What a reader has at hand of the journal, at most about 64 KiB; nothing until it reads frames that follow each other. Each
-/// body read from a piece keeps the whole piece.
+/// What a reader has at hand of the journal, at most about 64 KiB; nothing unless it reads frames that follow each other.
 #[derive(Debug, Default)]
 pub struct ReadAhead {
     /// Of the last frame, and where it ends there.
@@ -28,8 +27,10 @@ pub struct ReadAhead {
     end: u64,
     /// How many frames followed each other, up to [`RUN`].
     run: u8,
-    /// What was read from the file, and where it begins there.
-    piece: Bytes,
+    /// How often frames had been taken back from files when the piece was read.
+    cuts: u64,
+    /// What was read from the last frame's file, and where it begins there.
+    piece: Vec<u8>,
     base: u64,
     /// What was found in memory, in the order of the log.
     bodies: VecDeque<(Position, Bytes)>,
@@ -40,28 +41,14 @@ fn start_of(position: Position) -> u64 {
 }
 
 impl ReadAhead {
-    /// A body that was found in memory.
-    pub(crate) fn body(&mut self, position: Position) -> Option<Bytes> {
-        let passed = |(at, _): &(Position, Bytes)| *at < position;
-        while self.bodies.front().is_some_and(passed) {
-            self.bodies.pop_front();
-        }
-        let next = self.bodies.front().is_some_and(|(at, _)| *at == position);
-        next.then(|| self.bodies.pop_front().map(|(_, body)| body))?
+    /// Lets go of what is at hand: for who waits.
+    pub fn rest(&mut self) {
+        *self = Self::default();
     }
 
-    /// A frame's bytes, when they are at hand. What is there may be older than the frame, so it has to be verified.
-    pub(crate) fn at_hand(&self, position: Position) -> Option<Bytes> {
-        if position.file != self.file {
-            return None;
-        }
-        let start = usize::try_from(start_of(position).checked_sub(self.base)?).ok()?;
-        let end = start.checked_add(FRAME_HEADER + position.len as usize)?;
-        (end <= self.piece.len()).then(|| self.piece.slice(start..end))
-    }
-
-    /// Says which frame is read next; whether it goes on where the ones before it ended, so that the next piece should be read.
-    pub(crate) fn goes_on(&mut self, position: Position) -> bool {
+    /// Says which frame is read next, and how often frames were taken back; whether it goes on where the ones before it ended,
+    /// so that more than it should be read. What is at hand is of use only as long as it does.
+    pub(crate) fn goes_on(&mut self, position: Position, cuts: u64) -> bool {
         let start = start_of(position);
         let expected = match position.file > self.file {
             // The last one of a file is followed by the first one of another.
@@ -71,22 +58,41 @@ impl ReadAhead {
         let follows = position.file >= self.file
             && (expected..=expected.saturating_add(GAP)).contains(&start);
         self.run = if follows { (self.run + 1).min(RUN) } else { 0 };
-        (self.file, self.end) = (position.file, position.end());
+        if !follows || position.file != self.file || cuts != self.cuts {
+            self.piece = Vec::new();
+        }
+        if !follows {
+            self.bodies = VecDeque::new();
+        }
+        (self.file, self.end, self.cuts) = (position.file, position.end(), cuts);
         self.run == RUN && FRAME_HEADER + position.len as usize <= PIECE / 2
     }
 
-    /// Reads the piece that begins with a frame, and answers the frame's bytes; `None` when they cannot be read.
+    /// A body that was found in memory with one before it.
+    pub(crate) fn body(&mut self, position: Position) -> Option<Bytes> {
+        let passed = |(at, _): &(Position, Bytes)| *at < position;
+        while self.bodies.front().is_some_and(passed) {
+            self.bodies.pop_front();
+        }
+        let next = self.bodies.front().is_some_and(|(at, _)| *at == position);
+        next.then(|| self.bodies.pop_front().map(|(_, body)| body))?
+    }
+
+    /// The bytes of the frame that [`ReadAhead::goes_on`] was told of, when they are in the piece. They are a copy: a body that is
+    /// kept must not keep the piece. What is there may be older than the frame, so it has to be verified.
+    pub(crate) fn frame(&self, position: Position) -> Option<Bytes> {
+        let start = usize::try_from(start_of(position).checked_sub(self.base)?).ok()?;
+        let end = start.checked_add(FRAME_HEADER + position.len as usize)?;
+        self.piece.get(start..end).map(Bytes::copy_from_slice)
+    }
+
+    /// Reads the piece that begins with that frame, and answers the frame's bytes; `None` when they cannot be read.
     pub(crate) fn fill(&mut self, file: &dyn StorageFile, position: Position) -> Option<Bytes> {
-        // Its memory is used again when no body is left that keeps it.
-        self.bodies.clear();
-        let piece = std::mem::take(&mut self.piece).try_into_mut();
-        let mut piece = piece.unwrap_or_default();
-        piece.resize(PIECE, 0);
+        self.piece.resize(PIECE, 0);
         self.base = start_of(position);
-        let count = file.read_at(&mut piece, self.base).ok()?;
-        piece.truncate(count);
-        self.piece = piece.freeze();
-        self.at_hand(position)
+        let read = file.read_at(&mut self.piece, self.base);
+        self.piece.truncate(*read.as_ref().unwrap_or(&0));
+        self.frame(position)
     }
 
     /// A body from memory, and with it a few behind it when reading goes on.
@@ -95,7 +101,7 @@ impl ReadAhead {
         let most = if goes_on { FEW } else { 0 };
         let found = tail.get_with(position, most, &mut self.bodies)?;
         // Memory has the newest, so no more is read from files.
-        self.piece = Bytes::new();
+        self.piece = Vec::new();
         Some(found)
     }
 }

@@ -110,6 +110,8 @@ pub(crate) struct Inner<T> {
     pub(crate) file_size: u64,
     pub(crate) written: AtomicU64,
     pub(crate) syncs: AtomicU64,
+    /// How often frames were taken back from a file: others come where they were.
+    pub(crate) cuts: AtomicU64,
     pub(crate) last_index: AtomicU64,
     pub(crate) handles: Handles,
     pub(crate) watch: Watch,
@@ -222,6 +224,7 @@ impl<T: Send + 'static> Journal<T> {
             file_size: options.file_size,
             written: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            cuts: AtomicU64::new(0),
             last_index: AtomicU64::new(last_index),
             handles,
             watch,
@@ -288,10 +291,10 @@ impl<T: Send + 'static> Journal<T> {
     /// # Errors
     /// As [`Journal::read`].
     pub fn read_on(&self, position: Position, ahead: &mut ReadAhead) -> Result<Bytes, ReadError> {
-        let goes_on = ahead.goes_on(position);
+        let goes_on = ahead.goes_on(position, self.inner.cuts.load(Ordering::Acquire));
         let opened = |frame| body_of(frame, position, &self.inner.opener, false).ok();
         let found = (ahead.body(position))
-            .or_else(|| ahead.at_hand(position).and_then(opened))
+            .or_else(|| ahead.frame(position).and_then(opened))
             .or_else(|| ahead.find(&self.inner.tail, position, goes_on));
         if let Some(body) = found {
             return Ok(body);

@@ -664,6 +664,7 @@ impl<T: Send + 'static> Writer<T> {
     fn cut_back(&mut self, end: u64) -> Result<(), AppendError> {
         let cut = self.active.file.set_len(end);
         cut.map_err(|error| self.fail(error))?;
+        self.inner.cuts.fetch_add(1, Ordering::Release);
         if let Err(error) = self.active.file.reserve(self.active.size) {
             warn!(target: "nats", "journal file {} cannot reserve its space again: {error}", self.active.id);
         }

@@ -64,7 +64,7 @@ impl Filters {
 }
 
 /// Fewest and most subjects that answers are kept for.
-const SLOTS: (usize, usize) = (256, 2048);
+const SLOTS: (usize, usize) = (256, 1024);
 /// So many questions are not worth remembering their answers.
 const FEW: u8 = 32;
 const EMPTY: u32 = u32::MAX;
@@ -86,7 +86,7 @@ impl MatchCache {
             self.asked += 1;
             return filters.matches(subjects.name(id));
         }
-        // Numbers of subjects follow each other, so with a slot for each there is no quarrel about any.
+        // Numbers of subjects follow each other, so with a slot for each there is little quarrel about any.
         let (fewest, most) = SLOTS;
         let slots = subjects.len().next_power_of_two().clamp(fewest, most);
         if self.slots.len() < slots {

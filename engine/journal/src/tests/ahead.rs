@@ -7,7 +7,7 @@ use super::{Rig, frame};
 use crate::frame::FRAME_HEADER;
 use crate::journal::Options;
 use crate::recover::file_name;
-use crate::{Form, Frame, MemoryStorage, Position, ReadAhead, ReadError};
+use crate::{Fault, Form, Frame, MemoryStorage, Position, ReadAhead, ReadError};
 
 /// Of a size at which pieces matter, and with next to nothing in memory.
 fn options() -> Options {
@@ -80,6 +80,44 @@ fn what_was_written_behind_a_piece_is_found() {
 }
 
 #[test]
+fn a_piece_is_of_one_file() {
+    let storage = MemoryStorage::new();
+    let (rig, places) = filled(&storage, 1400, 100);
+    // Frames lie at the same places in both files.
+    let first = places.iter().position(|place| place.file == 2);
+    let first = first.expect("a second file");
+    for number in [3, 50] {
+        let (journal, mut ahead) = (rig.journal(), ReadAhead::default());
+        for place in &places[..3] {
+            journal.read_on(*place, &mut ahead).expect("there");
+        }
+        let there = places[first + number];
+        assert_eq!(there.offset, places[number].offset);
+        let read = journal.read_on(there, &mut ahead).expect("there");
+        assert_eq!(read, body(first + number, 100));
+    }
+}
+
+#[test]
+fn what_was_taken_back_is_not_read_from_a_piece() {
+    let storage = MemoryStorage::new();
+    let (mut rig, places) = filled(&storage, 20, 100);
+    let (journal, mut ahead) = (rig.journal(), ReadAhead::default());
+    for place in &places[..5] {
+        journal.read_on(*place, &mut ahead).expect("there");
+    }
+    let reads = storage.reads();
+    journal.read_on(places[5], &mut ahead).expect("at hand");
+    assert_eq!(storage.reads(), reads);
+    // A write that finds no space leaves its first half behind until it is taken back, and then others come to that place.
+    storage.fail_at(storage.calls() + 1, Fault::Full);
+    rig.commit(vec![frame(Vec::new(), body(20, 100))]);
+    let reads = storage.reads();
+    journal.read_on(places[6], &mut ahead).expect("there");
+    assert_eq!(storage.reads(), reads + 1);
+}
+
+#[test]
 fn damage_in_a_piece_costs_its_frame_and_an_unreadable_piece_costs_nothing() {
     let storage = MemoryStorage::new();
     let (rig, places) = filled(&storage, 300, 100);
@@ -87,8 +125,8 @@ fn damage_in_a_piece_costs_its_frame_and_an_unreadable_piece_costs_nothing() {
     storage.flip(&file_name(1), bad + 9, 1);
     let (journal, mut ahead) = (rig.journal(), ReadAhead::default());
     for (number, place) in places.iter().enumerate() {
-        if number == 3 {
-            // The first piece.
+        if number == 2 {
+            // The first piece; the next frame's read is the second one.
             storage.fail_read(1);
         }
         match journal.read_on(*place, &mut ahead) {
