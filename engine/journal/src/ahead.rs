@@ -10,8 +10,10 @@ use crate::position::Position;
 use crate::storage::StorageFile;
 use crate::tail::Tail;
 
-/// Bytes of a piece. Frames of more than half of it are read by themselves: most of a piece would be one of them.
+/// Bytes of a piece.
 const PIECE: usize = 64 * 1024;
+/// Frames of more bytes are read by themselves: a system call is little beside what they hold.
+const SMALL: usize = 8 * 1024;
 /// Bytes that are taken from memory at once.
 const FEW: usize = 32 * 1024;
 /// How far behind the frame before it one may begin that follows it: others' frames lie between them.
@@ -65,7 +67,7 @@ impl ReadAhead {
             self.bodies = VecDeque::new();
         }
         (self.file, self.end, self.cuts) = (position.file, position.end(), cuts);
-        self.run == RUN && FRAME_HEADER + position.len as usize <= PIECE / 2
+        self.run == RUN && FRAME_HEADER + position.len as usize <= SMALL
     }
 
     /// A body that was found in memory with one before it.
