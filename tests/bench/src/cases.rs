@@ -17,6 +17,11 @@ pub(crate) const WINDOW: usize = 1000;
 pub(crate) const STREAM: &str = "BENCH";
 /// The subject a case publishes to; the stream takes `bench.js.>`.
 pub(crate) const SUBJECT: &str = "bench.js.a";
+/// One with the async window.
+const ASYNC: Publishers = Publishers {
+    count: 1,
+    window: WINDOW,
+};
 /// Many who each wait for their acknowledgement: their messages come one at a time.
 const WAITING: Publishers = Publishers {
     count: 64,
@@ -94,21 +99,8 @@ pub(crate) fn all() -> Vec<Case> {
 
 /// Publishes `messages` with the async window, for cases that read them.
 pub(crate) fn fill(target: &Target, subject: &str, bytes: usize, messages: u64) -> Result<()> {
-    let crowd = Publishers {
-        count: 1,
-        window: WINDOW,
-    };
-    fill_by(crowd, target, subject, (bytes, messages))
-}
-
-fn fill_by(
-    publishers: Publishers,
-    target: &Target,
-    subject: &str,
-    (bytes, messages): (usize, u64),
-) -> Result<()> {
     let plan = Plan::counting(bytes, messages);
-    publish_durable(target, subject, &plan, publishers, &Watch::default())?;
+    publish_durable(target, subject, &plan, ASYNC, &Watch::default())?;
     Ok(())
 }
 
@@ -121,25 +113,29 @@ impl Case {
         format!("{word}-{}", self.bytes)
     }
 
+    /// How many messages the stream of a replay holds, when `messages` are asked for.
+    fn held(&self, messages: u64) -> u64 {
+        match self.what {
+            What::JsPushSingles | What::JsPushFiltered => messages / SHORTER,
+            _ => messages,
+        }
+    }
+
     /// Makes what the runs need; `messages` are what a replay finds in the stream.
     pub(crate) fn prepare(&self, target: &Target, messages: u64) -> Result<()> {
         let mut client = Client::connect(target)?;
         match self.what {
             What::CorePub | What::Core1To1 | What::Core1To4 | What::Request => {}
             What::JsAsync | What::JsSync1 | What::JsSync64 => {}
-            What::JsPullAck | What::JsPush => {
+            What::JsPullAck | What::JsPush | What::JsPushSingles | What::JsPushFiltered => {
                 create_stream(&mut client, STREAM, &["bench.js.>"])?;
-                fill(target, SUBJECT, self.bytes, messages)?;
-            }
-            What::JsPushSingles => {
-                create_stream(&mut client, STREAM, &["bench.js.>"])?;
-                let what = (self.bytes, messages / SHORTER);
-                fill_by(WAITING, target, SUBJECT, what)?;
-            }
-            What::JsPushFiltered => {
-                create_stream(&mut client, STREAM, &["bench.js.>"])?;
-                let plan = Plan::counting(self.bytes, messages / SHORTER);
-                publish_over(&mut client, &plan, subject)?;
+                let plan = Plan::counting(self.bytes, self.held(messages));
+                let all = |who| publish_durable(target, SUBJECT, &plan, who, &Watch::default());
+                match self.what {
+                    What::JsPushSingles => all(WAITING)?,
+                    What::JsPushFiltered => publish_over(&mut client, &plan, subject)?,
+                    _ => all(ASYNC)?,
+                };
             }
             What::KvPut | What::KvGet | What::KvWatch => {
                 client.api(&format!("STREAM.CREATE.{BUCKET}"), &bucket())?;
@@ -165,26 +161,35 @@ impl Case {
             What::Core1To1 => core(1)?.run,
             What::Core1To4 => core(4)?.run,
             What::Request => requests(target, "bench.ask", &plan, 1, &watch)?,
-            What::JsAsync => durable(target, &plan, 1, WINDOW)?,
-            What::JsSync1 => durable(target, &plan, 1, 1)?,
-            What::JsSync64 => durable(target, &plan, WAITING.count, WAITING.window)?,
+            What::JsAsync => durable(target, &plan, ASYNC)?,
+            What::JsSync1 => durable(
+                target,
+                &plan,
+                Publishers {
+                    count: 1,
+                    ..WAITING
+                },
+            )?,
+            What::JsSync64 => durable(target, &plan, WAITING)?,
             What::JsPullAck => {
                 let run = pull(&mut client, &consumer(Acks::Explicit), messages, &watch)?;
                 client.api(&format!("CONSUMER.DELETE.{STREAM}.reader"), &Value::Null)?;
                 run
             }
             What::JsPush | What::JsPushSingles => {
-                let messages = match self.what {
-                    What::JsPushSingles => messages / SHORTER,
-                    _ => messages,
-                };
-                let consumer = consumer(Acks::None);
-                push(&mut client, &consumer, &Value::Null, messages, &watch)?
+                let messages = self.held(messages);
+                push(
+                    &mut client,
+                    &consumer(Acks::None),
+                    &Value::Null,
+                    messages,
+                    &watch,
+                )?
             }
             What::JsPushFiltered => {
                 let wanted: Vec<String> = (0..SUBJECTS).step_by(WANTED).map(subject).collect();
                 let filters = json!({ "filter_subjects": wanted });
-                let messages = messages / SHORTER / WANTED as u64;
+                let messages = self.held(messages) / WANTED as u64;
                 push(
                     &mut client,
                     &consumer(Acks::None),
@@ -201,10 +206,9 @@ impl Case {
 }
 
 /// On a fresh stream that is removed afterwards.
-fn durable(target: &Target, plan: &Plan, count: usize, window: usize) -> Result<Run> {
+fn durable(target: &Target, plan: &Plan, publishers: Publishers) -> Result<Run> {
     let mut client = Client::connect(target)?;
     create_stream(&mut client, STREAM, &["bench.js.>"])?;
-    let publishers = Publishers { count, window };
     let run = publish_durable(target, SUBJECT, plan, publishers, &Watch::default());
     delete_stream(&mut client, STREAM)?;
     Ok(run?)
