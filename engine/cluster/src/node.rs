@@ -433,6 +433,7 @@ impl Node {
         if let Err(refused) = stream.update_config(config) {
             return Outcome::Refused(refused);
         }
+        cell.follow(&stream.config);
         let due = stream.next_due();
         drop(stream);
         self.alarms.set(id, &cell.alarm, due);

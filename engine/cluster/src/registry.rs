@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use millstream_journal::Position;
-use millstream_streams::Stream;
+use millstream_journal::{Durability, Position};
+use millstream_streams::{PersistMode, StorageType, Stream, StreamConfig};
 use tokio::sync::Notify;
 
 use crate::alarms::Alarm;
@@ -23,6 +23,10 @@ pub struct StreamCell {
     pub id: u32,
     /// Its name.
     pub name: String,
+    /// What must have happened to its commands before they are acknowledged. No update changes that.
+    pub durability: Durability,
+    /// Whether its messages are compressed on disk.
+    compresses: AtomicBool,
     stream: Mutex<Stream>,
     memory: Mutex<Frames>,
     /// Who wants to hear of any change.
@@ -48,6 +52,8 @@ impl StreamCell {
         Self {
             id: stream.id,
             name: stream.name().to_owned(),
+            durability: durability(&stream.config),
+            compresses: AtomicBool::new(stream.config.compresses()),
             stream: Mutex::new(stream),
             memory: Mutex::default(),
             waiting: Mutex::default(),
@@ -71,6 +77,19 @@ impl StreamCell {
     /// Whether it changed since this was asked last.
     pub(crate) fn take_changed(&self) -> bool {
         self.changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether its messages are compressed on disk. Known without the lock, as is how durable they are: a publish must not wait
+    /// until the one before it is applied.
+    #[must_use]
+    pub fn compresses(&self) -> bool {
+        self.compresses.load(Ordering::Acquire)
+    }
+
+    /// The configuration was changed.
+    pub(crate) fn follow(&self, config: &StreamConfig) {
+        self.compresses
+            .store(config.compresses(), Ordering::Release);
     }
 
     /// The stream's state. Keep it short and never across an await: publishes of this stream wait for it.
@@ -156,6 +175,14 @@ impl StreamCell {
             let live = stream.live_positions();
             memory.held.retain(|offset, _| live.contains(offset));
         }
+    }
+}
+
+fn durability(config: &StreamConfig) -> Durability {
+    match (config.storage, config.persist_mode) {
+        (StorageType::Memory, _) => Durability::Memory,
+        (StorageType::File, PersistMode::Async) => Durability::Written,
+        (StorageType::File, PersistMode::Default) => Durability::Synced,
     }
 }
 

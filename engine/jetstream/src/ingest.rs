@@ -467,7 +467,7 @@ impl<'a> Stager<'a> {
         let mut made = Publishes::default();
         for (cell, mut records, owners) in self.sections {
             let (records, count) = records.take();
-            let own = Keep::of(&cell.lock().config, count);
+            let own = Keep::of(&cell, count);
             made.keep = Some(made.keep.map_or(own, |keep| keep.or(own)));
             made.count += count;
             made.owners.push(owners);

@@ -10,7 +10,7 @@ use millstream_cluster::{Command, Hooks, Node, Outcome, StreamCell, StreamChange
 use millstream_consensus::{Group, Proposal};
 use millstream_journal::Durability;
 use millstream_pipeline::Schemas;
-use millstream_streams::{ApiError, PersistMode, StorageType, StreamConfig};
+use millstream_streams::ApiError;
 use millstream_types::Message;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -224,15 +224,6 @@ impl JetStream {
     }
 }
 
-/// What must have happened to a message of a stream before it is acknowledged.
-fn durability(config: &StreamConfig) -> Durability {
-    match (config.storage, config.persist_mode) {
-        (StorageType::Memory, _) => Durability::Memory,
-        (StorageType::File, PersistMode::Async) => Durability::Written,
-        (StorageType::File, PersistMode::Default) => Durability::Synced,
-    }
-}
-
 fn attach(
     broker: &Broker,
     subject: &str,
@@ -257,10 +248,10 @@ pub(crate) struct Keep {
 
 impl Keep {
     /// As a stream wants its commands with `count` records. Those without are small.
-    pub(crate) fn of(config: &StreamConfig, count: u32) -> Self {
+    pub(crate) fn of(cell: &StreamCell, count: u32) -> Self {
         Self {
-            durability: durability(config),
-            compress: count > 0 && config.compresses(),
+            durability: cell.durability,
+            compress: count > 0 && cell.compresses(),
         }
     }
 
@@ -282,7 +273,7 @@ impl Shared {
         command: &Command,
         done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
     ) {
-        let keep = Keep::of(&cell.lock().config, count);
+        let keep = Keep::of(cell, count);
         self.propose_raw(cell.id, count, keep, command, done);
     }
 

@@ -191,6 +191,28 @@ async fn a_reader_that_is_late_finds_what_moved() {
     assert_eq!(found.view().payload, b"stays");
 }
 
+/// Whoever publishes does not wait until what was published before is applied, which may take a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_does_not_wait_for_the_stream() {
+    let (jetstream, node, _) = world().await;
+    let (inbox, _attached) = consumer(&jetstream, AckPolicy::None).await;
+    let cell = node.stream("S").expect("there");
+    let (tell, published) = std::sync::mpsc::channel();
+    let mut publisher = jetstream.shared.broker.publisher();
+    let applying = cell.lock();
+    let publish = std::thread::spawn(move || {
+        publisher.send(b"S", None, &[], b"one");
+        publisher.flush();
+        tell.send(()).expect("somebody waits");
+    });
+    let published = published.recv_timeout(Duration::from_secs(20));
+    drop(applying);
+    publish.join().expect("no panic");
+    published.expect("it waited for the stream");
+    pull(&jetstream, "1");
+    assert_eq!(inbox.first(1).await, ["one"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_found_by_time() {
     let (jetstream, ..) = world().await;

@@ -44,12 +44,24 @@ struct ChunkInfo {
     due: Option<Timestamp>,
 }
 
-/// A changed page, and its place among the snapshot's pages.
+/// A changed page, and its place among the snapshot's pages. Once stored it is let go of: as long as a snapshot holds a page, the
+/// stream has to copy it to change it.
 #[derive(Debug)]
 enum Changed {
-    Chunk(usize, Arc<Chunk>),
-    Subjects(usize, Arc<SubjectPage>),
-    Ids(u64, Bytes),
+    Chunk(usize, Option<Arc<Chunk>>),
+    Subjects(usize, Option<Arc<SubjectPage>>),
+    Ids(u64, Option<Bytes>),
+}
+
+impl Changed {
+    /// Its bytes, until it is stored.
+    fn encoded(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Chunk(_, page) => page.as_deref().map(encoded),
+            Self::Subjects(_, page) => page.as_deref().map(encoded),
+            Self::Ids(_, page) => page.as_ref().map(|page| page.to_vec()),
+        }
+    }
 }
 
 /// A stream's state at one moment, to be stored while the stream goes on.
@@ -72,15 +84,10 @@ impl StreamSnapshot {
     pub fn next_pages(&self, limit: usize) -> Vec<Vec<u8>> {
         let mut bytes = 0;
         let mut pages = Vec::new();
-        for changed in &self.changed[self.stored..] {
-            if bytes >= limit {
-                break;
-            }
-            let page = match changed {
-                Changed::Chunk(_, page) => encoded(&**page),
-                Changed::Subjects(_, page) => encoded(&**page),
-                Changed::Ids(_, page) => page.to_vec(),
-            };
+        let mut left = self.changed[self.stored..].iter();
+        while bytes < limit
+            && let Some(page) = left.next().and_then(Changed::encoded)
+        {
             bytes += page.len();
             pages.push(page);
         }
@@ -95,11 +102,18 @@ impl StreamSnapshot {
 
     /// Where the pages answered last lie.
     pub fn pages_stored(&mut self, positions: &[Position]) {
-        for (changed, at) in self.changed[self.stored..].iter().zip(positions) {
+        for (changed, at) in self.changed[self.stored..].iter_mut().zip(positions) {
             match changed {
-                Changed::Chunk(number, _) => self.chunks[*number].1 = Some(*at),
-                Changed::Subjects(number, _) => self.subjects[*number] = Some(*at),
-                Changed::Ids(number, _) => {
+                Changed::Chunk(number, page) => {
+                    *page = None;
+                    self.chunks[*number].1 = Some(*at);
+                }
+                Changed::Subjects(number, page) => {
+                    *page = None;
+                    self.subjects[*number] = Some(*at);
+                }
+                Changed::Ids(number, page) => {
+                    *page = None;
                     self.ids.stored(*number, *at);
                     self.ids_stored.push((*number, *at));
                 }
@@ -212,7 +226,7 @@ impl Stream {
         }
         let pages = snapshot.ids.unstored();
         snapshot.changed = pages
-            .map(|(number, page)| Changed::Ids(number, page))
+            .map(|(number, page)| Changed::Ids(number, Some(page)))
             .collect();
         let (slots, pages) = self.log.subjects.slots_mut();
         for (number, slot) in slots.iter_mut().enumerate() {
@@ -221,7 +235,7 @@ impl Stream {
             snapshot.subjects.push(slot.position());
             snapshot
                 .changed
-                .extend(page.map(|page| Changed::Subjects(number, page)));
+                .extend(page.map(|page| Changed::Subjects(number, Some(page))));
         }
         let (spans, pages) = self.log.spans_mut();
         for span in spans.iter_mut().filter(|span| span.live > 0) {
@@ -238,7 +252,7 @@ impl Stream {
             snapshot.chunks.push((info, span.slot.position()));
             snapshot
                 .changed
-                .extend(page.map(|page| Changed::Chunk(number, page)));
+                .extend(page.map(|page| Changed::Chunk(number, Some(page))));
         }
         snapshot
     }

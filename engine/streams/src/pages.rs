@@ -163,6 +163,14 @@ impl<P: Page> Slot<P> {
         }
     }
 
+    /// Whether it would have to be copied to be changed.
+    #[cfg(test)]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.page
+            .get()
+            .is_some_and(|page| Arc::strong_count(page) > 1)
+    }
+
     pub(crate) fn position(&self) -> Option<Position> {
         self.stored
     }

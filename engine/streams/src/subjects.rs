@@ -51,7 +51,8 @@ impl SubjectPage {
     fn put(&mut self, place: usize, subject: &[u8], stamp: u32) {
         let len = u16::try_from(subject.len())
             .expect("invariant: a record's subject has a 16 bit length");
-        if place == self.entries.len() {
+        let is_new = place == self.entries.len();
+        if is_new {
             self.entries.push(Entry::default());
         }
         self.garbage += usize::from(self.entries[place].len);
@@ -66,6 +67,11 @@ impl SubjectPage {
         self.arena.extend_from_slice(subject);
         let entry = &mut self.entries[place];
         (entry.at, entry.len) = (at, len);
+        if is_new && place + 1 == PER_PAGE {
+            // Every place has had its text now, so few more may come, and half of the room could be free. The allocator does
+            // not make a block smaller that is half full.
+            self.compact();
+        }
     }
 
     fn compact(&mut self) {
@@ -349,5 +355,26 @@ impl Subjects {
             }
         }
         Ok(new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PER_PAGE, SubjectPage};
+
+    #[test]
+    fn a_page_that_was_filled_has_no_room_to_spare() {
+        let mut page = SubjectPage::default();
+        let texts: Vec<String> = (0..PER_PAGE).map(|place| format!("s.{place:05}")).collect();
+        for (place, text) in texts.iter().enumerate() {
+            page.put(place, text.as_bytes(), 0);
+        }
+        assert_eq!(page.arena.capacity(), page.arena.len());
+        // And takes other texts all the same.
+        page.put(1, b"another", 1);
+        for (place, text) in texts.iter().enumerate() {
+            let text = if place == 1 { "another" } else { text };
+            assert_eq!(page.name(place), text.as_bytes());
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use millstream_consensus::{Entry, StateMachine as _};
-use millstream_journal::Position;
+use millstream_journal::{Durability, Position};
 use millstream_spec::{FlowSpec, SourceFile, Spec, parse};
 use millstream_streams::{
     Command as StreamCommand, DiscardPolicy, Publish, RecordOutcome, RecordsBuilder, StorageType,
@@ -74,6 +74,29 @@ fn numbers_of_streams_are_given_once() {
     assert_eq!([node.next_stream_id(), node.next_stream_id()], [1, 2]);
     apply(&node, &stream(7));
     assert_eq!([node.next_stream_id(), node.next_stream_id()], [8, 9]);
+}
+
+/// What proposers know of a stream without its lock follows its configuration.
+#[test]
+fn an_update_says_whether_messages_are_compressed() {
+    let node = Node::default();
+    apply(&node, &stream(4));
+    let cell = node.stream_by_id(4).expect("there");
+    assert_eq!(
+        (cell.durability, cell.compresses()),
+        (Durability::Memory, false)
+    );
+    for (compression, is_set) in [("s2", true), ("none", false)] {
+        let mut config = cell.lock().config.clone();
+        config.compression = Some(compression.to_owned());
+        let update = Command::Stream(StreamCommand::UpdateStream {
+            id: 4,
+            time: Timestamp(2),
+            config: Box::new(config),
+        });
+        assert!(matches!(apply(&node, &update), Outcome::Done));
+        assert_eq!(cell.compresses(), is_set);
+    }
 }
 
 fn node() -> Node {

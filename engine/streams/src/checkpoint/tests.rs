@@ -1,10 +1,13 @@
 //! Checkpoints give back the state they were taken from and refuse damaged bytes.
 
+use std::collections::BTreeSet;
+
 use millstream_journal::Position;
 use millstream_types::Timestamp;
 use proptest::prelude::*;
 
 use super::testing::Stored;
+use crate::pages::Pages;
 use crate::{CheckpointError, Command, Publish, RecordsBuilder, Stream, StreamConfig};
 
 fn empty() -> Vec<u8> {
@@ -37,15 +40,13 @@ fn cuts_and_newer_versions_are_errors() {
     assert!(Stream::decode_checkpoint(&longer).is_err());
 }
 
-/// `version3.hex` is what a former build stored of this stream.
-#[test]
-fn the_layout_before_this_one_is_read() {
+/// A stream with several pages of messages and of subjects.
+fn several_pages(pages: Pages) -> Stream {
     let config = StreamConfig {
         name: "S".to_owned(),
         subjects: vec!["s.>".to_owned()],
         ..StreamConfig::default()
     };
-    let (_, pages) = Stored::pages();
     let config = config.checked().expect("valid");
     let mut stream = Stream::new(7, config, Timestamp(5), Some(pages));
     for frame in 0..20u32 {
@@ -73,6 +74,36 @@ fn the_layout_before_this_one_is_read() {
             erase: false,
         })
         .expect("it is there");
+    stream
+}
+
+/// A stream copies a page to change it while a snapshot holds that, which must not be longer than it takes to store it.
+#[test]
+fn a_snapshot_lets_go_of_what_it_stored() {
+    let (stored, pages) = Stored::pages();
+    let mut stream = several_pages(pages);
+    let mut snapshot = stream.snapshot(&BTreeSet::new());
+    let shared = |stream: &Stream| {
+        let subjects = stream.log.subjects.slots().iter();
+        let subjects = subjects.filter(|slot| slot.is_shared()).count();
+        let spans = stream.log.spans().iter();
+        subjects + spans.filter(|span| span.slot.is_shared()).count()
+    };
+    assert!(shared(&stream) > 3, "{}", shared(&stream));
+    while snapshot.pages_left() > 0 {
+        assert_eq!(shared(&stream), snapshot.pages_left());
+        let page = snapshot.next_pages(1).remove(0);
+        snapshot.pages_stored(&[stored.put(page)]);
+    }
+    assert_eq!(shared(&stream), 0);
+    snapshot.finish(&mut stream, true);
+}
+
+/// `version3.hex` is what a former build stored of this stream.
+#[test]
+fn the_layout_before_this_one_is_read() {
+    let (_, pages) = Stored::pages();
+    let mut stream = several_pages(pages);
     let hex: Vec<u8> = include_str!("version3.hex")
         .bytes()
         .filter(u8::is_ascii_hexdigit)
