@@ -25,6 +25,15 @@ pub trait Storage: Send + Sync + Debug {
     /// As the file system says; `NotFound` when there is none.
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
 
+    /// Opens an existing file to read what the disk has of it, and not what the operating system remembers, where that is
+    /// possible. Nobody should be writing it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    fn open_uncached(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.open(name)
+    }
+
     /// All names.
     ///
     /// # Errors

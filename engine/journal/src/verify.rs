@@ -1,5 +1,7 @@
 //! Checking every byte that the journal wrote: headers, frames, second copies, footers, checkpoints. Nothing is changed.
 //!
+//! What is on the disk is what counts, so files are read past the operating system's memory, except for the newest beside a server.
+//!
 //! It may run beside a server. What is being written then is left out: the newest file counts up to where its frames
 //! end, what looks damaged there is read twice, and the footer of the file before it may not be there yet.
 
@@ -227,8 +229,11 @@ impl Verifier<'_> {
     }
 
     fn file(&mut self, id: u32) -> io::Result<()> {
-        let file = self.storage.open(&file_name(id))?;
         let newest = self.sizes.keys().next_back() == Some(&id);
+        let file = match newest && self.running {
+            true => self.storage.open(&file_name(id))?,
+            false => self.storage.open_uncached(&file_name(id))?,
+        };
         let Some((first, chain)) = self.header(id, &*file, newest)? else {
             return Ok(());
         };

@@ -1,6 +1,7 @@
-//! Writing past the page cache (`O_DIRECT`) what is synced next.
+//! Writing past the page cache (`O_DIRECT`) what is synced next, and reading past it what is verified: what the disk has, and
+//! not what the kernel remembers of it.
 //!
-//! It is copied once, into a block of memory that the disk reads from, and is not copied into pages of the kernel that are found,
+//! What is written is copied once, into a block of memory that the disk reads from, and is not copied into pages of the kernel that are found,
 //! filled, written and waited for one by one: writing and syncing 20 kB took 138 us and not 161 to 218, and two thirds of the
 //! processor time (decision 016). The kernel keeps nothing of it. Readers of what is new have the journal's own cache, and
 //! others the disk.
@@ -13,6 +14,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{OFlags, fstatfs};
 use tracing::debug;
@@ -47,9 +49,7 @@ pub(super) enum Direct {
 
 pub(super) struct Appender {
     file: File,
-    /// [`ROOM`] bytes from `start` on.
-    memory: Vec<u8>,
-    start: usize,
+    room: Room,
     /// Where the last write ended, unless something else was written since. What its block holds before that lies at the beginning
     /// of the room.
     end: Option<u64>,
@@ -66,6 +66,100 @@ impl fmt::Debug for Appender {
         f.debug_struct("Appender")
             .field("end", &self.end)
             .finish_non_exhaustive()
+    }
+}
+
+/// [`ROOM`] bytes of memory that the disk can take from and bring to, from `start` on.
+struct Room {
+    memory: Vec<u8>,
+    start: usize,
+}
+
+impl Room {
+    fn new() -> Self {
+        let memory = vec![0; ROOM + BLOCK as usize];
+        Self {
+            start: memory.as_ptr().align_offset(BLOCK as usize),
+            memory,
+        }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + ROOM]
+    }
+}
+
+/// A file opened once more, with such reads and writes; `None` where there are none.
+fn open(path: &Path, cached: &File, options: &mut OpenOptions) -> Option<File> {
+    let kind = fstatfs(cached).ok()?.f_type;
+    if ![EXT4, XFS].contains(&u64::try_from(kind).ok()?) {
+        return None;
+    }
+    options
+        .custom_flags(OFlags::DIRECT.bits().cast_signed())
+        .open(path)
+        .ok()
+}
+
+/// Such reads, or such writes at that place, are not taken, as behind one that the disk took a part of.
+fn is_not_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
+
+/// What a file is read with, past the page cache.
+pub(super) struct Reader {
+    file: File,
+    room: Mutex<Room>,
+}
+
+/// Without the memory, which holds messages.
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// `None` where there are no such reads.
+    pub(super) fn open(path: &Path, cached: &File) -> Option<Self> {
+        Some(Self {
+            file: open(path, cached, OpenOptions::new().read(true))?,
+            room: Mutex::new(Room::new()),
+        })
+    }
+
+    /// Reads up to `buffer.len()` bytes from `offset`; fewer only at the end of the file. `None`: they are to be read another way.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = room.bytes();
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let left = &mut buffer[filled..];
+            let at = offset + filled as u64;
+            let before = (at % BLOCK) as usize;
+            let whole = (before + left.len()).next_multiple_of(BLOCK as usize);
+            let read = self
+                .file
+                .read_at(&mut room[..whole.min(ROOM)], at - before as u64);
+            let count = match read {
+                Ok(count) => count.saturating_sub(before).min(left.len()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if is_not_taken(&error) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if count == 0 {
+                break;
+            }
+            left[..count].copy_from_slice(&room[before..before + count]);
+            filled += count;
+        }
+        Ok(Some(filled))
     }
 }
 
@@ -93,10 +187,9 @@ impl Direct {
             Err(error) => {
                 *self = Self::Off;
                 debug!(target: "nats", "{} is written through the page cache: {error}", path.display());
-                // Such writes are not taken, or not at that place, as behind one that the disk took a part of.
-                match error.kind() {
-                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(false),
-                    _ => Err(error),
+                match is_not_taken(&error) {
+                    true => Ok(false),
+                    false => Err(error),
                 }
             }
         }
@@ -113,20 +206,9 @@ impl Direct {
 impl Appender {
     /// `None` where there are no such writes.
     fn open(path: &Path, cached: &File) -> Option<Self> {
-        let kind = fstatfs(cached).ok()?.f_type;
-        if ![EXT4, XFS].contains(&u64::try_from(kind).ok()?) {
-            return None;
-        }
-        let file = OpenOptions::new()
-            .write(true)
-            .custom_flags(OFlags::DIRECT.bits().cast_signed())
-            .open(path)
-            .ok()?;
-        let memory = vec![0; ROOM + BLOCK as usize];
         Some(Self {
-            file,
-            start: memory.as_ptr().align_offset(BLOCK as usize),
-            memory,
+            file: open(path, cached, OpenOptions::new().write(true))?,
+            room: Room::new(),
             end: None,
             written: 0,
             small: false,
@@ -135,7 +217,7 @@ impl Appender {
     }
 
     fn write(&mut self, cached: &File, slices: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let room = &mut self.memory[self.start..self.start + ROOM];
+        let room = self.room.bytes();
         let mut filled = (offset % BLOCK) as usize;
         let mut at = offset - filled as u64;
         if self.end.take() != Some(offset) {

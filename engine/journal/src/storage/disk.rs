@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::direct::Direct;
+use super::direct::{Direct, Reader};
 use super::{Storage, StorageFile};
 use crate::error::OpenError;
 
@@ -92,6 +92,7 @@ impl DiskStorage {
             file,
             path: self.folder.join(name),
             direct,
+            reader: None,
         }
     }
 
@@ -146,6 +147,18 @@ impl Storage for DiskStorage {
         Ok(Arc::new(self.file(name, file)))
     }
 
+    fn open_uncached(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let path = self.folder.join(name);
+        // Nothing is written by this handle, so it has no part in direct writes.
+        let file = File::open(&path)?;
+        Ok(Arc::new(DiskFile {
+            reader: Reader::open(&path, &file),
+            direct: Arc::default(),
+            file,
+            path,
+        }))
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -183,6 +196,8 @@ struct DiskFile {
     file: File,
     path: PathBuf,
     direct: Arc<Mutex<Direct>>,
+    /// Where it is read past the page cache.
+    reader: Option<Reader>,
 }
 
 impl StorageFile for DiskFile {
@@ -215,6 +230,11 @@ impl StorageFile for DiskFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Some(reader) = &self.reader
+            && let Some(count) = reader.read_at(buffer, offset)?
+        {
+            return Ok(count);
+        }
         let mut filled = 0;
         while filled < buffer.len() {
             match self
@@ -264,7 +284,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::{DiskStorage, locked};
-    use crate::storage::direct::Direct;
+    use crate::storage::direct::{Direct, Reader};
     use crate::storage::{Storage as _, StorageFile};
 
     #[derive(Clone, Debug)]
@@ -379,8 +399,53 @@ mod tests {
                 let (written, behind) = held[..count].split_at(world.model.len());
                 prop_assert!(written == world.model);
                 prop_assert!(behind.iter().all(|byte| *byte == 0));
+                // From anywhere, past the page cache, and to the end, which is in the middle of a block.
+                let uncached = world.storage.open_uncached("a").expect("opens");
+                for from in [0, count / 3, count] {
+                    let mut read = vec![7; held.len() - from];
+                    let count = uncached.read_at(&mut read, from as u64).expect("reads");
+                    prop_assert!(held[from..].starts_with(&read[..count]));
+                    prop_assert_eq!(count, world.file.read_at(&mut read, from as u64).expect("reads"));
+                }
             }
         }
+    }
+
+    /// What the page cache has of a file says nothing of the disk.
+    #[test]
+    fn uncached_reads_are_the_disks() {
+        /// Bytes that this thread had from the disk.
+        fn from_disk() -> u64 {
+            let io = std::fs::read_to_string("/proc/thread-self/io").expect("counted");
+            let line = io
+                .lines()
+                .find_map(|line| line.strip_prefix("read_bytes: "));
+            line.expect("a count").parse().expect("a number")
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let storage = DiskStorage::open(folder.path()).expect("opens");
+        let bytes: Vec<u8> = (0..1_234_567).map(|at: u32| at as u8).collect();
+        let file = storage.create("a", 0).expect("creates");
+        let written = file.write_at(&mut [IoSlice::new(&bytes)], 0);
+        written.and_then(|()| file.sync()).expect("writes");
+        let path = folder.path().join("a");
+        let cached = std::fs::File::open(&path).expect("opens");
+        if Reader::open(&path, &cached).is_none() {
+            eprintln!("skipped: the file system of the test's folder has no direct reads");
+            return;
+        }
+        let read = |file: &dyn StorageFile| {
+            let before = from_disk();
+            let mut read = vec![0; bytes.len() + 1];
+            let count = file.read_at(&mut read, 0).expect("reads");
+            assert!(read[..count] == bytes);
+            from_disk() - before
+        };
+        assert_eq!(read(&*file), 0, "it was just written");
+        let uncached = storage.open_uncached("a").expect("opens");
+        assert!(read(&*uncached) >= bytes.len() as u64);
+        let written = uncached.write_at(&mut [IoSlice::new(b"one")], 0);
+        written.expect_err("it is open for reading");
     }
 
     #[test]
