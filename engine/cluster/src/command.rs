@@ -12,7 +12,8 @@
 //! Integers are little endian.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use millstream_streams::Command as StreamCommand;
+use millstream_streams::{Command as StreamCommand, Publish};
+use millstream_types::Timestamp;
 use thiserror::Error;
 
 use crate::catalog::CatalogCommand;
@@ -67,6 +68,18 @@ pub enum DecodeError {
     /// The stream command inside does not parse.
     #[error("stream command is damaged: {0}")]
     Stream(#[from] millstream_streams::CommandError),
+}
+
+/// Bytes of a publish in front of its records.
+pub const PUBLISH_HEAD: usize = 2 + Publish::HEAD;
+
+/// What stands in front of the records of a publish: with them it is what [`Command::encode`] makes of it.
+#[must_use]
+pub fn publish_head(stream: u32, time: Timestamp, count: u32) -> [u8; PUBLISH_HEAD] {
+    let mut head = [0; PUBLISH_HEAD];
+    [head[0], head[1]] = [VERSION, STREAM];
+    head[2..].copy_from_slice(&Publish::head(stream, time, count));
+    head
 }
 
 impl Command {

@@ -17,7 +17,7 @@ mod whole;
 pub use catalog::{
     Catalog, CatalogChange, CatalogCommand, CatalogError, ConnectorEntry, StationEntry,
 };
-pub use command::{Command, DecodeError};
+pub use command::{Command, DecodeError, PUBLISH_HEAD, publish_head};
 pub use flows::{
     FlowBuild, FlowEntry, FlowRerun, build_key, flow_key, position_value, rerun_key, split_position,
 };

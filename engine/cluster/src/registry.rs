@@ -158,7 +158,8 @@ impl StreamCell {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let offset = memory.next;
         memory.next += 1;
-        memory.held.insert(offset, body.clone());
+        // A copy of its own: it may be a small part of a buffer, all of which would stay as long as it does.
+        memory.held.insert(offset, Bytes::copy_from_slice(body));
         Position {
             file: u32::MAX,
             offset,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_broker::Origin;
+use millstream_cluster::PUBLISH_HEAD;
 use millstream_pipeline::{Plan, seen};
 use millstream_streams::{RecordView, parse_record};
 use millstream_types::{Message, Timestamp};
@@ -15,7 +16,8 @@ use crate::replies::Replies;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    pub(crate) records: Bytes,
+    /// The command that stores them as they came, now.
+    pub(crate) command: Bytes,
     pub(crate) count: u32,
     pub(crate) replies: Replies,
     pub(crate) origin: Arc<Origin>,
@@ -37,14 +39,19 @@ pub(crate) enum Way {
 }
 
 impl Batch {
+    pub(crate) fn records(&self) -> Bytes {
+        self.command.slice(PUBLISH_HEAD..)
+    }
+
     fn views(&self) -> impl Iterator<Item = RecordView<'_>> {
         let mut offset = 0;
+        let records = &self.command[PUBLISH_HEAD..];
         std::iter::from_fn(move || {
-            if offset == self.records.len() {
+            if offset == records.len() {
                 return None;
             }
             let (view, next) =
-                parse_record(&self.records, offset).expect("invariant: it was laid out here");
+                parse_record(records, offset).expect("invariant: it was laid out here");
             offset = next;
             Some(view)
         })
@@ -54,10 +61,10 @@ impl Batch {
     pub(crate) fn members(&self) -> impl Iterator<Item = Member> {
         self.views().zip(self.replies.each()).map(|(view, reply)| {
             let message = Message {
-                subject: self.records.slice_ref(view.subject),
+                subject: self.command.slice_ref(view.subject),
                 reply,
-                headers: self.records.slice_ref(view.headers),
-                payload: self.records.slice_ref(view.payload),
+                headers: self.command.slice_ref(view.headers),
+                payload: self.command.slice_ref(view.payload),
             };
             Member::new(message, Arc::clone(&self.origin))
         })

@@ -8,8 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use millstream_broker::{Collector, Handler, Origin, Published};
+use millstream_cluster::{PUBLISH_HEAD, publish_head};
 use millstream_pipeline::{Plan, is_plain, unforged};
 use millstream_streams::RecordsBuilder;
+use millstream_types::Timestamp;
 
 use crate::batch::{Batch, Way};
 use crate::ingress::Ingress;
@@ -27,7 +29,7 @@ impl Handler for Door {
         Box::new(Gather {
             ingress: Arc::clone(&self.0),
             origin: Arc::clone(origin),
-            records: RecordsBuilder::default(),
+            records: RecordsBuilder::with_room(PUBLISH_HEAD),
             replies: Replies::default(),
             bytes: 0,
             way: Way::Straight,
@@ -113,11 +115,13 @@ impl Gather {
     }
 
     fn submit(&mut self) {
-        let (records, count) = self.records.take();
+        let count = self.records.count();
         let way = std::mem::replace(&mut self.way, Way::Straight);
         if count == 0 {
             return;
         }
+        let head = publish_head(self.ingress.cell.id, Timestamp::now(), count);
+        let command = self.records.take_behind(&head);
         let passed = std::mem::take(&mut self.passed);
         if let Some(plan) = self.plan.take()
             && way == Way::Straight
@@ -127,7 +131,7 @@ impl Gather {
         let bytes = std::mem::take(&mut self.bytes);
         self.origin.add_inflight(bytes);
         self.ingress.submit(Batch {
-            records,
+            command,
             count,
             replies: std::mem::take(&mut self.replies),
             origin: Arc::clone(&self.origin),

@@ -12,9 +12,9 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use millstream_broker::Origin;
-use millstream_cluster::{Command, Outcome, StreamCell};
+use millstream_cluster::{Outcome, StreamCell, publish_head};
 use millstream_pipeline::{KeyRule, Order, Plan};
-use millstream_streams::{ApiError, Command as StreamCommand, Publish, RecordOutcome};
+use millstream_streams::{ApiError, RecordOutcome};
 use millstream_types::Timestamp;
 
 use crate::batch::{Batch, Way, look};
@@ -22,7 +22,7 @@ use crate::group::{Group, Member};
 use crate::ingest::{Answer, settle};
 use crate::internal::not_internal;
 use crate::replies::Replies;
-use crate::service::Shared;
+use crate::service::{Keep, Shared};
 use crate::traces;
 
 /// Most messages and bytes a worker takes through the plan at once; bounds how long a batch keeps its memory and how large its
@@ -126,7 +126,7 @@ impl Ingress {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if batch.way == Way::Straight && !queue.running && self.held().by_key.is_empty() {
             drop(queue);
-            self.propose(batch, Timestamp::now());
+            self.propose(batch, None);
             return;
         }
         queue.waiting.push_back(batch);
@@ -156,7 +156,7 @@ impl Ingress {
                 }
                 Some(batch) if batch.way == Way::Straight => {
                     drop(queue);
-                    self.propose(batch, Timestamp::now());
+                    self.propose(batch, None);
                 }
                 Some(first) => {
                     let plan = self.plan.load_full();
@@ -173,25 +173,26 @@ impl Ingress {
         }
     }
 
-    /// Stores a batch as it is.
-    fn propose(self: &Arc<Self>, batch: Batch, time: Timestamp) {
+    /// Stores a batch as it is; at another time than when it came where stages saw it with that.
+    fn propose(self: &Arc<Self>, batch: Batch, time: Option<Timestamp>) {
+        let (count, stream) = (batch.count, self.cell.id);
+        let encoded = match time {
+            None => (Bytes::new(), batch.command),
+            Some(time) => {
+                let head = publish_head(stream, time, count);
+                (Bytes::copy_from_slice(&head), batch.records())
+            }
+        };
         let Batch {
-            records,
-            count,
             replies,
             origin,
             bytes,
-            way: _,
+            ..
         } = batch;
         let ingress = Arc::clone(self);
-        let command = Command::Stream(StreamCommand::Publish(Publish {
-            stream: self.cell.id,
-            time,
-            count,
-            records,
-        }));
+        let keep = Keep::of(&self.cell, count);
         self.shared
-            .propose(&self.cell, count, &command, move |outcome| {
+            .propose_encoded(stream, count, keep, encoded, move |outcome| {
                 origin.done_inflight(bytes);
                 ingress.answer_records(&replies, count, &outcome);
             });
@@ -225,7 +226,7 @@ impl Ingress {
             Some(plan) if plan.is_in_place() && batches.iter().all(plain) => {
                 let Some(group) = look(plan, &batches, time) else {
                     for batch in batches {
-                        self.propose(batch, time);
+                        self.propose(batch, Some(time));
                     }
                     return true;
                 };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use bytes::Bytes;
 use millstream_broker::{Attachment, Broker, Publisher};
 use millstream_cluster::{Command, Hooks, Node, Outcome, StreamCell, StreamChange};
 use millstream_consensus::{Group, Proposal};
@@ -285,8 +286,18 @@ impl Shared {
         command: &Command,
         done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
     ) {
+        self.propose_encoded(stream, count, keep, command.encode(), done);
+    }
+
+    pub(crate) fn propose_encoded(
+        &self,
+        stream: u32,
+        count: u32,
+        keep: Keep,
+        (head, body): (Bytes, Bytes),
+        done: impl FnOnce(Result<Outcome, ApiError>) + Send + 'static,
+    ) {
         self.cores.published(count);
-        let (head, body) = command.encode();
         let proposal = Proposal {
             stream,
             count,

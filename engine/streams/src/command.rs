@@ -40,6 +40,21 @@ pub struct Publish {
     pub records: Bytes,
 }
 
+impl Publish {
+    /// Bytes of the command in front of the records.
+    pub const HEAD: usize = 18;
+
+    /// What stands in front of the records.
+    #[must_use]
+    pub fn head(stream: u32, time: Timestamp, count: u32) -> [u8; Self::HEAD] {
+        let mut head = [0; Self::HEAD];
+        let mut out = &mut head[..];
+        put_start(&mut out, 1, stream, time);
+        out.put_u32_le(count);
+        head
+    }
+}
+
 /// What became of a delivered message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckKind {
@@ -238,9 +253,14 @@ impl Command {
         let mut head = BytesMut::with_capacity(64);
         match self {
             Self::Publish(publish) => {
-                put_start(&mut head, 1, publish.stream, publish.time);
-                head.put_u32_le(publish.count);
-                return (head.freeze(), publish.records.clone());
+                let Publish {
+                    stream,
+                    time,
+                    count,
+                    records,
+                } = publish;
+                head.put_slice(&Publish::head(*stream, *time, *count));
+                return (head.freeze(), records.clone());
             }
             Self::Acks(acks) => put_acks(&mut head, acks),
             Self::CreateStream { id, time, config } => {
@@ -389,7 +409,7 @@ impl Command {
     }
 }
 
-fn put_start(head: &mut BytesMut, kind: u8, stream: u32, time: Timestamp) {
+fn put_start(head: &mut impl BufMut, kind: u8, stream: u32, time: Timestamp) {
     head.put_u8(VERSION);
     head.put_u8(kind);
     head.put_u32_le(stream);

@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 use millstream_types::Domain;
 use thiserror::Error;
 
@@ -158,7 +158,10 @@ pub fn records(body: &[u8]) -> impl Iterator<Item = Result<RecordView<'_>, Recor
 /// Writes records one after the other.
 #[derive(Debug, Default)]
 pub struct RecordsBuilder {
+    /// Begins with the room, once there is a record.
     body: BytesMut,
+    /// Bytes in front of the records.
+    room: usize,
     count: u32,
     headers: Option<Written>,
 }
@@ -181,11 +184,24 @@ impl RecordsBuilder {
         Self::default()
     }
 
+    /// No records yet, and room for so many bytes in front of them: a command whose head is written there need not be copied to be
+    /// in one piece.
+    #[must_use]
+    pub fn with_room(room: usize) -> Self {
+        Self {
+            room,
+            ..Self::default()
+        }
+    }
+
     /// Adds a record. `subject` must have passed `check_subject` and be at most 65,535 bytes long, as the wire's control
     /// line sees to.
     pub fn push(&mut self, subject: &[u8], headers: &[u8], payload: &[u8]) {
         let subject_len = u16::try_from(subject.len())
             .expect("invariant: the wire limits subjects to a control line");
+        if self.count == 0 {
+            self.body.put_bytes(0, self.room);
+        }
         let start = self.body.len();
         let written = self
             .headers
@@ -235,7 +251,7 @@ impl RecordsBuilder {
     /// Bytes they take.
     #[must_use]
     pub fn bytes_len(&self) -> usize {
-        self.body.len()
+        self.body.len().saturating_sub(self.room)
     }
 
     /// Whether there are none.
@@ -246,8 +262,26 @@ impl RecordsBuilder {
 
     /// The records and their count; the builder starts anew and keeps what is left of its buffer.
     pub fn take(&mut self) -> (Bytes, u32) {
+        let count = self.count;
+        let mut records = self.take_all();
+        records.advance(self.room.min(records.len()));
+        (records, count)
+    }
+
+    /// As [`RecordsBuilder::take`], with `head` in front of them.
+    ///
+    /// # Panics
+    /// When it is not as long as the room, or there are no records.
+    pub fn take_behind(&mut self, head: &[u8]) -> Bytes {
+        assert!(self.count > 0, "a head without records");
+        self.body[..self.room].copy_from_slice(head);
+        self.take_all()
+    }
+
+    fn take_all(&mut self) -> Bytes {
         self.headers = None;
-        (self.body.split().freeze(), std::mem::take(&mut self.count))
+        self.count = 0;
+        self.body.split().freeze()
     }
 }
 

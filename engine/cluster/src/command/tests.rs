@@ -4,7 +4,7 @@ use bytes::Bytes;
 use millstream_streams::{Command as StreamCommand, Publish, RecordsBuilder};
 use millstream_types::Timestamp;
 
-use super::{Command, DecodeError};
+use super::{Command, DecodeError, publish_head};
 
 fn bytes_of(command: &Command) -> Bytes {
     let (head, body) = command.encode();
@@ -27,6 +27,18 @@ fn parts() -> Vec<Command> {
             value: Bytes::from_static(b"3\n{}"),
         },
     ]
+}
+
+#[test]
+fn a_publish_is_its_head_and_its_records() {
+    let Command::Stream(StreamCommand::Publish(publish)) = &parts()[0] else {
+        panic!("a publish");
+    };
+    let head = publish_head(publish.stream, publish.time, publish.count);
+    assert_eq!(
+        bytes_of(&parts()[0]),
+        [&head[..], &publish.records].concat()
+    );
 }
 
 #[test]

@@ -34,6 +34,32 @@ fn golden_bytes_of_shared_headers() {
     expect!["1a 00 00 00 a6 57 64 73 01 00 01 00 0c 00 00 00 61 4e 41 54 53 2f 31 2e 30 0d 0a 0d 0a 31 0e 00 00 00 e2 a1 e0 dc 00 00 01 00 00 00 00 00 62 32 0e 00 00 00 fc 6b 9e 69 03 00 01 00 30 00 00 00 63 33"].assert_eq(&hex(&body));
 }
 
+/// A head goes into the room in front of the records, which are the same as without, batch after batch.
+#[test]
+fn records_behind_a_head_are_the_same() {
+    let headers = b"NATS/1.0\r\nA: b\r\n\r\n";
+    let mut plain = RecordsBuilder::new();
+    let mut behind = RecordsBuilder::with_room(3);
+    for batch in 1..4u8 {
+        for builder in [&mut plain, &mut behind] {
+            builder.push(b"a", headers, &[batch]);
+            builder.push(b"b", headers, b"");
+        }
+        assert_eq!(plain.bytes_len(), behind.bytes_len());
+        let (records, count) = plain.take();
+        assert_eq!((count, behind.count()), (2, 2));
+        let head = [7, 8, batch];
+        let all = behind.take_behind(&head);
+        assert_eq!(all, [&head[..], &records[..]].concat());
+        assert!(behind.is_empty());
+        assert_eq!(behind.bytes_len(), 0);
+        behind.push(b"c", headers, b"");
+        plain.push(b"c", headers, b"");
+        assert_eq!(plain.take(), behind.take());
+        assert_eq!(behind.take(), Default::default());
+    }
+}
+
 /// Three records, of which the first and the last have the same headers, and where they begin.
 fn sharing() -> (Vec<u8>, [usize; 3]) {
     let mut builder = RecordsBuilder::new();
