@@ -143,6 +143,11 @@ impl Gather {
 
 impl Collector for Gather {
     fn push(&mut self, message: &Published<'_>) {
+        let parts = [message.subject, message.headers, message.payload];
+        let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+        if !self.records.is_empty() && !self.records.fits(bytes) {
+            self.submit();
+        }
         // Behind a message that goes through the plan all others do, or they would overtake it.
         if self.way == Way::Straight && !self.straight(message) {
             self.submit();
@@ -155,9 +160,7 @@ impl Collector for Gather {
         let answers = self.ingress.answers.load(Ordering::Relaxed);
         let reply = message.reply.filter(|_| answers);
         self.replies.push(reply);
-        let parts = [message.subject, message.headers, message.payload];
-        self.bytes += reply.map_or(0, <[u8]>::len);
-        self.bytes += parts.iter().map(|part| part.len()).sum::<usize>();
+        self.bytes += reply.map_or(0, <[u8]>::len) + bytes;
     }
 
     fn flush(&mut self) {

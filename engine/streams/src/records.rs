@@ -155,13 +155,20 @@ pub fn records(body: &[u8]) -> impl Iterator<Item = Result<RecordView<'_>, Recor
     })
 }
 
-/// Writes records one after the other.
+/// Smallest and largest buffer that is made for more than one record, in bytes. They double as they are filled, so that what has
+/// few records has a small one.
+const BUFFERS: (usize, usize) = (256, 64 * 1024);
+
+/// Writes records one after the other. Batches lie behind each other in buffers that they share, which are kept as long as any of
+/// them. Whoever cuts a batch where the next record does not [fit](RecordsBuilder::fits) copies nothing and leaves little unused.
 #[derive(Debug, Default)]
 pub struct RecordsBuilder {
     /// Begins with the room, once there is a record.
     body: BytesMut,
     /// Bytes in front of the records.
     room: usize,
+    /// Bytes of the last buffer that was made for more than one record.
+    buffer: usize,
     count: u32,
     headers: Option<Written>,
 }
@@ -200,7 +207,7 @@ impl RecordsBuilder {
         let subject_len = u16::try_from(subject.len())
             .expect("invariant: the wire limits subjects to a control line");
         if self.count == 0 {
-            self.body.put_bytes(0, self.room);
+            self.begin(RECORD_HEADER + subject.len() + headers.len() + payload.len());
         }
         let start = self.body.len();
         let written = self
@@ -240,6 +247,30 @@ impl RecordsBuilder {
         let sum = crc32c::crc32c_append(before, &self.body[start + 8..]);
         self.body[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
         self.count += 1;
+    }
+
+    /// Makes room for a first record of so many bytes.
+    fn begin(&mut self, record: usize) {
+        let need = self.room + record;
+        if self.body.capacity() < need {
+            let (least, most) = BUFFERS;
+            let size = match need > most / 4 {
+                true => need,
+                false => {
+                    self.buffer = (self.buffer * 2).clamp(need.max(least), most);
+                    self.buffer
+                }
+            };
+            self.body = BytesMut::with_capacity(size);
+        }
+        self.body.put_bytes(0, self.room);
+    }
+
+    /// Whether a record with so many bytes of subject, headers and payload needs no other buffer.
+    #[must_use]
+    pub fn fits(&self, bytes: usize) -> bool {
+        let room = if self.count == 0 { self.room } else { 0 };
+        room + RECORD_HEADER + bytes <= self.body.capacity() - self.body.len()
     }
 
     /// How many records there are.

@@ -1,9 +1,10 @@
 //! Records survive encoding, and golden bytes hold their format still.
 
+use bytes::Bytes;
 use expect_test::expect;
 use proptest::prelude::*;
 
-use super::{RecordError, RecordsBuilder, parse, record_at, records};
+use super::{BUFFERS, RecordError, RecordsBuilder, parse, record_at, records};
 
 fn hex(bytes: &[u8]) -> String {
     bytes
@@ -58,6 +59,41 @@ fn records_behind_a_head_are_the_same() {
         assert_eq!(plain.take(), behind.take());
         assert_eq!(behind.take(), Default::default());
     }
+}
+
+/// Cut where the next record does not fit, batches lie in buffers that are filled, and none is copied to a larger one.
+#[test]
+fn batches_that_are_cut_leave_little_of_their_buffers() {
+    let (least, most) = BUFFERS;
+    let mut builder = RecordsBuilder::with_room(10);
+    let (mut buffers, mut records, mut batches) = (0, 0, Vec::new());
+    for _ in 0..5_000 {
+        let begins = builder.is_empty() || !builder.fits(101);
+        if begins && !builder.is_empty() {
+            batches.push(builder.take_behind(&[0; 10]));
+        }
+        let is_new = begins && !builder.fits(101);
+        builder.push(b"a", b"", &[7; 100]);
+        records += 1;
+        if is_new {
+            buffers += builder.body.capacity();
+        }
+        // A flush now and then.
+        if records % 97 == 0 {
+            batches.push(builder.take_behind(&[0; 10]));
+        }
+    }
+    assert!(batches[0].len() <= least, "{}", batches[0].len());
+    assert!(batches.iter().all(|batch| batch.len() <= most));
+    let used: usize = batches.iter().map(Bytes::len).sum();
+    assert!(buffers - used < most + buffers / 50, "{used} of {buffers}");
+    // Nobody has to cut, and what is large has what it needs.
+    let mut whole = RecordsBuilder::new();
+    (0..5_000).for_each(|_| whole.push(b"a", b"", &[7; 100]));
+    assert_eq!(whole.take().0.len(), 5_000 * 117);
+    let mut large = RecordsBuilder::new();
+    large.push(b"a", b"", &vec![7; most]);
+    assert_eq!(large.body.capacity(), large.bytes_len());
 }
 
 /// Three records, of which the first and the last have the same headers, and where they begin.
