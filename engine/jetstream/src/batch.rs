@@ -16,7 +16,7 @@ use crate::replies::Replies;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The command that stores them as they came, now.
+    /// The command that stores them as they came, at the time when they came.
     pub(crate) command: Bytes,
     pub(crate) count: u32,
     pub(crate) replies: Replies,

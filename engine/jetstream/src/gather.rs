@@ -48,7 +48,7 @@ impl Collector for Ignore {
     fn flush(&mut self) {}
 }
 
-/// What a connection has published since its last flush.
+/// What a connection has published since its last flush, or since a buffer was full.
 struct Gather {
     ingress: Arc<Ingress>,
     origin: Arc<Origin>,
@@ -165,5 +165,6 @@ impl Collector for Gather {
 
     fn flush(&mut self) {
         self.submit();
+        self.records.rest();
     }
 }

@@ -156,7 +156,8 @@ impl Ingress {
                 }
                 Some(batch) if batch.way == Way::Straight => {
                     drop(queue);
-                    self.propose(batch, None);
+                    // It may have waited for long.
+                    self.propose(batch, Some(Timestamp::now()));
                 }
                 Some(first) => {
                     let plan = self.plan.load_full();
@@ -173,7 +174,7 @@ impl Ingress {
         }
     }
 
-    /// Stores a batch as it is; at another time than when it came where stages saw it with that.
+    /// Stores a batch as it is; at the time when it came, or at another one where it had to wait or stages saw it with that.
     fn propose(self: &Arc<Self>, batch: Batch, time: Option<Timestamp>) {
         let (count, stream) = (batch.count, self.cell.id);
         let encoded = match time {

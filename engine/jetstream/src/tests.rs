@@ -213,6 +213,47 @@ async fn publishing_does_not_wait_for_the_stream() {
     assert_eq!(inbox.first(1).await, ["one"]);
 }
 
+/// What is sent at once is stored in several batches, and each message has its own answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_cut_between_messages() {
+    const COUNT: usize = 3_000;
+    let (jetstream, node, _) = world().await;
+    let inbox = Inbox::default();
+    let attached = jetstream
+        .shared
+        .broker
+        .attach("inbox.>", Arc::new(inbox.clone()));
+    let _attached = attached.expect("attached");
+    let mut publisher = jetstream.shared.broker.publisher();
+    for number in 1..=COUNT {
+        // Every third one wants no answer, and some are large.
+        let reply = (number % 3 > 0).then_some(&b"inbox.a"[..]);
+        let payload = vec![
+            b'x';
+            if number % 100 == 0 {
+                70_000
+            } else {
+                number % 90
+            }
+        ];
+        publisher.send(b"S", reply, &[], &payload);
+    }
+    publisher.flush();
+    let answers = (1..=COUNT).filter(|number| number % 3 > 0);
+    let answers: Vec<String> = answers
+        .map(|seq| format!(r#"{{"stream":"S","seq":{seq}}}"#))
+        .collect();
+    assert_eq!(inbox.first(answers.len()).await, answers);
+    let cell = node.stream("S").expect("there");
+    let place = |seq: usize| cell.lock().locate(seq as u64).expect("held");
+    let frames: std::collections::BTreeSet<_> =
+        (1..=COUNT).map(|seq| place(seq).position).collect();
+    assert!((40..200).contains(&frames.len()), "{} frames", frames.len());
+    let one = FrameCursor::default().record(&jetstream.shared, &cell, 2_999, place(2_999));
+    let one = one.expect("readable").expect("there");
+    assert_eq!(one.view().payload, [b'x'; 2_999 % 90]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_found_by_time() {
     let (jetstream, ..) = world().await;

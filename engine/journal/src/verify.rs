@@ -1,6 +1,7 @@
 //! Checking every byte that the journal wrote: headers, frames, second copies, footers, checkpoints. Nothing is changed.
 //!
-//! What is on the disk is what counts, so files are read past the operating system's memory, except for the newest beside a server.
+//! What is on the disk is what counts, so frames are read past the operating system's memory where the file system can do that, except
+//! for those of the newest file beside a server.
 //!
 //! It may run beside a server. What is being written then is left out: the newest file counts up to where its frames
 //! end, what looks damaged there is read twice, and the footer of the file before it may not be there yet.
@@ -246,7 +247,7 @@ impl Verifier<'_> {
         };
         let window = Window::new(&*file)?;
         let mut walk = Walk::new(window, first, Some(chain), limit, footer.as_ref());
-        let end = self.frames(id, &mut walk, newest)?;
+        let end = self.frames(id, &mut walk)?;
         if newest && !walk.window.is_zero_from(end)? {
             self.report.tail = Some(Tail {
                 file: id,
@@ -261,11 +262,12 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn frames(&mut self, id: u32, walk: &mut Walk<'_>, newest: bool) -> io::Result<u64> {
+    fn frames(&mut self, id: u32, walk: &mut Walk<'_>) -> io::Result<u64> {
         self.advance(id, FILE_HEADER as u64);
         loop {
             let at = walk.at;
-            let found = if newest && self.running {
+            // Beside a server the newest file grows, and in others frames are erased.
+            let found = if self.running {
                 walk.step_twice()?
             } else {
                 walk.step()?

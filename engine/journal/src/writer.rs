@@ -39,8 +39,8 @@ pub enum Durability {
     Synced,
 }
 
-/// What is appended. The body is written as `head` followed by `body`, so that what is large need not be copied to get
-/// something small in front of it.
+/// What is appended. The body is written as `head` followed by `body`. Readers get it in one piece, for which it is copied once it is
+/// safe, unless one of the two is empty.
 pub struct Frame<T> {
     /// Which group's log it belongs to.
     pub group: u32,

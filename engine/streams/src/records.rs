@@ -155,20 +155,23 @@ pub fn records(body: &[u8]) -> impl Iterator<Item = Result<RecordView<'_>, Recor
     })
 }
 
-/// Smallest and largest buffer that is made for more than one record, in bytes. They double as they are filled, so that what has
-/// few records has a small one.
+/// Smallest and largest buffer that is made for more than one record, in bytes.
 const BUFFERS: (usize, usize) = (256, 64 * 1024);
 
-/// Writes records one after the other. Batches lie behind each other in buffers that they share, which are kept as long as any of
-/// them. Whoever cuts a batch where the next record does not [fit](RecordsBuilder::fits) copies nothing and leaves little unused.
+/// Writes records one after the other. Batches lie behind each other in buffers that they share, and whoever keeps one of them keeps
+/// its buffer. So buffers are as large as twice what came [lately](RecordsBuilder::rest), and are filled: whoever cuts a batch where
+/// the next record does not [fit](RecordsBuilder::fits) copies nothing and leaves little unused.
 #[derive(Debug, Default)]
 pub struct RecordsBuilder {
     /// Begins with the room, once there is a record.
     body: BytesMut,
     /// Bytes in front of the records.
     room: usize,
-    /// Bytes of the last buffer that was made for more than one record.
+    /// What is left of a buffer while a large record has one of its own.
+    aside: BytesMut,
+    /// Bytes of the next buffer, and bytes taken since the last rest.
     buffer: usize,
+    taken: usize,
     count: u32,
     headers: Option<Written>,
 }
@@ -252,14 +255,17 @@ impl RecordsBuilder {
     /// Makes room for a first record of so many bytes.
     fn begin(&mut self, record: usize) {
         let need = self.room + record;
-        if self.body.capacity() < need {
+        let left = self.body.capacity();
+        if left < need {
             let (least, most) = BUFFERS;
-            let size = match need > most / 4 {
-                true => need,
-                false => {
-                    self.buffer = (self.buffer * 2).clamp(need.max(least), most);
-                    self.buffer
-                }
+            let buffer = self.buffer.max(least);
+            let size = if left > buffer / 2 {
+                self.aside = std::mem::take(&mut self.body);
+                need
+            } else {
+                self.buffer = (buffer * 2).min(most);
+                // As many as there is room for, if they are alike.
+                buffer.max(need) / need * need
             };
             self.body = BytesMut::with_capacity(size);
         }
@@ -269,8 +275,17 @@ impl RecordsBuilder {
     /// Whether a record with so many bytes of subject, headers and payload needs no other buffer.
     #[must_use]
     pub fn fits(&self, bytes: usize) -> bool {
-        let room = if self.count == 0 { self.room } else { 0 };
-        room + RECORD_HEADER + bytes <= self.body.capacity() - self.body.len()
+        let before = if self.count == 0 { self.room } else { 0 };
+        before + RECORD_HEADER + bytes <= self.body.capacity() - self.body.len()
+    }
+
+    /// Nothing more comes for now. As much as came since this was said last is expected to come next, and a larger buffer goes.
+    pub fn rest(&mut self) {
+        let (least, most) = BUFFERS;
+        self.buffer = (2 * std::mem::take(&mut self.taken)).clamp(least, most);
+        if self.count == 0 && self.body.capacity() > self.buffer {
+            self.body = BytesMut::new();
+        }
     }
 
     /// How many records there are.
@@ -312,7 +327,12 @@ impl RecordsBuilder {
     fn take_all(&mut self) -> Bytes {
         self.headers = None;
         self.count = 0;
-        self.body.split().freeze()
+        self.taken += self.body.len();
+        let batch = self.body.split().freeze();
+        if self.aside.capacity() > 0 {
+            self.body = std::mem::take(&mut self.aside);
+        }
+        batch
     }
 }
 

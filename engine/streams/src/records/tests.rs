@@ -61,32 +61,58 @@ fn records_behind_a_head_are_the_same() {
     }
 }
 
-/// Cut where the next record does not fit, batches lie in buffers that are filled, and none is copied to a larger one.
-#[test]
-fn batches_that_are_cut_leave_little_of_their_buffers() {
-    let (least, most) = BUFFERS;
-    let mut builder = RecordsBuilder::with_room(10);
-    let (mut buffers, mut records, mut batches) = (0, 0, Vec::new());
-    for _ in 0..5_000 {
-        let begins = builder.is_empty() || !builder.fits(101);
-        if begins && !builder.is_empty() {
+/// Lays records with payloads of these sizes out in as many batches as they need, as whoever cuts where one does not fit; answers the
+/// bytes of the buffers that were made, and the batches.
+fn cut(builder: &mut RecordsBuilder, sizes: impl Iterator<Item = usize>) -> (usize, Vec<Bytes>) {
+    let (mut buffers, mut batches) = (0, Vec::new());
+    for size in sizes {
+        if !builder.is_empty() && !builder.fits(1 + size) {
             batches.push(builder.take_behind(&[0; 10]));
         }
-        let is_new = begins && !builder.fits(101);
-        builder.push(b"a", b"", &[7; 100]);
-        records += 1;
+        let is_new = !builder.fits(1 + size);
+        builder.push(b"a", b"", &vec![7; size]);
         if is_new {
             buffers += builder.body.capacity();
         }
-        // A flush now and then.
-        if records % 97 == 0 {
-            batches.push(builder.take_behind(&[0; 10]));
-        }
     }
-    assert!(batches[0].len() <= least, "{}", batches[0].len());
-    assert!(batches.iter().all(|batch| batch.len() <= most));
-    let used: usize = batches.iter().map(Bytes::len).sum();
-    assert!(buffers - used < most + buffers / 50, "{used} of {buffers}");
+    batches.push(builder.take_behind(&[0; 10]));
+    (buffers, batches)
+}
+
+fn total(batches: &[Bytes]) -> usize {
+    batches.iter().map(Bytes::len).sum()
+}
+
+#[test]
+fn batches_that_are_cut_leave_little_of_their_buffers() {
+    let (least, most) = BUFFERS;
+    // What is small, what is neither small nor large, and both in turns.
+    for sizes in [
+        [100, 100],
+        [13_500, 13_500],
+        [20_000, 20_000],
+        [100, 100_000],
+    ] {
+        let mut builder = RecordsBuilder::with_room(10);
+        let (buffers, batches) = cut(&mut builder, sizes.into_iter().cycle().take(3_000));
+        let used = total(&batches);
+        assert!(
+            buffers - used < most + buffers / 50,
+            "{sizes:?}: {used} of {buffers}"
+        );
+        assert!(
+            batches
+                .iter()
+                .all(|batch| batch.len() <= most.max(sizes[1] + 27))
+        );
+        let few = if sizes[0] == 100 { 1 } else { 3 };
+        assert!(
+            batches.len() <= 3_000 / few + 10,
+            "{sizes:?}: {}",
+            batches.len()
+        );
+        assert!(batches[0].len() <= least.max(sizes[1] + 27));
+    }
     // Nobody has to cut, and what is large has what it needs.
     let mut whole = RecordsBuilder::new();
     (0..5_000).for_each(|_| whole.push(b"a", b"", &[7; 100]));
@@ -94,6 +120,22 @@ fn batches_that_are_cut_leave_little_of_their_buffers() {
     let mut large = RecordsBuilder::new();
     large.push(b"a", b"", &vec![7; most]);
     assert_eq!(large.body.capacity(), large.bytes_len());
+}
+
+/// Who keeps a batch keeps its buffer: what comes now and then has small ones, whatever came before.
+#[test]
+fn buffers_are_as_large_as_what_came_lately() {
+    let mut builder = RecordsBuilder::with_room(10);
+    cut(&mut builder, std::iter::repeat_n(100, 3_000));
+    builder.rest();
+    let mut kept = (0, 0);
+    for _ in 0..500 {
+        let (buffers, batches) = cut(&mut builder, std::iter::once(100));
+        builder.rest();
+        kept = (kept.0 + buffers, kept.1 + total(&batches));
+        assert!(builder.body.capacity() <= 512);
+    }
+    assert!(kept.0 <= 2 * kept.1, "{kept:?}");
 }
 
 /// Three records, of which the first and the last have the same headers, and where they begin.
