@@ -179,6 +179,7 @@ impl StreamCell {
     }
 }
 
+/// What must have happened to a message of a stream before it is acknowledged.
 fn durability(config: &StreamConfig) -> Durability {
     match (config.storage, config.persist_mode) {
         (StorageType::Memory, _) => Durability::Memory,

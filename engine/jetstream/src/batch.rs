@@ -39,6 +39,7 @@ pub(crate) enum Way {
 }
 
 impl Batch {
+    /// They alone, for a command with another head.
     pub(crate) fn records(&self) -> Bytes {
         self.command.slice(PUBLISH_HEAD..)
     }

@@ -260,6 +260,7 @@ impl RecordsBuilder {
             let (least, most) = BUFFERS;
             let buffer = self.buffer.max(least);
             let size = if left > buffer / 2 {
+                // Small ones find room there again.
                 self.aside = std::mem::take(&mut self.body);
                 need
             } else {
