@@ -519,17 +519,13 @@ impl Node {
         let page = StoredPage {
             stream: cell.id,
             bytes,
+            compress,
         };
         let done = Box::new(move |to| {
             cell.lock().moved(&leaving, to);
             cell.set_changed();
         });
-        Ok(Gathered {
-            page,
-            count,
-            compress,
-            done,
-        })
+        Ok(Gathered { page, count, done })
     }
 
     fn touch(&self, cell: Arc<StreamCell>) {

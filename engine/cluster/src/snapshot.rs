@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Buf, BufMut, Bytes};
 use millstream_consensus::{RestoreError, Snapshot, StoredPage};
 use millstream_journal::Position;
-use millstream_streams::{Pages, Stream, StreamSnapshot};
+use millstream_streams::{Pages, SnapshotPage, Stream, StreamSnapshot};
 
 use crate::catalog::Catalog;
 use crate::registry::{Registry, StreamCell};
@@ -86,10 +86,16 @@ struct Helping {
 
 impl Helping {
     fn put(&mut self, stream: u32, page: Vec<u8>) {
-        self.bytes += page.len();
+        let (bytes, compress) = (Bytes::from(page), true);
+        self.put_page(stream, SnapshotPage { bytes, compress });
+    }
+
+    fn put_page(&mut self, stream: u32, page: SnapshotPage) {
+        self.bytes += page.bytes.len();
         self.pages.push(StoredPage {
             stream,
-            bytes: Bytes::from(page),
+            bytes: page.bytes,
+            compress: page.compress,
         });
     }
 }
@@ -151,7 +157,7 @@ impl Snapshot for NodeSnapshot {
                 let count = pages.len();
                 self.asked.push(Asked::Pages { part, count });
                 for page in pages {
-                    helping.put(snapshot.stream, page);
+                    helping.put_page(snapshot.stream, page);
                 }
                 if snapshot.pages_left() > count {
                     // The rest of them when these have a place.

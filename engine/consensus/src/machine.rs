@@ -91,8 +91,6 @@ pub struct Gathered {
     pub page: StoredPage,
     /// How many records it holds, for tools.
     pub count: u32,
-    /// Whether it is stored compressed, as it is where it comes from.
-    pub compress: bool,
     /// To be called with its new place.
     pub done: Box<dyn FnOnce(Position) + Send>,
 }
@@ -112,6 +110,8 @@ pub struct StoredPage {
     pub stream: u32,
     /// Its bytes.
     pub bytes: Bytes,
+    /// Whether it is stored compressed, if it gets smaller.
+    pub compress: bool,
 }
 
 /// The state at one moment, while it is being stored: pages first, then the root that names their places.

@@ -55,16 +55,12 @@ struct How {
     records: u32,
     /// Written twice.
     important: bool,
-    /// Compressed, if it gets smaller.
-    compress: bool,
 }
 
-/// Index pages: numbers close to each other and subjects with long beginnings in common get smaller, and they are read
-/// seldom, since what is used is in memory.
+/// Index pages.
 const PAGES: How = How {
     records: 0,
     important: true,
-    compress: true,
 };
 
 /// Whether a checkpoint is being stored.
@@ -408,11 +404,11 @@ impl<S: StateMachine> Saver<S> {
         let nothing = StoredPage {
             stream: 0,
             bytes: Bytes::new(),
+            compress: false,
         };
         let how = How {
             records: 0,
             important: false,
-            compress: false,
         };
         // Where there is no room for it, commands may have come since the last one all the same.
         let _refused = self.store(vec![nothing], how);
@@ -423,7 +419,6 @@ impl<S: StateMachine> Saver<S> {
         let how = How {
             records: gathered.count,
             important: false,
-            compress: gathered.compress,
         };
         let positions = self.store(vec![gathered.page], how)?;
         (gathered.done)(positions[0]);
@@ -512,7 +507,7 @@ impl<S: StateMachine> Saver<S> {
             body: page.bytes,
             durability: Durability::Synced,
             important: how.important,
-            form: Form::of(how.compress),
+            form: Form::of(page.compress),
             ticket: Ticket::Local(Box::new(move |stored| {
                 // Nobody waits any more when another page failed.
                 let _gone = tell.send(stored);

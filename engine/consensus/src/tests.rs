@@ -45,9 +45,13 @@ struct ListSnapshot {
 impl Snapshot for ListSnapshot {
     fn next_pages(&mut self, _: usize) -> Vec<StoredPage> {
         let page = self.page.take();
-        page.map(|bytes| StoredPage { stream: 1, bytes })
-            .into_iter()
-            .collect()
+        page.map(|bytes| StoredPage {
+            stream: 1,
+            bytes,
+            compress: true,
+        })
+        .into_iter()
+        .collect()
     }
 
     fn pages_stored(&mut self, positions: &[Position]) {
@@ -143,9 +147,12 @@ impl StateMachine for List {
             }
         };
         Ok(Some(Gathered {
-            page: StoredPage { stream: 1, bytes },
+            page: StoredPage {
+                stream: 1,
+                bytes,
+                compress: true,
+            },
             count: 1,
-            compress: true,
             done: Box::new(done),
         }))
     }

@@ -55,13 +55,24 @@ enum Changed {
 
 impl Changed {
     /// Its bytes, until it is stored.
-    fn encoded(&self) -> Option<Vec<u8>> {
-        match self {
-            Self::Chunk(_, page) => page.as_deref().map(encoded),
-            Self::Subjects(_, page) => page.as_deref().map(encoded),
-            Self::Ids(_, page) => page.as_ref().map(|page| page.to_vec()),
-        }
+    fn encoded(&self) -> Option<SnapshotPage> {
+        // Numbers close to each other and subjects with long beginnings in common get smaller, hashes do not.
+        let (bytes, compress) = match self {
+            Self::Chunk(_, page) => (Bytes::from(encoded(page.as_deref()?)), true),
+            Self::Subjects(_, page) => (Bytes::from(encoded(page.as_deref()?)), true),
+            Self::Ids(_, page) => (page.clone()?, false),
+        };
+        Some(SnapshotPage { bytes, compress })
     }
+}
+
+/// A page to be stored.
+#[derive(Clone, Debug)]
+pub struct SnapshotPage {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Whether it may get smaller when it is compressed.
+    pub compress: bool,
 }
 
 /// A stream's state at one moment, to be stored while the stream goes on.
@@ -81,14 +92,14 @@ pub struct StreamSnapshot {
 
 impl StreamSnapshot {
     /// The next changed pages to be stored, about `limit` bytes of them; none when all have a place.
-    pub fn next_pages(&self, limit: usize) -> Vec<Vec<u8>> {
+    pub fn next_pages(&self, limit: usize) -> Vec<SnapshotPage> {
         let mut bytes = 0;
         let mut pages = Vec::new();
         let mut left = self.changed[self.stored..].iter();
         while bytes < limit
             && let Some(page) = left.next().and_then(Changed::encoded)
         {
-            bytes += page.len();
+            bytes += page.bytes.len();
             pages.push(page);
         }
         pages

@@ -313,16 +313,24 @@ impl Chunk {
 
     /// The live messages at or after `from`, in order.
     pub(crate) fn iter_from(&self, from: u64) -> impl Iterator<Item = (u64, &Meta)> {
+        let place = usize::try_from(from.saturating_sub(self.base())).unwrap_or(usize::MAX);
+        self.between(place, usize::MAX)
+    }
+
+    /// The live messages whose places are at or after `from` and before `to`, in order.
+    fn between(&self, from: usize, to: usize) -> impl Iterator<Item = (u64, &Meta)> + Clone {
         let base = self.base();
-        let place = usize::try_from(from.saturating_sub(base)).unwrap_or(usize::MAX);
         let (dense, sparse): (&[Meta], &[(u16, Meta)]) = match &self.metas {
-            Metas::Dense(list) => (list.get(place..).unwrap_or_default(), &[]),
-            Metas::Sparse(list) => (
-                &[],
-                &list[list.partition_point(|(at, _)| usize::from(*at) < place)..],
-            ),
+            Metas::Dense(list) => {
+                let to = to.min(list.len());
+                (&list[from.min(to)..to], &[])
+            }
+            Metas::Sparse(list) => {
+                let first = |place| list.partition_point(|(at, _)| usize::from(*at) < place);
+                (&[], &list[first(from)..first(to)])
+            }
         };
-        let dense = (base + place as u64..)
+        let dense = (base + from as u64..)
             .zip(dense)
             .filter(|(_, meta)| meta.subject != GONE);
         dense.chain(
@@ -521,27 +529,28 @@ impl Page for Chunk {
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         put_number(out, self.no);
-        let mut live = self.iter().peekable();
         let mut before = self.base().wrapping_sub(1);
         let mut like = HOLE;
-        while let Some((first, _)) = live.peek() {
-            let run = *self.run(*first);
-            let mut list = Vec::new();
-            while let Some((seq, meta)) = live.next_if(|(seq, _)| self.run(*seq).start == run.start)
-            {
-                list.push((seq, *meta));
+        let waits = !self.ttls.is_empty() || !self.schedules.is_empty();
+        let ends = self.runs.iter().skip(1).map(|run| usize::from(run.start));
+        for (run, end) in self.runs.iter().zip(ends.chain([usize::MAX])) {
+            let live = self.between(usize::from(run.start), end);
+            let count = live.clone().count();
+            if count == 0 {
+                continue;
             }
-            put_number(out, list.len() as u64);
+            put_number(out, count as u64);
             put_position(out, run.position);
             put_fixed(out, run.time.0.cast_unsigned());
             like.offset = 0;
-            for (seq, meta) in list {
-                let times = Times {
-                    ttl: self.ttl(seq),
-                    schedule: self.schedule(seq),
-                };
-                put_meta(out, seq.wrapping_sub(before), &meta, &like, times);
-                like = expected(&meta);
+            for (seq, meta) in live {
+                let mut times = Times::default();
+                if waits {
+                    times.ttl = self.ttl(seq);
+                    times.schedule = self.schedule(seq);
+                }
+                put_meta(out, seq.wrapping_sub(before), meta, &like, times);
+                like = expected(meta);
                 before = seq;
             }
         }

@@ -44,7 +44,7 @@ mod ttl;
 pub use ack::{
     AckNumbers, AckPayload, AckSubject, parse_ack_numbers, parse_ack_payload, parse_ack_subject,
 };
-pub use checkpoint::StreamSnapshot;
+pub use checkpoint::{SnapshotPage, StreamSnapshot};
 pub use codec::CheckpointError;
 pub use command::{Ack, AckKind, Acks, Command, CommandError, Due, Fire, Publish, Purge};
 pub use config::{

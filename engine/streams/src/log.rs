@@ -243,15 +243,17 @@ impl Log {
     /// Touches what storing messages with these subjects is going to read. Each step does for all of them what does not depend
     /// on the others' memory, so that the processor has many loads under way.
     pub(crate) fn warm<'a>(&self, subjects: impl Iterator<Item = &'a [u8]>) {
-        let ids: Vec<u32> = subjects
-            .filter_map(|subject| self.subjects.guess(subject))
-            .collect();
+        let ids = self.subjects.guess(subjects);
         let last: Vec<u64> = ids.iter().map(|id| self.subjects.get(*id).last).collect();
         let names = ids
             .iter()
             .map(|id| self.subjects.name(*id).first().copied());
         let names = names.map(|byte| u64::from(byte.unwrap_or(0)));
-        let metas = last.iter().filter_map(|seq| self.meta(*seq));
+        let chunks: Vec<(&Chunk, u64)> = last
+            .iter()
+            .filter_map(|seq| Some((self.chunk(self.chunk_at(*seq).ok()?)?, *seq)))
+            .collect();
+        let metas = chunks.iter().filter_map(|(chunk, seq)| chunk.get(*seq));
         let touched: u64 = names.chain(metas.map(|meta| u64::from(meta.size))).sum();
         std::hint::black_box(touched);
     }

@@ -118,9 +118,12 @@ impl StateMachine for Frames {
         }
         let bytes = Bytes::from_static(b"what lives beside it");
         Ok(Some(Gathered {
-            page: StoredPage { stream: 1, bytes },
+            page: StoredPage {
+                stream: 1,
+                bytes,
+                compress: false,
+            },
             count: 1,
-            compress: false,
             done: Box::new(|_| {}),
         }))
     }

@@ -25,14 +25,14 @@ impl Stored {
         (stored, pages)
     }
 
-    pub(crate) fn put(&self, page: Vec<u8>) -> Position {
+    pub(crate) fn put(&self, page: Bytes) -> Position {
         let mut pages = self.0.lock().expect("unpoisoned");
         let at = Position {
             file: 1,
             offset: pages.len() as u64,
             len: u32::try_from(page.len()).expect("short"),
         };
-        pages.insert(at, Bytes::from(page));
+        pages.insert(at, page);
         at
     }
 
@@ -43,7 +43,8 @@ impl Stored {
             if pages.is_empty() {
                 return;
             }
-            let places: Vec<Position> = pages.into_iter().map(|page| self.put(page)).collect();
+            let places: Vec<Position> =
+                pages.into_iter().map(|page| self.put(page.bytes)).collect();
             snapshot.pages_stored(&places);
         }
     }
@@ -85,7 +86,7 @@ impl Stream {
         let (stored, pages) = Stored::pages();
         let mut from = Reader::new(bytes);
         for _ in 0..from.count()? {
-            stored.put(from.bytes()?.to_vec());
+            stored.put(Bytes::copy_from_slice(from.bytes()?));
         }
         let root = from.bytes()?;
         from.end()?;

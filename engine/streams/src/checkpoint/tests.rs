@@ -93,7 +93,7 @@ fn a_snapshot_lets_go_of_what_it_stored() {
     while snapshot.pages_left() > 0 {
         assert_eq!(shared(&stream), snapshot.pages_left());
         let page = snapshot.next_pages(1).remove(0);
-        snapshot.pages_stored(&[stored.put(page)]);
+        snapshot.pages_stored(&[stored.put(page.bytes)]);
     }
     assert_eq!(shared(&stream), 0);
     // Nobody names the places of what was stored for a checkpoint that is not safe.

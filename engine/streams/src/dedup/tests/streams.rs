@@ -153,7 +153,7 @@ fn an_id_nobody_can_look_up_is_refused_and_neither_stored_nor_a_duplicate() {
         }
         let places: Vec<_> = helping
             .into_iter()
-            .map(|page| pages.keep(Bytes::from(page)))
+            .map(|page| pages.keep(page.bytes))
             .collect();
         snapshot.pages_stored(&places);
     }
