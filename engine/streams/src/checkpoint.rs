@@ -56,9 +56,14 @@ enum Changed {
 impl Changed {
     /// Its bytes, until it is stored.
     fn encoded(&self) -> Option<SnapshotPage> {
-        // Numbers close to each other and subjects with long beginnings in common get smaller, hashes do not.
         let (bytes, compress) = match self {
-            Self::Chunk(_, page) => (Bytes::from(encoded(page.as_deref()?)), true),
+            Self::Chunk(_, page) => {
+                let page = page.as_deref()?;
+                let bytes = encoded(page);
+                let compress = page.may_shrink(bytes.len());
+                (Bytes::from(bytes), compress)
+            }
+            // Subjects have long beginnings in common, hashes nothing.
             Self::Subjects(_, page) => (Bytes::from(encoded(page.as_deref()?)), true),
             Self::Ids(_, page) => (page.clone()?, false),
         };

@@ -29,12 +29,24 @@ impl CheckpointError {
     }
 }
 
-pub(crate) fn put_number(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_number(out: &mut Vec<u8>, value: u64) {
+    let mut bytes = [0; LONGEST_NUMBER];
+    let end = place_number(&mut bytes, 0, value);
+    out.extend_from_slice(&bytes[..end]);
+}
+
+/// Bytes of the longest number.
+pub(crate) const LONGEST_NUMBER: usize = 10;
+
+/// Puts a number at a place where there is room for it; answers where it ends.
+pub(crate) fn place_number(out: &mut [u8], mut at: usize, mut value: u64) -> usize {
     while value >= 0x80 {
-        out.push((value as u8) | 0x80);
+        out[at] = (value as u8) | 0x80;
+        at += 1;
         value >>= 7;
     }
-    out.push(value as u8);
+    out[at] = value as u8;
+    at + 1
 }
 
 pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -6,6 +6,7 @@ use millstream_journal::Position;
 use millstream_types::Timestamp;
 use proptest::prelude::*;
 
+use super::Changed;
 use super::testing::Stored;
 use crate::pages::Pages;
 use crate::{CheckpointError, Command, Publish, RecordsBuilder, Stream, StreamConfig};
@@ -75,6 +76,56 @@ fn several_pages(pages: Pages) -> Stream {
         })
         .expect("it is there");
     stream
+}
+
+/// Compression costs time, and what it is asked for must be worth it.
+#[test]
+fn pages_without_a_pattern_are_not_compressed() {
+    let compressed = |subjects: &mut dyn Iterator<Item = u64>| {
+        let (_, pages) = Stored::pages();
+        let config = StreamConfig {
+            name: "S".to_owned(),
+            subjects: vec!["s.>".to_owned()],
+            ..StreamConfig::default()
+        };
+        let config = config.checked().expect("valid");
+        let mut stream = Stream::new(7, config, Timestamp(5), Some(pages));
+        let mut records = RecordsBuilder::new();
+        for subject in subjects {
+            records.push(format!("s.{subject}").as_bytes(), b"", b"one");
+        }
+        let (records, count) = records.take();
+        let at = Position {
+            file: 1,
+            offset: 100,
+            len: 90,
+        };
+        let publish = Publish {
+            stream: 7,
+            time: Timestamp(1),
+            count,
+            records,
+        };
+        stream.publish(at, 5, &publish, &mut Vec::new());
+        let changed = stream.snapshot(&BTreeSet::new()).changed;
+        let chunks = changed
+            .iter()
+            .filter(|page| matches!(page, Changed::Chunk(..)));
+        // The last one may hold a few messages only.
+        let chunks = chunks
+            .take(10)
+            .map(|page| page.encoded().expect("not stored").compress);
+        let chunks: Vec<bool> = chunks.collect();
+        assert_eq!(chunks.len(), 10);
+        chunks
+    };
+    assert_eq!(compressed(&mut (0..400).map(|_| 1)), [true; 10]);
+    assert_eq!(compressed(&mut (0..400).map(|at| at % 2)), [true; 10]);
+    // A linear congruential generator (Knuth's MMIX).
+    let next = |x: &u64| Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    let mut at_random = std::iter::successors(Some(7), next).map(|x| (x >> 33) % 100);
+    let scattered = compressed(&mut at_random.by_ref().take(400));
+    assert_eq!(scattered, [false; 10]);
 }
 
 /// A stream copies a page to change it while a snapshot holds that, which must not be longer than it takes to store it.
