@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use millstream_journal::Position;
 use millstream_types::{HeadersBuilder, Timestamp};
 
