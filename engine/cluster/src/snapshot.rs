@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Buf, BufMut, Bytes};
 use millstream_consensus::{RestoreError, Snapshot, StoredPage};
 use millstream_journal::Position;
-use millstream_streams::{Pages, SnapshotPage, Stream, StreamSnapshot};
+use millstream_streams::{Pages, Stream, StreamSnapshot};
 
 use crate::catalog::Catalog;
 use crate::registry::{Registry, StreamCell};
@@ -85,17 +85,12 @@ struct Helping {
 }
 
 impl Helping {
-    fn put(&mut self, stream: u32, page: Vec<u8>) {
-        let (bytes, compress) = (Bytes::from(page), true);
-        self.put_page(stream, SnapshotPage { bytes, compress });
-    }
-
-    fn put_page(&mut self, stream: u32, page: SnapshotPage) {
-        self.bytes += page.bytes.len();
+    fn put(&mut self, stream: u32, bytes: Bytes, compress: bool) {
+        self.bytes += bytes.len();
         self.pages.push(StoredPage {
             stream,
-            bytes: page.bytes,
-            compress: page.compress,
+            bytes,
+            compress,
         });
     }
 }
@@ -148,7 +143,7 @@ impl Snapshot for NodeSnapshot {
         self.asked.clear();
         if let Some(catalog) = self.catalog.take() {
             self.asked.push(Asked::Catalog);
-            helping.put(NO_STREAM, catalog);
+            helping.put(NO_STREAM, Bytes::from(catalog), true);
         }
         while helping.bytes < limit && self.with_pages < self.parts.len() {
             let part = self.with_pages;
@@ -157,7 +152,7 @@ impl Snapshot for NodeSnapshot {
                 let count = pages.len();
                 self.asked.push(Asked::Pages { part, count });
                 for page in pages {
-                    helping.put_page(snapshot.stream, page);
+                    helping.put(snapshot.stream, page.bytes, page.compress);
                 }
                 if snapshot.pages_left() > count {
                     // The rest of them when these have a place.
@@ -172,7 +167,7 @@ impl Snapshot for NodeSnapshot {
                 let part = self.with_root;
                 if let State::Changed(snapshot, _) = &self.parts[part].state {
                     self.asked.push(Asked::Root(part));
-                    helping.put(snapshot.stream, snapshot.root());
+                    helping.put(snapshot.stream, Bytes::from(snapshot.root()), true);
                 }
                 self.with_root += 1;
             }

@@ -191,24 +191,28 @@ mod tests {
         assert_eq!(table.find(0, |_| true), None);
     }
 
-    /// Subjects that differ in a number lie as far from home as a good hash has it: 1.5 places on average when three in four are
-    /// taken (Knuth, as above).
+    /// Subjects that differ in a number lie as far from home as a good hash has it: 0.94 places on average in a table that is as
+    /// full as this one (Knuth, as above).
     #[test]
     fn subjects_with_numbers_are_spread() {
         let hasher = foldhash::fast::RandomState::default();
-        let mut table = Table::default();
-        for id in 0..100_000 {
-            let subject = format!("orders.{id:07}.new");
-            table.insert((hasher.hash_one(subject.as_bytes()) >> 32) as u32, id);
+        let forms: [fn(u32) -> String; 3] = [
+            |id| format!("s.{id}"),
+            |id| format!("orders.{id:07}.new"),
+            |id| format!("plants.{}.machines.{}.temperature", id / 1000, id % 1000),
+        ];
+        for form in forms {
+            let mut table = Table::default();
+            for id in 0..100_000 {
+                let hash = hasher.hash_one(form(id).as_bytes());
+                table.insert((hash >> 32) as u32, id);
+            }
+            let steps = table.places.iter().enumerate();
+            let steps = steps.filter(|(_, word)| **word != 0);
+            let steps = steps
+                .map(|(at, word)| table.distance(table.home(super::hash_of(*word)), at))
+                .sum::<usize>();
+            assert!(steps * 10 < table.len() * 13, "{steps} for {}", form(1));
         }
-        let steps = table
-            .places
-            .iter()
-            .enumerate()
-            .map(|(at, word)| match word {
-                0 => 0,
-                word => table.distance(table.home(super::hash_of(*word)), at),
-            });
-        assert!(steps.sum::<usize>() < 3 * table.len());
     }
 }
