@@ -644,12 +644,12 @@ mod tests {
         chunk.remove(first + 2);
         let golden = [
             &[2, 0xac, 2][..],
-            // Two messages of the second frame.
+            // Two messages of the second frame: place, time, then each.
             &[2, 1, 0xc8, 1, 90],
             &[2, 0, 0, 0, 0, 0, 0, 0],
             // Behind a gap: all fields are new.
             &[0b11_1111, 2, 5, 30, 2, 1, 2],
-            &[0b111_0011 | 1, 2, 97, 2, 1, 0xc8, 1],
+            &[0b111_0011, 2, 97, 2, 1, 0xc8, 1],
             // One of the third, with the same size and subject.
             &[1, 1, 0xac, 2, 90],
             &[3, 0, 0, 0, 0, 0, 0, 0],
