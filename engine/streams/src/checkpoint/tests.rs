@@ -41,15 +41,20 @@ fn cuts_and_newer_versions_are_errors() {
     assert!(Stream::decode_checkpoint(&longer).is_err());
 }
 
-/// A stream with several pages of messages and of subjects.
-fn several_pages(pages: Pages) -> Stream {
+fn stored_stream(pages: Pages, allow_msg_ttl: bool) -> Stream {
     let config = StreamConfig {
         name: "S".to_owned(),
         subjects: vec!["s.>".to_owned()],
+        allow_msg_ttl,
         ..StreamConfig::default()
     };
     let config = config.checked().expect("valid");
-    let mut stream = Stream::new(7, config, Timestamp(5), Some(pages));
+    Stream::new(7, config, Timestamp(5), Some(pages))
+}
+
+/// A stream with several pages of messages and of subjects.
+fn several_pages(pages: Pages) -> Stream {
+    let mut stream = stored_stream(pages, false);
     for frame in 0..20u32 {
         let mut records = RecordsBuilder::new();
         records.push(format!("s.{}", frame % 3).as_bytes(), b"", b"one");
@@ -81,14 +86,7 @@ fn several_pages(pages: Pages) -> Stream {
 /// Whether each full chunk of a stream with 400 messages is stored compressed; `each` of them in a frame.
 fn compressed(headers: &[u8], each: usize, subjects: impl Iterator<Item = u64>) -> Vec<bool> {
     let (_, pages) = Stored::pages();
-    let config = StreamConfig {
-        name: "S".to_owned(),
-        subjects: vec!["s.>".to_owned()],
-        allow_msg_ttl: true,
-        ..StreamConfig::default()
-    };
-    let config = config.checked().expect("valid");
-    let mut stream = Stream::new(7, config, Timestamp(5), Some(pages));
+    let mut stream = stored_stream(pages, true);
     let subjects: Vec<u64> = subjects.take(400).collect();
     for (number, frame) in subjects.chunks(each).enumerate() {
         let mut records = RecordsBuilder::new();

@@ -1,4 +1,5 @@
-//! From a subject's hash to its number: open addressing with linear probing, where a place is one word with both in it.
+//! From a subject's hash to its number: open addressing with linear probing, where a place is one word with both in it. (The
+//! ring of `dedup` has a table of its own kind: three bytes a place, and nothing is taken out.)
 //!
 //! A look-up among many subjects is a wait for memory, and here it is for one cache line mostly. A hash's home is the share of
 //! the hash's range that it is at, so places are almost in the order of the hashes, and to make the table larger goes through memory in
