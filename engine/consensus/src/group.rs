@@ -100,8 +100,9 @@ impl<O> Jobs<O> {
     }
 }
 
-/// A checkpoint's pages may make up this part of what is written, one in so many.
-const PAGES_SHARE: u64 = 4;
+/// A checkpoint's pages may make up this part of what is written, one in so many. After a kill a start replays so many times the
+/// pages' bytes.
+const PAGES_SHARE: u64 = 6;
 
 type Done<O> = Box<dyn FnOnce(Result<O, ProposeError>) + Send>;
 

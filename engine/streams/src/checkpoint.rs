@@ -3,11 +3,13 @@
 //! Taking a snapshot costs a reference per changed page and a copy of what is small; pages are encoded and stored while the
 //! stream goes on, and the root is written when all of them have a place.
 //!
-//! Layout of the root, version 4: `u8` version, then in order: number, creation time, configuration as JSON, last message id;
+//! Layout of the root, version 5: `u8` version, then in order: number, creation time, configuration as JSON, last message id;
 //! first and last sequence, messages, bytes, last time, bytes per file, far links; subject numbers given and
 //! the place of each page of them; chunks (number, live messages, last time, lowest and highest
-//! file of its messages, 1 and when something in it is due or 0, place); remembered ids (see `dedup`); consumers. Counts, gaps and
-//! numbers are LEB128, times and hashes 8 bytes little endian. Pages: see `chunk` and `subjects`.
+//! file of its messages, `u8` 1 = something in it is due, 2 = its messages have links, then when that is due, place, place of
+//! the links); remembered ids (see `dedup`); consumers. Counts, gaps and
+//! numbers are LEB128, times and hashes 8 bytes little endian. Pages: see `chunk`, `links` and `subjects`. Versions 3 and 4 have
+//! the links in the chunks, and 3 does not say what is due.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -24,17 +26,23 @@ use crate::consumer_config::ConsumerConfig;
 use crate::content::ContentRule;
 use crate::dedup::{Dedup, IdSnapshot};
 use crate::interest::Interest;
+use crate::links::Links;
 use crate::log::{Counts, Log, Span};
 use crate::pages::{Pages, Slot, encoded, put_position, read_position};
 use crate::ranges::Ranges;
 use crate::stream::Stream;
 use crate::subjects::{SubjectPage, Subjects};
 
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// The oldest layout that is read: without the times of chunks.
 const OLDEST: u8 = 3;
+/// The last one with the links in the chunks.
+const WITH_LINKS: u8 = 4;
+/// What a root has of a chunk besides.
+const DUE: u8 = 1;
+const LINKS: u8 = 2;
 
-/// What a chunk is without its page.
+/// What a chunk is without its pages.
 #[derive(Clone, Copy, Debug)]
 struct ChunkInfo {
     no: u64,
@@ -42,6 +50,16 @@ struct ChunkInfo {
     last_time: Timestamp,
     files: (u32, u32),
     due: Option<Timestamp>,
+    /// Where its page is, once stored.
+    at: Option<Position>,
+    /// Its links, where it has some.
+    links: Option<LinksInfo>,
+}
+
+/// Where the links of a chunk are, once stored.
+#[derive(Clone, Copy, Debug)]
+struct LinksInfo {
+    at: Option<Position>,
 }
 
 /// A changed page, and its place among the snapshot's pages. Once stored it is let go of: as long as a snapshot holds a page, the
@@ -49,6 +67,7 @@ struct ChunkInfo {
 #[derive(Debug)]
 enum Changed {
     Chunk(usize, Option<Arc<Chunk>>),
+    Links(usize, Option<Arc<Links>>),
     Subjects(usize, Option<Arc<SubjectPage>>),
     Ids(u64, Option<Bytes>),
 }
@@ -58,6 +77,12 @@ impl Changed {
     fn encoded(&self) -> Option<SnapshotPage> {
         let (bytes, compress) = match self {
             Self::Chunk(_, page) => {
+                let page = page.as_deref()?;
+                let bytes = encoded(page);
+                let compress = page.may_shrink(bytes.len());
+                (Bytes::from(bytes), compress)
+            }
+            Self::Links(_, page) => {
                 let page = page.as_deref()?;
                 let bytes = encoded(page);
                 let compress = page.may_shrink(bytes.len());
@@ -88,7 +113,7 @@ pub struct StreamSnapshot {
     head: Vec<u8>,
     ids: IdSnapshot,
     consumers: Vec<u8>,
-    chunks: Vec<(ChunkInfo, Option<Position>)>,
+    chunks: Vec<ChunkInfo>,
     subjects: Vec<Option<Position>>,
     changed: Vec<Changed>,
     stored: usize,
@@ -122,7 +147,11 @@ impl StreamSnapshot {
             match changed {
                 Changed::Chunk(number, page) => {
                     *page = None;
-                    self.chunks[*number].1 = Some(*at);
+                    self.chunks[*number].at = Some(*at);
+                }
+                Changed::Links(number, page) => {
+                    *page = None;
+                    self.chunks[*number].links = Some(LinksInfo { at: Some(*at) });
                 }
                 Changed::Subjects(number, page) => {
                     *page = None;
@@ -152,17 +181,21 @@ impl StreamSnapshot {
         }
         put_number(&mut out, self.chunks.len() as u64);
         let mut before = 0;
-        for (info, at) in &self.chunks {
+        for info in &self.chunks {
             put_number(&mut out, info.no - before);
             put_number(&mut out, info.live as u64);
             put_time(&mut out, info.last_time);
             put_number(&mut out, u64::from(info.files.0));
             put_number(&mut out, u64::from(info.files.1));
-            out.push(u8::from(info.due.is_some()));
+            let due = info.due.map_or(0, |_| DUE);
+            out.push(due | info.links.map_or(0, |_| LINKS));
             if let Some(due) = info.due {
                 put_time(&mut out, due);
             }
-            put_position(&mut out, at.expect(PLACED));
+            put_position(&mut out, info.at.expect(PLACED));
+            if let Some(links) = info.links {
+                put_position(&mut out, links.at.expect(PLACED));
+            }
             before = info.no;
         }
         self.ids.encode(&mut out);
@@ -172,7 +205,9 @@ impl StreamSnapshot {
 
     /// Adds the journal files that hold pages of this state.
     pub fn page_files(&self, files: &mut BTreeSet<u32>) {
-        let all = self.chunks.iter().map(|(_, at)| at).chain(&self.subjects);
+        let chunks = self.chunks.iter();
+        let chunks = chunks.flat_map(|info| [info.at, info.links.and_then(|links| links.at)]);
+        let all = chunks.chain(self.subjects.iter().copied());
         files.extend(all.flatten().map(|at| at.file));
         files.extend(self.ids.files());
     }
@@ -182,11 +217,19 @@ impl StreamSnapshot {
         let at = |position: Option<Position>| position.filter(|_| safe);
         let (spans, _) = stream.log.spans_mut();
         for changed in &self.changed {
-            if let Changed::Chunk(number, _) = changed {
-                let (info, position) = &self.chunks[*number];
-                if let Ok(found) = spans.binary_search_by_key(&info.no, |span| span.no) {
-                    spans[found].slot.stored(at(*position));
-                }
+            let (Changed::Chunk(number, _) | Changed::Links(number, _)) = changed else {
+                continue;
+            };
+            let info = &self.chunks[*number];
+            let Ok(found) = spans.binary_search_by_key(&info.no, |span| span.no) else {
+                continue;
+            };
+            let span = &mut spans[found];
+            match (changed, &mut span.links) {
+                (Changed::Chunk(..), _) => span.slot.stored(at(info.at)),
+                (_, Some(slot)) => slot.stored(at(info.links.and_then(|links| links.at))),
+                // No message has one any more.
+                (_, None) => {}
             }
         }
         let (slots, _) = stream.log.subjects.slots_mut();
@@ -214,7 +257,11 @@ impl Stream {
 
     /// The journal files that hold stored pages of this stream.
     pub fn page_files(&self) -> impl Iterator<Item = u32> {
-        let chunks = self.log.spans().iter().map(|span| span.slot.position());
+        let spans = self.log.spans().iter();
+        let chunks = spans.flat_map(|span| {
+            let links = span.links.as_ref().and_then(Slot::position);
+            [span.slot.position(), links]
+        });
         let subjects = self.log.subjects.slots().iter().map(Slot::position);
         let ids = self.dedup.positions();
         chunks
@@ -258,17 +305,27 @@ impl Stream {
             let all = span.slot.position().is_none_or(&anew);
             let page = span.slot.take_changed(pages, all);
             let number = snapshot.chunks.len();
-            let info = ChunkInfo {
+            let mut info = ChunkInfo {
                 no: span.no,
                 live: span.live,
                 last_time: span.last_time,
                 files: span.files,
                 due: span.due,
+                at: span.slot.position(),
+                links: None,
             };
-            snapshot.chunks.push((info, span.slot.position()));
             snapshot
                 .changed
                 .extend(page.map(|page| Changed::Chunk(number, Some(page))));
+            if let Some(slot) = &mut span.links {
+                let at = slot.position();
+                let page = slot.take_changed(pages, at.is_none_or(&anew));
+                info.links = Some(LinksInfo { at });
+                snapshot
+                    .changed
+                    .extend(page.map(|page| Changed::Links(number, Some(page))));
+            }
+            snapshot.chunks.push(info);
         }
         snapshot
     }
@@ -436,16 +493,28 @@ fn decode_log(
             return Err(from.damaged());
         }
         live += held as u64;
+        let last_time = from.time()?;
+        let files = (from.small()?, from.small()?);
+        let flags = if version > OLDEST { from.byte()? } else { 0 };
+        let due = match flags & DUE {
+            0 => None,
+            _ => Some(from.time()?),
+        };
+        let at = read_position(from)?;
+        let links = match flags & LINKS {
+            // They are read from there, too.
+            _ if version <= WITH_LINKS => Some(at),
+            0 => None,
+            _ => Some(read_position(from)?),
+        };
         spans.push_back(Span {
             no,
             live: held,
-            last_time: from.time()?,
-            files: (from.small()?, from.small()?),
-            due: match version > OLDEST && from.byte()? != 0 {
-                true => Some(from.time()?),
-                false => None,
-            },
-            slot: Slot::at(read_position(from)?, pages),
+            last_time,
+            files,
+            due,
+            slot: Slot::at(at, pages),
+            links: links.map(|at| Slot::at(at, pages)),
         });
     }
     if in_memory {

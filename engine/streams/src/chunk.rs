@@ -1,10 +1,11 @@
 //! A fixed span of sequences of the index: where each message lies and which messages are gone.
 //!
-//! Layout of a stored chunk, version 2; numbers are LEB128: `u8` version, number, then runs, each as count of messages, frame
+//! Layout of a stored chunk, version 3; numbers are LEB128: `u8` version, number, then runs, each as count of messages, frame
 //! (file, offset, length), time (8 bytes), and per message a byte that says what follows because it is not what the one
-//! before it lets expect: 1 = gap to the sequence before, 2 = byte offset, 4 = size, 8 = subject, 16 and 32 = distances to the
-//! previous and next message of the subject, 64 = time to live in seconds, 0 for ever, 128 = next time of its schedule (8 bytes).
-//! A count of 0 ends the list. Version 1 has neither 64 nor 128.
+//! before it lets expect: 1 = gap to the sequence before, 2 = byte offset, 4 = size, 8 = subject, 16 = distance to the
+//! previous message of the subject, 64 = time to live in seconds, 0 for ever, 128 = next time of its schedule (8 bytes).
+//! A count of 0 ends the list. Version 2 has the distance to the next message, too, behind the other one: 32; version 1 has
+//! that, and neither 64 nor 128. By now those are in a page of their own, see `links`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,8 +39,6 @@ pub(crate) struct Meta {
     pub(crate) subject: u32,
     /// Distance to the previous message of the subject; 0 when it is the first, [`FAR`] when far.
     pub(crate) prev: u32,
-    /// Distance to the next message of the subject; 0 when it is the last, [`FAR`] when far.
-    pub(crate) next: u32,
 }
 
 const HOLE: Meta = Meta {
@@ -47,7 +46,6 @@ const HOLE: Meta = Meta {
     size: 0,
     subject: GONE,
     prev: 0,
-    next: 0,
 };
 
 /// Messages next to each other that came in one frame.
@@ -105,7 +103,8 @@ impl Chunk {
         }
     }
 
-    fn place(seq: u64) -> u16 {
+    /// Where in its chunk a message is.
+    pub(crate) fn place(seq: u64) -> u16 {
         u16::try_from(seq % SPAN).expect("invariant: the span fits 16 bits")
     }
 
@@ -451,13 +450,16 @@ fn drop_at<T>(list: &mut Vec<(u16, T)>, place: u16) {
     }
 }
 
-/// Layout version of a stored chunk.
-const VERSION: u8 = 2;
+/// Layout version of a stored chunk and its links.
+pub(crate) const VERSION: u8 = 3;
+/// The last one with the links in the chunk.
+const WITH_LINKS: u8 = 2;
 const GAP: u8 = 1;
 const OFFSET: u8 = 2;
 const SIZE: u8 = 4;
 const SUBJECT: u8 = 8;
 const PREV: u8 = 16;
+/// In former layouts.
 const NEXT: u8 = 32;
 const TTL: u8 = 64;
 const SCHEDULE: u8 = 128;
@@ -488,10 +490,9 @@ fn put_meta(out: &mut Vec<u8>, gap: u64, meta: &Meta, like: &Meta, times: Times)
         (SIZE, u64::from(meta.size), u64::from(like.size)),
         (SUBJECT, u64::from(meta.subject), u64::from(like.subject)),
         (PREV, u64::from(meta.prev), u64::from(like.prev)),
-        (NEXT, u64::from(meta.next), u64::from(like.next)),
     ];
     // Put together here and added at once: chunks are stored by the thousand.
-    let mut bytes = [0; 1 + 6 * LONGEST_NUMBER];
+    let mut bytes = [0; 1 + 5 * LONGEST_NUMBER];
     let mut end = 1;
     for (flag, value, like) in fields {
         if value != like {
@@ -509,8 +510,27 @@ fn put_meta(out: &mut Vec<u8>, gap: u64, meta: &Meta, like: &Meta, times: Times)
     }
 }
 
-fn read_meta(from: &mut Reader<'_>, like: &Meta) -> Result<(u64, Meta, Times), CheckpointError> {
+/// What is stored of a message.
+struct Stored {
+    /// From the sequence before.
+    gap: u64,
+    meta: Meta,
+    /// The distance to the next message, where the layout has it here.
+    next: u32,
+    times: Times,
+}
+
+/// Reads what `version` has of a message that was expected to be like another and to have the link `next`.
+fn read_meta(
+    version: u8,
+    from: &mut Reader<'_>,
+    like: &Meta,
+    next: u32,
+) -> Result<Stored, CheckpointError> {
     let flags = from.byte()?;
+    if version > WITH_LINKS && flags & NEXT != 0 {
+        return Err(from.damaged());
+    }
     let gap = if flags & GAP == 0 { 1 } else { from.number()? };
     let mut field = |flag: u8, like: u32| match flags & flag {
         0 => Ok(like),
@@ -521,8 +541,8 @@ fn read_meta(from: &mut Reader<'_>, like: &Meta) -> Result<(u64, Meta, Times), C
         size: field(SIZE, like.size)?,
         subject: field(SUBJECT, like.subject)?,
         prev: field(PREV, like.prev)?,
-        next: field(NEXT, like.next)?,
     };
+    let next = field(NEXT, next)?;
     let mut times = Times::default();
     if flags & TTL != 0 {
         times.ttl = Some(Ttl::of_seconds(from.small()?));
@@ -530,11 +550,61 @@ fn read_meta(from: &mut Reader<'_>, like: &Meta) -> Result<(u64, Meta, Times), C
     if flags & SCHEDULE != 0 {
         times.schedule = Some(from.time()?);
     }
-    Ok((gap, meta, times))
+    Ok(Stored {
+        gap,
+        meta,
+        next,
+        times,
+    })
+}
+
+/// Reads a chunk, and the links that are in it in former layouts, by place.
+pub(crate) fn decode_behind_version(
+    version: u8,
+    from: &mut Reader<'_>,
+) -> Result<(Chunk, Vec<(u16, u32)>), CheckpointError> {
+    if !(1..=VERSION).contains(&version) {
+        return Err(CheckpointError::Version(version));
+    }
+    let no = from.number()?;
+    let base = no.checked_mul(SPAN).ok_or_else(|| from.damaged())?;
+    let mut chunk = Chunk::new(no);
+    let mut links = Vec::new();
+    let mut before = base.wrapping_sub(1);
+    let (mut like, mut next) = (HOLE, 0);
+    loop {
+        let count = from.count()?;
+        if count == 0 {
+            break;
+        }
+        let position = read_position(from)?;
+        let time = from.time()?;
+        like.offset = 0;
+        for _ in 0..count {
+            let read = read_meta(version, from, &like, next)?;
+            let (meta, times) = (read.meta, read.times);
+            let seq = before.wrapping_add(read.gap);
+            let fits = read.gap > 0 && seq / SPAN == no && meta.subject != GONE;
+            if !fits || (before >= base && before != u64::MAX && seq <= before) {
+                return Err(from.damaged());
+            }
+            let place = Chunk::place(seq);
+            chunk.push(seq, meta, position, time);
+            chunk.ttls.extend(times.ttl.map(|ttl| (place, ttl)));
+            let schedule = times.schedule.map(|next| (place, next));
+            chunk.schedules.extend(schedule);
+            next = read.next;
+            links.extend((next != 0).then_some((place, next)));
+            like = expected(&meta);
+            before = seq;
+        }
+    }
+    chunk.thin();
+    Ok((chunk, links))
 }
 
 impl Page for Chunk {
-    const WEIGHT: usize = 24 * SPAN as usize;
+    const WEIGHT: usize = 20 * SPAN as usize;
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
@@ -569,41 +639,7 @@ impl Page for Chunk {
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, CheckpointError> {
         let version = from.byte()?;
-        if !(1..=VERSION).contains(&version) {
-            return Err(CheckpointError::Version(version));
-        }
-        let no = from.number()?;
-        let base = no.checked_mul(SPAN).ok_or_else(|| from.damaged())?;
-        let mut chunk = Self::new(no);
-        let mut before = base.wrapping_sub(1);
-        let mut like = HOLE;
-        loop {
-            let count = from.count()?;
-            if count == 0 {
-                break;
-            }
-            let position = read_position(from)?;
-            let time = from.time()?;
-            like.offset = 0;
-            for _ in 0..count {
-                let (gap, meta, times) = read_meta(from, &like)?;
-                let seq = before.wrapping_add(gap);
-                let fits = gap > 0 && seq / SPAN == no && meta.subject != GONE;
-                if !fits || (before >= base && before != u64::MAX && seq <= before) {
-                    return Err(from.damaged());
-                }
-                chunk.push(seq, meta, position, time);
-                chunk
-                    .ttls
-                    .extend(times.ttl.map(|ttl| (Self::place(seq), ttl)));
-                let schedule = times.schedule.map(|next| (Self::place(seq), next));
-                chunk.schedules.extend(schedule);
-                like = expected(&meta);
-                before = seq;
-            }
-        }
-        chunk.thin();
-        Ok(chunk)
+        Ok(decode_behind_version(version, from)?.0)
     }
 }
 
@@ -611,63 +647,109 @@ impl Page for Chunk {
 mod tests {
     use super::{Chunk, Meta, SPAN};
     use crate::codec::Reader;
+    use crate::links::Links;
     use crate::pages::{Page, encoded};
     use crate::ttl::Ttl;
     use millstream_journal::Position;
     use millstream_types::Timestamp;
 
-    #[test]
-    fn bytes_are_as_documented() {
-        let mut chunk = Chunk::new(300);
-        let frame = |offset| Position {
+    fn frame(offset: u64) -> Position {
+        Position {
             file: 1,
             offset,
             len: 90,
-        };
-        let meta = |offset, prev, next| Meta {
+        }
+    }
+
+    fn meta(offset: u32, prev: u32) -> Meta {
+        Meta {
             offset,
             size: 30,
             subject: 2,
             prev,
-            next,
-        };
-        let first = 300 * SPAN;
+        }
+    }
+
+    const FIRST: u64 = 300 * SPAN;
+
+    /// A chunk of which two messages are gone, one has a time to live, and one a schedule.
+    fn chunk() -> Chunk {
+        let mut chunk = Chunk::new(300);
         // Of the first frame nothing is left, nor of the second one's middle.
-        chunk.push(first, meta(5, 0, 1), frame(10), Timestamp(1));
-        chunk.push(first + 1, meta(5, 1, 2), frame(200), Timestamp(2));
-        chunk.push(first + 2, meta(51, 1, 1), frame(200), Timestamp(2));
-        chunk.push(first + 3, meta(97, 2, 1), frame(200), Timestamp(2));
-        chunk.push(first + 4, meta(5, 1, 0), frame(300), Timestamp(3));
-        chunk.set_ttl(first + 3, Ttl::of_seconds(200));
-        chunk.set_schedule(first + 4, Timestamp(9));
-        chunk.remove(first);
-        chunk.remove(first + 2);
-        let golden = [
-            &[2, 0xac, 2][..],
+        chunk.push(FIRST, meta(5, 0), frame(10), Timestamp(1));
+        chunk.push(FIRST + 1, meta(5, 1), frame(200), Timestamp(2));
+        chunk.push(FIRST + 2, meta(51, 1), frame(200), Timestamp(2));
+        chunk.push(FIRST + 3, meta(97, 2), frame(200), Timestamp(2));
+        chunk.push(FIRST + 4, meta(5, 1), frame(300), Timestamp(3));
+        chunk.set_ttl(FIRST + 3, Ttl::of_seconds(200));
+        chunk.set_schedule(FIRST + 4, Timestamp(9));
+        chunk.remove(FIRST);
+        chunk.remove(FIRST + 2);
+        chunk
+    }
+
+    /// Its bytes: three versions of what is said of its messages.
+    fn golden(version: u8, messages: [&[u8]; 3]) -> Vec<u8> {
+        let parts = [
+            &[version, 0xac, 2][..],
             // Two messages of the second frame: place, time, then each.
             &[2, 1, 0xc8, 1, 90],
             &[2, 0, 0, 0, 0, 0, 0, 0],
-            // Behind a gap: all fields are new.
-            &[0b11_1111, 2, 5, 30, 2, 1, 2],
-            &[0b111_0011, 2, 97, 2, 1, 0xc8, 1],
+            messages[0],
+            messages[1],
             // One of the third, with the same size and subject.
             &[1, 1, 0xac, 2, 90],
             &[3, 0, 0, 0, 0, 0, 0, 0],
-            &[0b1011_0010, 5, 1, 0],
+            messages[2],
             &[9, 0, 0, 0, 0, 0, 0, 0],
             &[0],
         ];
-        let golden = golden.concat();
+        parts.concat()
+    }
+
+    #[test]
+    fn bytes_are_as_documented() {
+        let mut chunk = chunk();
+        let messages: [&[u8]; 3] = [
+            // Behind a gap: all fields are new.
+            &[0b1_1111, 2, 5, 30, 2, 1],
+            &[0b101_0011, 2, 97, 2, 0xc8, 1],
+            &[0b1001_0010, 5, 1],
+        ];
+        let golden = golden(3, messages);
         assert_eq!(encoded(&chunk), golden);
         let mut from = Reader::new(&golden);
         let again = Chunk::decode(&mut from).expect("a chunk");
         from.end().expect("nothing behind it");
         assert_eq!(encoded(&again), golden);
-        assert_eq!(again.get(first + 3), Some(&meta(97, 2, 1)));
-        assert_eq!(again.ttl(first + 3), Some(Ttl::of_seconds(200)));
-        assert_eq!(again.schedule(first + 4), Some(Timestamp(9)));
+        assert_eq!(again.get(FIRST + 3), Some(&meta(97, 2)));
+        assert_eq!(again.ttl(FIRST + 3), Some(Ttl::of_seconds(200)));
+        assert_eq!(again.schedule(FIRST + 4), Some(Timestamp(9)));
         // Sparse or not, the bytes are the same.
         chunk.thin();
         assert_eq!(encoded(&chunk), golden);
+    }
+
+    #[test]
+    fn former_layouts_have_the_links_in_the_chunk() {
+        let messages: [&[u8]; 3] = [
+            &[0b11_1111, 2, 5, 30, 2, 1, 2],
+            // With the same link as the one before it.
+            &[0b101_0011, 2, 97, 2, 0xc8, 1],
+            &[0b1011_0010, 5, 1, 0],
+        ];
+        let bytes = golden(2, messages);
+        let mut from = Reader::new(&bytes);
+        assert_eq!(
+            encoded(&Chunk::decode(&mut from).expect("a chunk")),
+            encoded(&chunk())
+        );
+        from.end().expect("nothing behind it");
+        let links = Links::decode(&mut Reader::new(&bytes)).expect("its links");
+        let all: Vec<u32> = (0..6).map(|place| links.get(place)).collect();
+        assert_eq!(all, [0, 2, 0, 2, 0, 0]);
+        // No layout has what this one leaves out.
+        let bytes = golden(3, messages);
+        assert!(Chunk::decode(&mut Reader::new(&bytes)).is_err());
     }
 }

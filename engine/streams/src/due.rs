@@ -156,7 +156,7 @@ impl Stream {
     }
 
     fn is_last_of_subject(&self, seq: u64) -> bool {
-        self.log.meta(seq).is_some_and(|meta| meta.next == 0)
+        self.log.meta(seq).is_some() && self.log.next_of(seq).is_none()
     }
 
     /// Deals with what is due: stores what its schedules made, removes what reached its end, stores markers. Answers how many

@@ -23,6 +23,7 @@ mod flow;
 mod info;
 mod interest;
 mod json;
+mod links;
 mod log;
 mod log_query;
 mod members;

@@ -1,8 +1,8 @@
 //! The index of a stream: which sequences are held, where each message lies, and which subject it has.
 //!
-//! While it is in memory a message takes 20 bytes (see `chunk`), and 32 per frame; chunks that were stored may be let go of
-//! and are read back when they are needed (see `pages`). Messages of one subject are linked in both directions, so the first, last, next and previous of a subject are found without
-//! searching.
+//! While it is in memory a message takes 20 bytes (see `chunk` and `links`), and 32 per frame; chunks that were stored may be
+//! let go of and are read back when they are needed (see `pages`). Messages of one subject are linked in both directions, so the
+//! first, last, next and previous of a subject are found without searching.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,8 +10,9 @@ use millstream_journal::Position;
 use millstream_types::Timestamp;
 
 use crate::chunk::{Chunk, FAR, FAR_FROM, InFile, Meta, SPAN, SPARSE_BELOW};
+use crate::links::Links;
 use crate::pages::{Page, Pages, Slot};
-use crate::subjects::Subjects;
+use crate::subjects::{Guess, Subjects};
 use crate::ttl::Ttl;
 
 /// Where a stored message lies.
@@ -80,6 +81,8 @@ pub(crate) struct Span {
     /// Nothing in it is due before; messages that went may have been what it is about.
     pub(crate) due: Option<Timestamp>,
     pub(crate) slot: Slot<Chunk>,
+    /// The links of its messages, if one has any.
+    pub(crate) links: Option<Slot<Links>>,
 }
 
 /// What a log counts, as it stands in a checkpoint.
@@ -226,36 +229,42 @@ impl Log {
         self.chunks[at].slot.get_mut(self.pages.as_ref())
     }
 
-    /// Adds a message and answers its sequence and its subject's number.
-    pub(crate) fn append(
-        &mut self,
-        subject: &[u8],
-        size: Size,
-        at: (Position, u32),
-        time: Timestamp,
-    ) -> (u64, u32) {
-        let id = self.subjects.intern(subject);
-        let seq = self.counts.last + 1;
-        self.insert(seq, id, size, at, time);
-        (seq, id)
+    /// The link of a message to the next one of its subject; 0 when there is none.
+    fn link_of(&self, seq: u64) -> u32 {
+        let span = self.chunk_at(seq).ok().map(|at| &self.chunks[at]);
+        let links = span.and_then(|span| span.links.as_ref());
+        links.map_or(0, |slot| {
+            slot.get(self.pages.as_ref()).get(Chunk::place(seq))
+        })
     }
 
-    /// Touches what storing messages with these subjects is going to read. Each step does for all of them what does not depend
-    /// on the others' memory, so that the processor has many loads under way.
-    pub(crate) fn warm<'a>(&self, subjects: impl Iterator<Item = &'a [u8]>) {
-        let ids = self.subjects.guess(subjects);
-        let last: Vec<u64> = ids.iter().map(|id| self.subjects.get(*id).last).collect();
-        let names = ids
+    /// Gives a message that is held a link to the next one of its subject.
+    fn set_link(&mut self, seq: u64, link: u32) {
+        let at = self.chunk_at(seq);
+        let at = at.expect("invariant: links are of held messages");
+        let pages = self.pages.as_ref();
+        let slot = &mut self.chunks[at].links;
+        if link == 0 && slot.is_none() {
+            return;
+        }
+        let links = slot.get_or_insert_with(|| Slot::new(Links::default(), pages));
+        let links = links.get_mut(pages);
+        links.set(Chunk::place(seq), link);
+        if links.is_empty() {
+            *slot = None;
+        }
+    }
+
+    /// Touches what storing messages with these subjects is going to read, see [`Subjects::warm`]; answers for each the number
+    /// it seems to have.
+    pub(crate) fn warm<'a>(&self, subjects: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Guess>> {
+        let guesses = self.subjects.warm(subjects);
+        let links = guesses
             .iter()
-            .map(|id| self.subjects.name(*id).first().copied());
-        let names = names.map(|byte| u64::from(byte.unwrap_or(0)));
-        let chunks: Vec<(&Chunk, u64)> = last
-            .iter()
-            .filter_map(|seq| Some((self.chunk(self.chunk_at(*seq).ok()?)?, *seq)))
-            .collect();
-        let metas = chunks.iter().filter_map(|(chunk, seq)| chunk.get(*seq));
-        let touched: u64 = names.chain(metas.map(|meta| u64::from(meta.size))).sum();
-        std::hint::black_box(touched);
+            .flatten()
+            .map(|guess| self.link_of(guess.last));
+        std::hint::black_box(links.fold(0, |all, link| all ^ link));
+        guesses
     }
 
     /// Gives a sequence to nothing: the message came, and nobody wanted it.
@@ -268,36 +277,27 @@ impl Log {
         self.counts.last
     }
 
-    /// Adds the message with a sequence above all before it.
-    pub(crate) fn insert(
+    /// Adds a message, whose subject may have the number `guess`; answers its sequence and its subject's number.
+    pub(crate) fn append(
         &mut self,
-        seq: u64,
-        id: u32,
+        (subject, guess): (&[u8], Option<u32>),
         size: Size,
         at: (Position, u32),
         time: Timestamp,
-    ) {
-        let entry = *self.subjects.get(id);
+    ) -> (u64, u32) {
+        let seq = self.counts.last + 1;
+        let (id, before) = self.subjects.add(subject, guess, seq);
         let mut meta = Meta {
             offset: at.1,
             size: size.0,
             subject: id,
             prev: 0,
-            next: 0,
         };
-        if entry.count > 0 {
-            meta.prev = link(&mut self.counts.far_prev, seq, entry.last);
-            let next = link(&mut self.counts.far_next, entry.last, seq);
-            self.meta_mut(entry.last)
-                .expect("invariant: a subject's last message is held")
-                .next = next;
+        if let Some(before) = before {
+            meta.prev = link(&mut self.counts.far_prev, seq, before);
+            let next = link(&mut self.counts.far_next, before, seq);
+            self.set_link(before, next);
         }
-        let entry = self.subjects.get_mut(id);
-        if entry.count == 0 {
-            entry.first = seq;
-        }
-        entry.last = seq;
-        entry.count += 1;
         let no = seq / SPAN;
         if self.chunks.back().is_none_or(|chunk| chunk.no != no) {
             self.start_chunk(no);
@@ -317,6 +317,7 @@ impl Log {
         self.counts.bytes += cost;
         self.counts.last = seq;
         self.counts.last_time = Some(time);
+        (seq, id)
     }
 
     fn start_chunk(&mut self, no: u64) {
@@ -334,6 +335,7 @@ impl Log {
             files: (u32::MAX, 0),
             due: None,
             slot: Slot::new(Chunk::new(no), self.pages.as_ref()),
+            links: None,
         });
     }
 
@@ -343,6 +345,7 @@ impl Log {
         let chunk = self.load(&self.chunks[at]);
         let meta = *chunk.get(seq)?;
         let file = chunk.run(seq).position.file;
+        let next = self.next_of(seq);
         self.chunks[at].live -= 1;
         let is_last = at + 1 == self.chunks.len();
         if self.chunks[at].live == 0 {
@@ -357,8 +360,9 @@ impl Log {
             if !is_last {
                 chunk.thin();
             }
+            self.set_link(seq, 0);
         }
-        self.unlink(seq, &meta);
+        self.unlink(seq, &meta, next);
         let cost = self.cost(Size(meta.size));
         self.release_in(file, cost);
         self.counts.msgs -= 1;
@@ -508,23 +512,17 @@ impl Log {
         }
     }
 
-    fn unlink(&mut self, seq: u64, meta: &Meta) {
+    /// Joins the neighbours of a message that went.
+    fn unlink(&mut self, seq: u64, meta: &Meta, next: Option<u64>) {
         let prev = self.prev_of(seq, meta);
-        let next = self.next_of(seq, meta);
-        if meta.prev == FAR {
-            self.counts.far_prev.remove(&seq);
-        }
-        if meta.next == FAR {
-            self.counts.far_next.remove(&seq);
-        }
+        unlinked(&mut self.counts.far_prev, seq);
+        unlinked(&mut self.counts.far_next, seq);
         if let Some(prev) = prev {
             let to = match next {
                 Some(next) => link(&mut self.counts.far_next, prev, next),
                 None => unlinked(&mut self.counts.far_next, prev),
             };
-            self.meta_mut(prev)
-                .expect("invariant: links lead to held messages")
-                .next = to;
+            self.set_link(prev, to);
         }
         if let Some(next) = next {
             let to = match prev {
@@ -607,6 +605,9 @@ impl Log {
         let old = self.chunks.len().saturating_sub(NEWEST);
         for span in self.chunks.iter_mut().take(old) {
             span.slot.let_go();
+            if let Some(links) = &mut span.links {
+                links.let_go();
+            }
         }
         if pages.cache.is_over() {
             self.subjects.let_go();
@@ -627,8 +628,8 @@ impl Log {
     }
 
     /// The next message of the same subject.
-    pub(crate) fn next_of(&self, seq: u64, meta: &Meta) -> Option<u64> {
-        match meta.next {
+    pub(crate) fn next_of(&self, seq: u64) -> Option<u64> {
+        match self.link_of(seq) {
             0 => None,
             FAR => self.counts.far_next.get(&seq).copied(),
             gap => Some(seq + u64::from(gap)),

@@ -125,7 +125,7 @@ impl Log {
         if let Some(meta) = self.meta(from - 1)
             && meta.subject == id
         {
-            return self.next_of(from - 1, meta);
+            return self.next_of(from - 1);
         }
         if entry.count <= WALK {
             return self.walk(entry.first).find(|seq| *seq >= from);
@@ -136,7 +136,7 @@ impl Log {
 
     /// A message and all later ones of its subject.
     pub(crate) fn walk(&self, first: u64) -> impl Iterator<Item = u64> {
-        std::iter::successors(Some(first), |seq| self.next_of(*seq, self.meta(*seq)?))
+        std::iter::successors(Some(first), |seq| self.next_of(*seq))
     }
 
     /// How many messages are held at or after `from`.
@@ -305,7 +305,8 @@ mod tests {
         for seq in 1..=count {
             let subject = format!("s.{}", subject(seq));
             let at = (Position::default(), 0);
-            log.append(subject.as_bytes(), Size::new(1, false), at, Timestamp(1));
+            let subject = (subject.as_bytes(), None);
+            log.append(subject, Size::new(1, false), at, Timestamp(1));
         }
         log
     }

@@ -75,6 +75,8 @@ struct Prepared<'a> {
     record: RecordView<'a>,
     wishes: Wishes<'a>,
     ids: [Option<Asked>; 2],
+    /// The number that its subject seems to have.
+    subject: Option<u32>,
     /// Where in the frame's body it begins.
     place: u32,
 }
@@ -90,6 +92,8 @@ pub(crate) struct Wanted<'a> {
     schedule: Option<Timestamp>,
     /// It stands for a subject's messages that went.
     is_marker: bool,
+    /// The number that its subject seems to have.
+    subject: Option<u32>,
 }
 
 impl Wanted<'_> {
@@ -279,6 +283,7 @@ impl Stream {
             ids: self.ids(&wishes, &record).map(|id| id.map(Asked::from)),
             wishes,
             record,
+            subject: None,
             place,
         }
     }
@@ -292,8 +297,11 @@ impl Stream {
             return;
         }
         if self.log.subjects.len() >= MANY {
-            self.log
-                .warm(together.iter().map(|prepared| prepared.record.subject));
+            let subjects = together.iter().map(|prepared| prepared.record.subject);
+            let guesses = self.log.warm(subjects);
+            for (prepared, guess) in together.iter_mut().zip(guesses) {
+                prepared.subject = guess.map(|guess| guess.id);
+            }
         }
         if self.dedup.len() >= MANY {
             let asked = together.iter().flat_map(|prepared| &prepared.ids).flatten();
@@ -305,7 +313,7 @@ impl Stream {
 
     fn store(&mut self, prepared: &Prepared<'_>, at: Position, time: Timestamp) -> RecordOutcome {
         let Prepared { record, ids, .. } = prepared;
-        let wanted = match self.admit(prepared, time) {
+        let mut wanted = match self.admit(prepared, time) {
             Ok(Admitted::New(wanted)) => wanted,
             Ok(Admitted::Duplicate(seq)) => return RecordOutcome::Duplicate(seq),
             Err(error) => return RecordOutcome::Refused(error),
@@ -313,6 +321,7 @@ impl Stream {
         if let Err(error) = self.make_room(record.subject, self.log.cost(size_of(record))) {
             return RecordOutcome::Refused(error);
         }
+        wanted.subject = prepared.subject;
         let seq = self.keep(record, (at, prepared.place), time, &wanted);
         for asked in ids.iter().flatten() {
             self.dedup.insert(asked.id, seq, time);
@@ -361,7 +370,9 @@ impl Stream {
             return self.log.skip(time);
         }
         let size = size_of(record).of_marker(wanted.is_marker);
-        let (seq, subject) = self.log.append(record.subject, size, at, time);
+        let (seq, subject) = self
+            .log
+            .append((record.subject, wanted.subject), size, at, time);
         if let Some(ttl) = wanted.ttl {
             self.log.set_ttl(seq, ttl);
         }
@@ -454,6 +465,7 @@ impl Stream {
             ttl: rest.ttl(&self.config)?,
             schedule: None,
             is_marker: rest.is_marker,
+            subject: None,
         };
         wanted.ttl = wanted.ttl.map(|ttl| ttl.at_least(self.marker_ttl()));
         if rest.schedule.is_some() {

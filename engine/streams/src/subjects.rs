@@ -34,6 +34,14 @@ pub(crate) struct Entry {
     pub(crate) last: u64,
 }
 
+/// The number that a subject seems to have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guess {
+    pub(crate) id: u32,
+    /// The last message of whatever subject has it.
+    pub(crate) last: u64,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SubjectPage {
     arena: Vec<u8>,
@@ -182,20 +190,58 @@ impl Subjects {
         self.table.find(hash, |id| self.name(id) == subject)
     }
 
-    /// The numbers that these subjects have, or ones whose hashes are the same: what looking them up begins with. They are
-    /// looked at together, so that the processor has many loads under way.
-    pub(crate) fn guess<'a>(&self, subjects: impl Iterator<Item = &'a [u8]>) -> Vec<u32> {
+    /// Touches what adding messages with these subjects reads; answers for each the number it seems to have, and its last
+    /// message. Each step does for all of them what does not depend on the others' memory, so that the processor has many loads
+    /// under way.
+    pub(crate) fn warm<'a>(&self, subjects: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Guess>> {
         let hashes: Vec<u32> = subjects.map(|subject| self.hash(subject)).collect();
         let touched = hashes.iter().map(|hash| self.table.touch(*hash));
         std::hint::black_box(touched.fold(0, |all, word| all ^ word));
-        let found = hashes.iter();
-        found
-            .filter_map(|hash| self.table.find(*hash, |_| true))
-            .collect()
+        // The first number with the hash is the right one, mostly.
+        let ids = hashes.iter();
+        let ids: Vec<Option<u32>> = ids.map(|hash| self.table.find(*hash, |_| true)).collect();
+        let guesses = ids.iter().map(|id| {
+            let id = (*id)?;
+            let last = self.get(id).last;
+            Some(Guess { id, last })
+        });
+        let guesses = guesses.collect();
+        let texts = ids.iter().flatten();
+        let texts = texts.filter_map(|id| self.name(*id).first());
+        std::hint::black_box(texts.fold(0, |all, byte| all ^ byte));
+        guesses
+    }
+
+    /// Adds a message with a subject, known or new; answers the subject's number, and the message before. A `guess` of the
+    /// number may be wrong.
+    pub(crate) fn add(
+        &mut self,
+        subject: &[u8],
+        guess: Option<u32>,
+        seq: u64,
+    ) -> (u32, Option<u64>) {
+        let id = match guess.filter(|id| self.is(*id, subject)) {
+            Some(id) => id,
+            None => self.intern(subject),
+        };
+        let entry = self.get_mut(id);
+        let before = (entry.count > 0).then_some(entry.last);
+        if before.is_none() {
+            entry.first = seq;
+        }
+        entry.last = seq;
+        entry.count += 1;
+        (id, before)
+    }
+
+    /// Whether this is the number of a subject that has messages.
+    fn is(&self, id: u32, subject: &[u8]) -> bool {
+        let (page, place) = self.page(id);
+        page.entries[place].count > 0 && page.name(place) == subject
     }
 
     /// The number of a subject, known or new. A new one must get its first message at once.
-    pub(crate) fn intern(&mut self, subject: &[u8]) -> u32 {
+    fn intern(&mut self, subject: &[u8]) -> u32 {
         let hash = self.hash(subject);
         if let Some(id) = self.lookup(hash, subject) {
             return id;
@@ -222,7 +268,7 @@ impl Subjects {
         id
     }
 
-    /// Frees the number of a subject whose last message is gone. Its name stays readable until the next `intern`.
+    /// Frees the number of a subject whose last message is gone. Its name stays readable until the next subject comes.
     pub(crate) fn release(&mut self, id: u32) {
         let hash = self.hash(self.name(id));
         self.table.remove(hash, id);

@@ -288,10 +288,7 @@ impl Stream {
         let cost = self.oldest_cost(subject);
         subject.count -= 1;
         match subject.oldest {
-            Some(seq) => {
-                let meta = self.log.meta(seq);
-                subject.oldest = meta.and_then(|meta| self.log.next_of(seq, meta));
-            }
+            Some(seq) => subject.oldest = self.log.next_of(seq),
             None => {
                 subject.new.pop_front();
             }

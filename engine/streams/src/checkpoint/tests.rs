@@ -8,8 +8,10 @@ use proptest::prelude::*;
 
 use super::Changed;
 use super::testing::Stored;
-use crate::pages::Pages;
-use crate::{CheckpointError, Command, Publish, RecordsBuilder, Stream, StreamConfig};
+use crate::pages::{Pages, Slot};
+use crate::{
+    CheckpointError, Command, Publish, Purge, RecordsBuilder, Stream, StreamConfig, StreamSnapshot,
+};
 
 fn empty() -> Vec<u8> {
     let config = StreamConfig {
@@ -30,7 +32,7 @@ fn cuts_and_newer_versions_are_errors() {
     }
     let mut newer = bytes.clone();
     // Behind no pages and the root's length, which takes two bytes.
-    assert_eq!(newer[3], 4, "the root's version");
+    assert_eq!(newer[3], 5, "the root's version");
     newer[3] = 9;
     assert!(matches!(
         Stream::decode_checkpoint(&newer),
@@ -148,7 +150,11 @@ fn a_snapshot_lets_go_of_what_it_stored() {
         let subjects = stream.log.subjects.slots().iter();
         let subjects = subjects.filter(|slot| slot.is_shared()).count();
         let spans = stream.log.spans().iter();
-        subjects + spans.filter(|span| span.slot.is_shared()).count()
+        let shared = spans.map(|span| {
+            let links = span.links.as_ref().is_some_and(Slot::is_shared);
+            usize::from(span.slot.is_shared()) + usize::from(links)
+        });
+        subjects + shared.sum::<usize>()
     };
     assert!(shared(&stream) > 3, "{}", shared(&stream));
     while snapshot.pages_left() > 0 {
@@ -172,19 +178,76 @@ fn a_snapshot_lets_go_of_what_it_stored() {
     assert_eq!(again(&mut stream, true), 0);
 }
 
-/// `version3.hex` is what a former build stored of this stream.
+/// What changes of an old chunk when messages come is where the next ones of its subjects are.
 #[test]
-fn the_layout_before_this_one_is_read() {
-    let (_, pages) = Stored::pages();
-    let mut stream = several_pages(pages);
-    let hex: Vec<u8> = include_str!("version3.hex")
-        .bytes()
-        .filter(u8::is_ascii_hexdigit)
-        .collect();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16);
-    let old: Result<Vec<u8>, _> = hex.chunks(2).map(byte).collect();
-    let mut read = Stream::decode_checkpoint(&old.expect("hex")).expect("reads back");
-    assert_eq!(read.encode_checkpoint(), stream.encode_checkpoint());
+fn messages_that_come_change_the_links_of_old_ones_only() {
+    let (stored, pages) = Stored::pages();
+    let mut stream = stored_stream(pages, false);
+    let publish = |stream: &mut Stream, frame: u64| {
+        let mut records = RecordsBuilder::new();
+        (0..100).for_each(|subject| records.push(format!("s.{subject}").as_bytes(), b"", b"one"));
+        let (records, count) = records.take();
+        let at = Position {
+            file: 1,
+            offset: frame * 10_000,
+            len: 9_000,
+        };
+        let publish = Publish {
+            stream: 7,
+            time: Timestamp(1_000_000),
+            count,
+            records,
+        };
+        stream.publish(at, 5, &publish, &mut Vec::new());
+    };
+    let changed = |snapshot: &StreamSnapshot| {
+        let changed = snapshot.changed.iter();
+        let [mut chunks, mut links] = [Vec::new(), Vec::new()];
+        for page in changed {
+            match page {
+                Changed::Chunk(number, _) => chunks.push(*number),
+                Changed::Links(number, _) => links.push(*number),
+                Changed::Subjects(..) | Changed::Ids(..) => {}
+            }
+        }
+        (chunks, links)
+    };
+    publish(&mut stream, 1);
+    let mut snapshot = stream.snapshot(&BTreeSet::new());
+    // Messages 1 to 100, and nobody has a next one.
+    assert_eq!(changed(&snapshot), ((0..=6).collect(), vec![]));
+    stored.store(&mut snapshot);
+    snapshot.finish(&mut stream, true);
+    publish(&mut stream, 2);
+    let mut snapshot = stream.snapshot(&BTreeSet::new());
+    // Number 6 got messages 101 to 111 besides.
+    assert_eq!(
+        changed(&snapshot),
+        ((6..=12).collect(), (0..=6).collect::<Vec<usize>>())
+    );
+    stored.store(&mut snapshot);
+    // Purged meanwhile, so that others have their places.
+    stream.purge(&Purge::default());
+    publish(&mut stream, 3);
+    snapshot.finish(&mut stream, true);
+    assert_eq!(stream.log.first_seq(), 201);
+    let next = (201..=300).filter_map(|seq| stream.log.next_of(seq));
+    assert_eq!(next.count(), 0);
+}
+
+/// The files are what former builds stored of this stream.
+#[test]
+fn former_layouts_are_read() {
+    let formers = [include_str!("version3.hex"), include_str!("version4.hex")];
+    for former in formers {
+        let (_, pages) = Stored::pages();
+        let mut stream = several_pages(pages);
+        let hex: Vec<u8> = former.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16);
+        let old: Result<Vec<u8>, _> = hex.chunks(2).map(byte).collect();
+        let mut read = Stream::decode_checkpoint(&old.expect("hex")).expect("reads back");
+        assert_eq!(read.encode_checkpoint(), stream.encode_checkpoint());
+    }
 }
 
 proptest! {
