@@ -100,8 +100,8 @@ impl<O> Jobs<O> {
     }
 }
 
-/// A checkpoint's pages may make up this part of what is written, one in so many. After a kill a start replays so many times the
-/// pages' bytes.
+/// Between two checkpoints come at least so many times the bytes of pages that the first one stored (each counted once; they are
+/// written twice). After a kill a start replays about so much, or `interval` where that is more.
 const PAGES_SHARE: u64 = 6;
 
 type Done<O> = Box<dyn FnOnce(Result<O, ProposeError>) + Send>;

@@ -228,7 +228,7 @@ impl StreamSnapshot {
             match (changed, &mut span.links) {
                 (Changed::Chunk(..), _) => span.slot.stored(at(info.at)),
                 (_, Some(slot)) => slot.stored(at(info.links.and_then(|links| links.at))),
-                // No message has one any more.
+                // Those it was of went.
                 (_, None) => {}
             }
         }
@@ -320,10 +320,13 @@ impl Stream {
             if let Some(slot) = &mut span.links {
                 let at = slot.position();
                 let page = slot.take_changed(pages, at.is_none_or(&anew));
-                info.links = Some(LinksInfo { at });
-                snapshot
-                    .changed
-                    .extend(page.map(|page| Changed::Links(number, Some(page))));
+                if page.as_ref().is_some_and(|page| page.is_empty()) {
+                    span.links = None;
+                } else {
+                    info.links = Some(LinksInfo { at });
+                    let page = page.map(|page| Changed::Links(number, Some(page)));
+                    snapshot.changed.extend(page);
+                }
             }
             snapshot.chunks.push(info);
         }
@@ -495,7 +498,15 @@ fn decode_log(
         live += held as u64;
         let last_time = from.time()?;
         let files = (from.small()?, from.small()?);
-        let flags = if version > OLDEST { from.byte()? } else { 0 };
+        let flags = match version {
+            OLDEST => 0,
+            // Whether something is due, and nothing else.
+            WITH_LINKS => u8::from(from.byte()? != 0) * DUE,
+            _ => from.byte()?,
+        };
+        if flags > DUE | LINKS {
+            return Err(from.damaged());
+        }
         let due = match flags & DUE {
             0 => None,
             _ => Some(from.time()?),

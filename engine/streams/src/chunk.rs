@@ -37,7 +37,8 @@ pub(crate) struct Meta {
     pub(crate) size: u32,
     /// Number of its subject.
     pub(crate) subject: u32,
-    /// Distance to the previous message of the subject; 0 when it is the first, [`FAR`] when far.
+    /// Distance to the previous message of the subject when it came; 0 when there was none, [`FAR`] when far. The first one
+    /// held may still have that of one that went.
     pub(crate) prev: u32,
 }
 
@@ -450,10 +451,10 @@ fn drop_at<T>(list: &mut Vec<(u16, T)>, place: u16) {
     }
 }
 
-/// Layout version of a stored chunk and its links.
-pub(crate) const VERSION: u8 = 3;
-/// The last one with the links in the chunk.
-const WITH_LINKS: u8 = 2;
+/// Layout version of a stored chunk.
+const VERSION: u8 = 3;
+/// The last one with the links in it.
+pub(crate) const WITH_LINKS: u8 = 2;
 const GAP: u8 = 1;
 const OFFSET: u8 = 2;
 const SIZE: u8 = 4;
@@ -570,7 +571,8 @@ pub(crate) fn decode_behind_version(
     let base = no.checked_mul(SPAN).ok_or_else(|| from.damaged())?;
     let mut chunk = Chunk::new(no);
     let mut links = Vec::new();
-    let mut before = base.wrapping_sub(1);
+    // The lowest sequence that may come next.
+    let mut lowest = base;
     let (mut like, mut next) = (HOLE, 0);
     loop {
         let count = from.count()?;
@@ -583,11 +585,11 @@ pub(crate) fn decode_behind_version(
         for _ in 0..count {
             let read = read_meta(version, from, &like, next)?;
             let (meta, times) = (read.meta, read.times);
-            let seq = before.wrapping_add(read.gap);
-            let fits = read.gap > 0 && seq / SPAN == no && meta.subject != GONE;
-            if !fits || (before >= base && before != u64::MAX && seq <= before) {
-                return Err(from.damaged());
-            }
+            let beyond = read.gap.checked_sub(1);
+            let seq = beyond.and_then(|beyond| lowest.checked_add(beyond));
+            let seq = seq.filter(|seq| seq / SPAN == no && meta.subject != GONE);
+            let seq = seq.ok_or_else(|| from.damaged())?;
+            lowest = seq.checked_add(1).ok_or_else(|| from.damaged())?;
             let place = Chunk::place(seq);
             chunk.push(seq, meta, position, time);
             chunk.ttls.extend(times.ttl.map(|ttl| (place, ttl)));
@@ -596,7 +598,6 @@ pub(crate) fn decode_behind_version(
             next = read.next;
             links.extend((next != 0).then_some((place, next)));
             like = expected(&meta);
-            before = seq;
         }
     }
     chunk.thin();
@@ -688,7 +689,7 @@ mod tests {
         chunk
     }
 
-    /// Its bytes: three versions of what is said of its messages.
+    /// Its bytes, with what is said of each of its three messages.
     fn golden(version: u8, messages: [&[u8]; 3]) -> Vec<u8> {
         let parts = [
             &[version, 0xac, 2][..],
@@ -748,7 +749,7 @@ mod tests {
         let links = Links::decode(&mut Reader::new(&bytes)).expect("its links");
         let all: Vec<u32> = (0..6).map(|place| links.get(place)).collect();
         assert_eq!(all, [0, 2, 0, 2, 0, 0]);
-        // No layout has what this one leaves out.
+        // This layout has no links in chunks.
         let bytes = golden(3, messages);
         assert!(Chunk::decode(&mut Reader::new(&bytes)).is_err());
     }

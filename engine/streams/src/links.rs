@@ -1,8 +1,7 @@
 //! Where the next message of each one's subject is, for the messages of a chunk.
 //!
-//! Apart from the chunk, because a message that comes changes the link of an old one and nothing else of it: where subjects
-//! come at random, every chunk gets such links between two checkpoints, and only these are stored anew. And the links of many
-//! messages lie together, so that fewer lines of memory are touched.
+//! Apart from the chunk, because a message that comes changes the link of an old one and nothing else of it (decision 017): where
+//! subjects come at random, every chunk gets such links between two checkpoints, and only these are stored anew.
 //!
 //! Layout of stored links, version 3; numbers are LEB128: `u8` version, count of places, then for the places in order their
 //! links, each twice its number, and one more when others follow that are the same, then their count. Versions 1 and 2 are
@@ -12,7 +11,9 @@ use crate::chunk::{self, SPAN};
 use crate::codec::{CheckpointError, Reader, put_number};
 use crate::pages::Page;
 
-/// From so many links on they are kept by place. Where messages come and their subjects are any, a chunk has so many soon.
+/// Layout version of stored links.
+const VERSION: u8 = 3;
+/// From so many links on they are kept by place: to put one into a longer list would cost more than the memory is worth.
 const DENSE_FROM: usize = if cfg!(test) { 4 } else { 16 };
 
 /// Links are distances to the next message of the subject: 0 when it is the last, [`crate::chunk::FAR`] when far.
@@ -155,7 +156,7 @@ impl Page for Links {
     const WEIGHT: usize = 4 * SPAN as usize;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.push(chunk::VERSION);
+        out.push(VERSION);
         let places = match self {
             Self::Dense { list, .. } => {
                 list.len() - list.iter().rev().take_while(|link| **link == 0).count()
@@ -184,10 +185,10 @@ impl Page for Links {
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, CheckpointError> {
         let version = from.byte()?;
-        if version < chunk::VERSION {
+        if version <= chunk::WITH_LINKS {
             return Ok(Self::of(chunk::decode_behind_version(version, from)?.1));
         }
-        if version > chunk::VERSION {
+        if version != VERSION {
             return Err(CheckpointError::Version(version));
         }
         let places = from.number()?;
@@ -283,8 +284,10 @@ mod tests {
         #[test]
         fn damage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let _result = Links::decode(&mut Reader::new(&bytes));
-            let ours: Vec<u8> = [3].into_iter().chain(bytes).collect();
-            let _result = Links::decode(&mut Reader::new(&ours));
+            for version in 1..=3 {
+                let of_version: Vec<u8> = [version].into_iter().chain(bytes.iter().copied()).collect();
+                let _result = Links::decode(&mut Reader::new(&of_version));
+            }
         }
     }
 }

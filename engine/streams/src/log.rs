@@ -81,7 +81,7 @@ pub(crate) struct Span {
     /// Nothing in it is due before; messages that went may have been what it is about.
     pub(crate) due: Option<Timestamp>,
     pub(crate) slot: Slot<Chunk>,
-    /// The links of its messages, if one has any.
+    /// The links of its messages; `None` while none has had one.
     pub(crate) links: Option<Slot<Links>>,
 }
 
@@ -244,26 +244,25 @@ impl Log {
         let at = at.expect("invariant: links are of held messages");
         let pages = self.pages.as_ref();
         let slot = &mut self.chunks[at].links;
-        if link == 0 && slot.is_none() {
-            return;
-        }
-        let links = slot.get_or_insert_with(|| Slot::new(Links::default(), pages));
-        let links = links.get_mut(pages);
-        links.set(Chunk::place(seq), link);
-        if links.is_empty() {
-            *slot = None;
-        }
+        let slot = slot.get_or_insert_with(|| Slot::new(Links::default(), pages));
+        slot.get_mut(pages).set(Chunk::place(seq), link);
     }
 
-    /// Touches what storing messages with these subjects is going to read, see [`Subjects::warm`]; answers for each the number
-    /// it seems to have.
-    pub(crate) fn warm<'a>(&self, subjects: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Guess>> {
+    /// Touches what storing messages with these subjects is going to read, see [`Subjects::warm`]; `replaced` says that the
+    /// last ones of those will go. Answers for each the number it seems to have.
+    pub(crate) fn warm<'a>(
+        &self,
+        subjects: impl Iterator<Item = &'a [u8]>,
+        replaced: bool,
+    ) -> Vec<Option<Guess>> {
         let guesses = self.subjects.warm(subjects);
-        let links = guesses
-            .iter()
-            .flatten()
-            .map(|guess| self.link_of(guess.last));
+        let last = guesses.iter().flatten().map(|guess| guess.last);
+        let links = last.clone().map(|seq| self.link_of(seq));
         std::hint::black_box(links.fold(0, |all, link| all ^ link));
+        if replaced {
+            let sizes = last.filter_map(|seq| Some(self.meta(seq)?.size));
+            std::hint::black_box(sizes.fold(0, |all, size| all ^ size));
+        }
         guesses
     }
 
@@ -360,7 +359,9 @@ impl Log {
             if !is_last {
                 chunk.thin();
             }
-            self.set_link(seq, 0);
+            if next.is_some() {
+                self.set_link(seq, 0);
+            }
         }
         self.unlink(seq, &meta, next);
         let cost = self.cost(Size(meta.size));
@@ -512,9 +513,14 @@ impl Log {
         }
     }
 
-    /// Joins the neighbours of a message that went.
+    /// Joins the neighbours of a message that went. Where it was the first of its subject, the next one goes on saying where it
+    /// was: a full stream would change another old chunk with each message that comes.
     fn unlink(&mut self, seq: u64, meta: &Meta, next: Option<u64>) {
-        let prev = self.prev_of(seq, meta);
+        let is_first = self.subjects.get(meta.subject).first == seq;
+        let prev = match is_first {
+            true => None,
+            false => self.prev_of(seq, meta),
+        };
         unlinked(&mut self.counts.far_prev, seq);
         unlinked(&mut self.counts.far_next, seq);
         if let Some(prev) = prev {
@@ -524,14 +530,17 @@ impl Log {
             };
             self.set_link(prev, to);
         }
-        if let Some(next) = next {
-            let to = match prev {
-                Some(prev) => link(&mut self.counts.far_prev, next, prev),
-                None => unlinked(&mut self.counts.far_prev, next),
-            };
-            self.meta_mut(next)
-                .expect("invariant: links lead to held messages")
-                .prev = to;
+        match (prev, next) {
+            (Some(prev), Some(next)) => {
+                let to = link(&mut self.counts.far_prev, next, prev);
+                self.meta_mut(next)
+                    .expect("invariant: links lead to held messages")
+                    .prev = to;
+            }
+            (None, Some(next)) => {
+                unlinked(&mut self.counts.far_prev, next);
+            }
+            (_, None) => {}
         }
         let entry = self.subjects.get_mut(meta.subject);
         entry.count -= 1;

@@ -10,7 +10,7 @@ use super::Changed;
 use super::testing::Stored;
 use crate::pages::{Pages, Slot};
 use crate::{
-    CheckpointError, Command, Publish, Purge, RecordsBuilder, Stream, StreamConfig, StreamSnapshot,
+    CheckpointError, Command, Publish, RecordsBuilder, Stream, StreamConfig, StreamSnapshot,
 };
 
 fn empty() -> Vec<u8> {
@@ -85,8 +85,12 @@ fn several_pages(pages: Pages) -> Stream {
     stream
 }
 
-/// Whether each full chunk of a stream with 400 messages is stored compressed; `each` of them in a frame.
-fn compressed(headers: &[u8], each: usize, subjects: impl Iterator<Item = u64>) -> Vec<bool> {
+/// Whether each full chunk, or the links of each, of a stream with 400 messages is stored compressed; `each` of them in a frame.
+fn compressed(
+    links: bool,
+    (headers, each): (&[u8], usize),
+    subjects: impl Iterator<Item = u64>,
+) -> Vec<bool> {
     let (_, pages) = Stored::pages();
     let mut stream = stored_stream(pages, true);
     let subjects: Vec<u64> = subjects.take(400).collect();
@@ -111,9 +115,11 @@ fn compressed(headers: &[u8], each: usize, subjects: impl Iterator<Item = u64>) 
     }
     assert_eq!(stream.log.messages(), 400);
     let changed = stream.snapshot(&BTreeSet::new()).changed;
-    let chunks = changed
-        .iter()
-        .filter(|page| matches!(page, Changed::Chunk(..)));
+    let chunks = changed.iter().filter(|page| match page {
+        Changed::Chunk(..) => !links,
+        Changed::Links(..) => links,
+        Changed::Subjects(..) | Changed::Ids(..) => false,
+    });
     let all: Vec<bool> = chunks
         .map(|page| page.encoded().expect("not stored").compress)
         .collect();
@@ -130,14 +136,18 @@ fn pages_without_a_pattern_are_not_compressed() {
     };
     let ttl = b"NATS/1.0\r\nNats-TTL: 86400s\r\n\r\n";
     let one = || std::iter::repeat(1);
-    all(compressed(b"", 400, one()), true);
-    all(compressed(b"", 1, one()), true);
-    all(compressed(ttl, 400, one()), true);
-    all(compressed(b"", 400, (0..).map(|at| at % 2)), true);
+    all(compressed(false, (b"", 400), one()), true);
+    all(compressed(false, (b"", 1), one()), true);
+    all(compressed(false, (ttl, 400), one()), true);
+    all(compressed(false, (b"", 400), (0..).map(|at| at % 2)), true);
+    all(compressed(true, (b"", 400), one()), true);
     // A linear congruential generator (Knuth's MMIX).
     let next = |x: &u64| Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
     let at_random = || std::iter::successors(Some(7), next).map(|x| (x >> 33) % 100);
-    all(compressed(b"", 400, at_random()), false);
+    all(compressed(false, (b"", 400), at_random()), false);
+    // Every other one is far.
+    let far = (0..).map(|at| if at % 2 == 0 { 1000 } else { at / 2 % 50 });
+    all(compressed(true, (b"", 400), far), false);
 }
 
 /// A stream copies a page to change it while a snapshot holds that, which must not be longer than it takes to store it.
@@ -178,61 +188,108 @@ fn a_snapshot_lets_go_of_what_it_stored() {
     assert_eq!(again(&mut stream, true), 0);
 }
 
-/// What changes of an old chunk when messages come is where the next ones of its subjects are.
+/// Publishes a message of each of these subjects in a frame of its own kind.
+fn publish(stream: &mut Stream, frame: u64, subjects: impl Iterator<Item = u64>) {
+    let mut records = RecordsBuilder::new();
+    subjects.for_each(|subject| records.push(format!("s.{subject}").as_bytes(), b"", b"one"));
+    let (records, count) = records.take();
+    let at = Position {
+        file: 1,
+        offset: frame * 10_000,
+        len: 9_000,
+    };
+    let publish = Publish {
+        stream: 7,
+        time: Timestamp(1_000_000),
+        count,
+        records,
+    };
+    stream.publish(at, 5, &publish, &mut Vec::new());
+}
+
+/// The chunks and the links that a snapshot stores, by their place among the chunks.
+fn changed(snapshot: &StreamSnapshot) -> (Vec<usize>, Vec<usize>) {
+    let [mut chunks, mut links] = [Vec::new(), Vec::new()];
+    for page in &snapshot.changed {
+        match page {
+            Changed::Chunk(number, _) => chunks.push(*number),
+            Changed::Links(number, _) => links.push(*number),
+            Changed::Subjects(..) | Changed::Ids(..) => {}
+        }
+    }
+    (chunks, links)
+}
+
+/// A checkpoint of what changed, from end to end.
+fn checkpoint(stream: &mut Stream, stored: &Stored) -> (Vec<usize>, Vec<usize>) {
+    let mut snapshot = stream.snapshot(&BTreeSet::new());
+    let pages = changed(&snapshot);
+    stored.store(&mut snapshot);
+    snapshot.finish(stream, true);
+    pages
+}
+
+/// What changes of old chunks when messages come, or take the place of old ones, is where the next ones of their subjects are.
 #[test]
 fn messages_that_come_change_the_links_of_old_ones_only() {
     let (stored, pages) = Stored::pages();
     let mut stream = stored_stream(pages, false);
-    let publish = |stream: &mut Stream, frame: u64| {
-        let mut records = RecordsBuilder::new();
-        (0..100).for_each(|subject| records.push(format!("s.{subject}").as_bytes(), b"", b"one"));
-        let (records, count) = records.take();
-        let at = Position {
-            file: 1,
-            offset: frame * 10_000,
-            len: 9_000,
-        };
-        let publish = Publish {
-            stream: 7,
-            time: Timestamp(1_000_000),
-            count,
-            records,
-        };
-        stream.publish(at, 5, &publish, &mut Vec::new());
-    };
-    let changed = |snapshot: &StreamSnapshot| {
-        let changed = snapshot.changed.iter();
-        let [mut chunks, mut links] = [Vec::new(), Vec::new()];
-        for page in changed {
-            match page {
-                Changed::Chunk(number, _) => chunks.push(*number),
-                Changed::Links(number, _) => links.push(*number),
-                Changed::Subjects(..) | Changed::Ids(..) => {}
-            }
-        }
-        (chunks, links)
-    };
-    publish(&mut stream, 1);
-    let mut snapshot = stream.snapshot(&BTreeSet::new());
-    // Messages 1 to 100, and nobody has a next one.
-    assert_eq!(changed(&snapshot), ((0..=6).collect(), vec![]));
-    stored.store(&mut snapshot);
-    snapshot.finish(&mut stream, true);
-    publish(&mut stream, 2);
-    let mut snapshot = stream.snapshot(&BTreeSet::new());
+    publish(&mut stream, 1, 0..100);
+    // Messages 1 to 100, of which none has a next one.
+    let all = (0..=6).collect();
+    assert_eq!(checkpoint(&mut stream, &stored), (all, vec![]));
+    publish(&mut stream, 2, 0..100);
     // Number 6 got messages 101 to 111 besides.
-    assert_eq!(
-        changed(&snapshot),
-        ((6..=12).collect(), (0..=6).collect::<Vec<usize>>())
-    );
-    stored.store(&mut snapshot);
-    // Purged meanwhile, so that others have their places.
-    stream.purge(&Purge::default());
-    publish(&mut stream, 3);
-    snapshot.finish(&mut stream, true);
-    assert_eq!(stream.log.first_seq(), 201);
-    let next = (201..=300).filter_map(|seq| stream.log.next_of(seq));
-    assert_eq!(next.count(), 0);
+    let (new, old) = ((6..=12).collect(), (0..=6).collect::<Vec<usize>>());
+    assert_eq!(checkpoint(&mut stream, &stored), (new, old));
+    // The first 20 go, so number 0 and a part of 1.
+    for seq in 1..=20 {
+        stream.log.remove(seq);
+    }
+    assert_eq!(checkpoint(&mut stream, &stored), (vec![0], vec![0]));
+    assert_eq!(stream.log.next_of(21), Some(121));
+    assert_eq!(stream.log.next_of(121), None);
+}
+
+/// A snapshot is over when the links that it stored were emptied meanwhile, dropped, or are others by now.
+#[test]
+fn links_may_go_and_come_while_a_snapshot_is_stored() {
+    for safe in [true, false] {
+        let (stored, pages) = Stored::pages();
+        let mut stream = stored_stream(pages.clone(), false);
+        // Number 0 is messages 1 to 15.
+        publish(&mut stream, 1, 0..40);
+        publish(&mut stream, 2, [3, 4].into_iter());
+        checkpoint(&mut stream, &stored);
+        publish(&mut stream, 3, std::iter::once(5));
+        let mut snapshot = stream.snapshot(&BTreeSet::new());
+        assert_eq!(changed(&snapshot), (vec![2], vec![0]));
+        // Messages 4 to 6 are those with a next one.
+        for next in 41..=43 {
+            stream.log.remove(next);
+        }
+        publish(&mut stream, 4, std::iter::once(9));
+        stored.store(&mut snapshot);
+        snapshot.finish(&mut stream, safe);
+        let links = |stream: &Stream| -> Vec<u64> {
+            let all = (1..=40).filter(|seq| stream.log.next_of(*seq).is_some());
+            all.collect()
+        };
+        assert_eq!(links(&stream), [10]);
+        // None at all, then one that is made anew.
+        stream.log.remove(44);
+        let (_, none) = checkpoint(&mut stream, &stored);
+        assert_eq!(none, Vec::<usize>::new());
+        publish(&mut stream, 5, std::iter::once(7));
+        let mut snapshot = stream.snapshot(&BTreeSet::new());
+        stored.store(&mut snapshot);
+        let root = snapshot.root();
+        snapshot.finish(&mut stream, safe);
+        assert_eq!(links(&stream), [8]);
+        let mut read = Stream::restore(&root, &pages).expect("reads back");
+        assert_eq!(links(&read), [8]);
+        assert_eq!(read.encode_checkpoint(), stream.encode_checkpoint());
+    }
 }
 
 /// The files are what former builds stored of this stream.
@@ -245,8 +302,27 @@ fn former_layouts_are_read() {
         let hex: Vec<u8> = former.bytes().filter(u8::is_ascii_hexdigit).collect();
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16);
         let old: Result<Vec<u8>, _> = hex.chunks(2).map(byte).collect();
-        let mut read = Stream::decode_checkpoint(&old.expect("hex")).expect("reads back");
+        let old = old.expect("hex");
+        let mut read = Stream::decode_checkpoint(&old).expect("reads back");
         assert_eq!(read.encode_checkpoint(), stream.encode_checkpoint());
+        let (mut read, stored, pages) = Stream::decode_with_pages(&old).expect("reads back");
+        // It goes on from there, and pages that do not change stay as they are: with the links in the chunks.
+        publish(&mut read, 90, 1..=1);
+        publish(&mut stream, 90, 1..=1);
+        let mut snapshot = read.snapshot(&BTreeSet::new());
+        assert_eq!(changed(&snapshot), (vec![2], vec![2]));
+        stored.store(&mut snapshot);
+        let root = snapshot.root();
+        snapshot.finish(&mut read, true);
+        let places = read.page_files().count();
+        let mut read = Stream::restore(&root, &pages).expect("reads back");
+        assert_eq!(read.page_files().count(), places);
+        assert_eq!(read.encode_checkpoint(), stream.encode_checkpoint());
+        // Until their file is to go.
+        let mut read = Stream::restore(&root, &pages).expect("reads back");
+        let anew = read.snapshot(&BTreeSet::from([1]));
+        assert_eq!(anew.pages_left(), places);
+        assert_eq!(changed(&anew), (vec![0, 1, 2], vec![0, 1, 2]));
     }
 }
 
