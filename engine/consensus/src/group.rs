@@ -100,8 +100,9 @@ impl<O> Jobs<O> {
     }
 }
 
-/// Between two checkpoints come at least so many times the bytes of pages that the first one stored (each counted once; they are
-/// written twice). After a kill a start replays about so much, or `interval` where that is more.
+/// Between two checkpoints that nobody asks for come so many times the bytes of pages that the first one stored (each counted
+/// once; they are written twice). After a kill a start replays so much at most, or `interval` where that is more, and what came
+/// while the last one was stored.
 const PAGES_SHARE: u64 = 6;
 
 type Done<O> = Box<dyn FnOnce(Result<O, ProposeError>) + Send>;

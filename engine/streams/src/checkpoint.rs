@@ -228,7 +228,7 @@ impl StreamSnapshot {
             match (changed, &mut span.links) {
                 (Changed::Chunk(..), _) => span.slot.stored(at(info.at)),
                 (_, Some(slot)) => slot.stored(at(info.links.and_then(|links| links.at))),
-                // Those it was of went.
+                // Those it was of were purged.
                 (_, None) => {}
             }
         }
@@ -490,7 +490,7 @@ fn decode_log(
         let in_order = number == 0 || gap > 0;
         let inside = no
             .checked_mul(SPAN)
-            .is_some_and(|base| base <= counts.last && base + SPAN > counts.first);
+            .is_some_and(|base| base <= counts.last && base.saturating_add(SPAN) > counts.first);
         let held = usize::try_from(from.number()?).map_err(|_| from.damaged())?;
         if !in_order || !inside || held == 0 || held as u64 > SPAN {
             return Err(from.damaged());

@@ -23,7 +23,7 @@ pub(crate) const SPAN: u64 = if cfg!(test) { 16 } else { 1024 };
 pub(crate) const SPARSE_BELOW: usize = if cfg!(test) { 4 } else { 128 };
 /// Distances from here on are far.
 pub(crate) const FAR_FROM: u32 = if cfg!(test) { 24 } else { FAR };
-/// A link that does not fit 32 bits: the neighbour is in the log's table of far links.
+/// A link that does not fit 32 bits: the neighbour is in the log's table of far links (unless the link is without meaning).
 pub(crate) const FAR: u32 = u32::MAX;
 /// The subject number of a message that is gone.
 const GONE: u32 = u32::MAX;
@@ -37,8 +37,8 @@ pub(crate) struct Meta {
     pub(crate) size: u32,
     /// Number of its subject.
     pub(crate) subject: u32,
-    /// Distance to the previous message of the subject when it came; 0 when there was none, [`FAR`] when far. The first one
-    /// held may still have that of one that went.
+    /// Distance to the previous message of the subject; 0 when it was the first, [`FAR`] when far. Without meaning for the first
+    /// one that is held, which keeps what it had.
     pub(crate) prev: u32,
 }
 
@@ -647,7 +647,7 @@ impl Page for Chunk {
 #[cfg(test)]
 mod tests {
     use super::{Chunk, Meta, SPAN};
-    use crate::codec::Reader;
+    use crate::codec::{Reader, put_number};
     use crate::links::Links;
     use crate::pages::{Page, encoded};
     use crate::ttl::Ttl;
@@ -729,6 +729,21 @@ mod tests {
         // Sparse or not, the bytes are the same.
         chunk.thin();
         assert_eq!(encoded(&chunk), golden);
+    }
+
+    #[test]
+    fn sequences_that_do_not_rise_are_damage() {
+        let meta: [&[u8]; 3] = [&[0b1_1111, 2, 5, 30, 2, 1], &[0b11, 0, 97], &[0b10, 5]];
+        assert!(Chunk::decode(&mut Reader::new(&golden(3, meta))).is_err());
+        // The highest sequence of all, and one behind it that comes around.
+        let mut last = vec![3];
+        put_number(&mut last, u64::MAX / SPAN);
+        last.extend([2, 1, 0, 90, 0, 0, 0, 0, 0, 0, 0, 0, 0b1111]);
+        put_number(&mut last, SPAN);
+        last.extend([5, 30, 2, 1]);
+        put_number(&mut last, (u64::MAX / SPAN) * SPAN + 4);
+        last.push(0);
+        assert!(Chunk::decode(&mut Reader::new(&last)).is_err());
     }
 
     #[test]

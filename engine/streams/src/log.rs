@@ -81,7 +81,7 @@ pub(crate) struct Span {
     /// Nothing in it is due before; messages that went may have been what it is about.
     pub(crate) due: Option<Timestamp>,
     pub(crate) slot: Slot<Chunk>,
-    /// The links of its messages; `None` while none has had one.
+    /// The links of its messages; `None` where none has one. May be empty until the next snapshot, which drops it then.
     pub(crate) links: Option<Slot<Links>>,
 }
 
@@ -238,7 +238,8 @@ impl Log {
         })
     }
 
-    /// Gives a message that is held a link to the next one of its subject.
+    /// Gives a message that is held a link to the next one of its subject. A page that gets empty stays: where each message
+    /// replaces the one before, it is wanted again at once.
     fn set_link(&mut self, seq: u64, link: u32) {
         let at = self.chunk_at(seq);
         let at = at.expect("invariant: links are of held messages");

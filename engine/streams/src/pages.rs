@@ -154,8 +154,8 @@ impl<P: Page> Slot<P> {
         self.page.get().cloned()
     }
 
-    /// Where it was stored, or that it was not. One that was made anew since the snapshot counts as changed until the next one
-    /// takes it, so what this says of its forerunner does no harm.
+    /// Where it was stored, or that it was not. One that was made anew since the snapshot, after a purge, counts as changed until
+    /// the next one takes it, so what this says of its forerunner does no harm.
     pub(crate) fn stored(&mut self, at: Option<Position>) {
         self.storing = false;
         match at {

@@ -298,7 +298,8 @@ impl Stream {
         }
         if self.log.subjects.len() >= MANY {
             let subjects = together.iter().map(|prepared| prepared.record.subject);
-            let replaced = self.config.max_msgs_per_subject == 1;
+            let replaced =
+                self.config.max_msgs_per_subject == 1 && !self.config.discard_new_per_subject;
             let guesses = self.log.warm(subjects, replaced);
             for (prepared, guess) in together.iter_mut().zip(guesses) {
                 prepared.subject = guess.map(|guess| guess.id);

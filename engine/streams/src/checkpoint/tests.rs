@@ -10,7 +10,7 @@ use super::Changed;
 use super::testing::Stored;
 use crate::pages::{Pages, Slot};
 use crate::{
-    CheckpointError, Command, Publish, RecordsBuilder, Stream, StreamConfig, StreamSnapshot,
+    CheckpointError, Command, Publish, Purge, RecordsBuilder, Stream, StreamConfig, StreamSnapshot,
 };
 
 fn empty() -> Vec<u8> {
@@ -124,7 +124,7 @@ fn compressed(
         .map(|page| page.encoded().expect("not stored").compress)
         .collect();
     // Those at the ends are not full, or of subjects without another message on one side.
-    all[4..all.len() - 4].to_vec()
+    all[4..all.len() - 7].to_vec()
 }
 
 /// Compression costs time, and what it is asked for must be worth it.
@@ -251,7 +251,22 @@ fn messages_that_come_change_the_links_of_old_ones_only() {
     assert_eq!(stream.log.next_of(121), None);
 }
 
-/// A snapshot is over when the links that it stored were emptied meanwhile, dropped, or are others by now.
+/// The messages with a next one of their subject.
+fn linked(stream: &Stream) -> Vec<u64> {
+    let all = (1..=60).filter(|seq| stream.log.next_of(*seq).is_some());
+    all.collect()
+}
+
+/// Takes a checkpoint, whose root gives back the state; `safe` as for [`StreamSnapshot::finish`].
+fn checked(stream: &mut Stream, (stored, pages): (&Stored, &Pages), safe: bool) {
+    let mut snapshot = stream.snapshot(&BTreeSet::new());
+    stored.store(&mut snapshot);
+    let root = snapshot.root();
+    snapshot.finish(stream, safe);
+    let read = Stream::restore(&root, pages).expect("reads back");
+    assert_eq!(linked(&read), linked(stream));
+}
+
 #[test]
 fn links_may_go_and_come_while_a_snapshot_is_stored() {
     for safe in [true, false] {
@@ -260,7 +275,7 @@ fn links_may_go_and_come_while_a_snapshot_is_stored() {
         // Number 0 is messages 1 to 15.
         publish(&mut stream, 1, 0..40);
         publish(&mut stream, 2, [3, 4].into_iter());
-        checkpoint(&mut stream, &stored);
+        checked(&mut stream, (&stored, &pages), true);
         publish(&mut stream, 3, std::iter::once(5));
         let mut snapshot = stream.snapshot(&BTreeSet::new());
         assert_eq!(changed(&snapshot), (vec![2], vec![0]));
@@ -271,24 +286,57 @@ fn links_may_go_and_come_while_a_snapshot_is_stored() {
         publish(&mut stream, 4, std::iter::once(9));
         stored.store(&mut snapshot);
         snapshot.finish(&mut stream, safe);
-        let links = |stream: &Stream| -> Vec<u64> {
-            let all = (1..=40).filter(|seq| stream.log.next_of(*seq).is_some());
-            all.collect()
-        };
-        assert_eq!(links(&stream), [10]);
-        // None at all, then one that is made anew.
+        assert_eq!(linked(&stream), [10]);
+        checked(&mut stream, (&stored, &pages), true);
+        // None at all: no links are stored, and none are named.
         stream.log.remove(44);
-        let (_, none) = checkpoint(&mut stream, &stored);
-        assert_eq!(none, Vec::<usize>::new());
+        let snapshot = stream.snapshot(&BTreeSet::new());
+        assert_eq!(changed(&snapshot).1, Vec::<usize>::new());
+        snapshot.finish(&mut stream, false);
+        checked(&mut stream, (&stored, &pages), safe);
+        assert_eq!(linked(&stream), Vec::<u64>::new());
+        // And others.
         publish(&mut stream, 5, std::iter::once(7));
+        checked(&mut stream, (&stored, &pages), safe);
+        assert_eq!(linked(&stream), [8]);
+    }
+}
+
+#[test]
+fn links_that_were_not_stored_safely_are_stored_again() {
+    let (stored, pages) = Stored::pages();
+    let mut stream = stored_stream(pages.clone(), false);
+    publish(&mut stream, 1, 0..40);
+    publish(&mut stream, 2, std::iter::once(3));
+    checked(&mut stream, (&stored, &pages), true);
+    publish(&mut stream, 3, std::iter::once(4));
+    checked(&mut stream, (&stored, &pages), false);
+    assert_eq!(linked(&stream), [4, 5]);
+    checked(&mut stream, (&stored, &pages), true);
+    assert_eq!(checkpoint(&mut stream, &stored), (vec![], vec![]));
+}
+
+/// Its chunks and links are others then, with the same numbers.
+#[test]
+fn a_stream_may_be_purged_while_a_snapshot_is_stored() {
+    for (safe, again) in [(true, 0), (true, 3), (false, 0), (false, 3)] {
+        let (stored, pages) = Stored::pages();
+        let mut stream = stored_stream(pages.clone(), false);
+        publish(&mut stream, 1, [1, 1, 2, 2].into_iter());
         let mut snapshot = stream.snapshot(&BTreeSet::new());
+        assert_eq!(changed(&snapshot), (vec![0], vec![0]));
+        stream.purge(&Purge::default());
+        publish(&mut stream, 2, [3, 4, again].into_iter());
         stored.store(&mut snapshot);
-        let root = snapshot.root();
         snapshot.finish(&mut stream, safe);
-        assert_eq!(links(&stream), [8]);
-        let mut read = Stream::restore(&root, &pages).expect("reads back");
-        assert_eq!(links(&read), [8]);
-        assert_eq!(read.encode_checkpoint(), stream.encode_checkpoint());
+        // Old chunks do not stay in memory, where they can be read back.
+        publish(&mut stream, 3, 100..140);
+        let links: &[u64] = if again == 3 { &[5] } else { &[] };
+        stream.log.relaxed_anew();
+        assert_eq!(linked(&stream), links);
+        checked(&mut stream, (&stored, &pages), true);
+        stream.log.relaxed_anew();
+        assert_eq!(linked(&stream), links);
     }
 }
 
