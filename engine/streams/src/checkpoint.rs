@@ -8,7 +8,7 @@
 //! the place of each page of them; chunks (number, live messages, last time, lowest and highest
 //! file of its messages, `u8` 1 = something in it is due, 2 = its messages have links, then when that is due, place, place of
 //! the links); remembered ids (see `dedup`); consumers. Counts, gaps and
-//! numbers are LEB128, times and hashes 8 bytes little endian. Pages: see `chunk`, `links` and `subjects`. Versions 3 and 4 have
+//! numbers are LEB128, times and hashes 8 bytes little endian. Pages: see `chunk::layout`, `links` and `subjects`. Versions 3 and 4 have
 //! the links in the chunks, and 3 does not say what is due.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,7 +28,7 @@ use crate::dedup::{Dedup, IdSnapshot};
 use crate::interest::Interest;
 use crate::links::Links;
 use crate::log::{Counts, Log, Span};
-use crate::pages::{Pages, Slot, encoded, put_position, read_position};
+use crate::pages::{Page, Pages, Slot, encoded, put_position, read_position};
 use crate::ranges::Ranges;
 use crate::stream::Stream;
 use crate::subjects::{SubjectPage, Subjects};
@@ -75,24 +75,16 @@ enum Changed {
 impl Changed {
     /// Its bytes, until it is stored.
     fn encoded(&self) -> Option<SnapshotPage> {
-        let (bytes, compress) = match self {
-            Self::Chunk(_, page) => {
-                let page = page.as_deref()?;
-                let bytes = encoded(page);
-                let compress = page.may_shrink(bytes.len());
-                (Bytes::from(bytes), compress)
-            }
-            Self::Links(_, page) => {
-                let page = page.as_deref()?;
-                let bytes = encoded(page);
-                let compress = page.may_shrink(bytes.len());
-                (Bytes::from(bytes), compress)
-            }
-            // Subjects have long beginnings in common, hashes nothing.
-            Self::Subjects(_, page) => (Bytes::from(encoded(page.as_deref()?)), true),
-            Self::Ids(_, page) => (page.clone()?, false),
-        };
-        Some(SnapshotPage { bytes, compress })
+        match self {
+            Self::Chunk(_, page) => page.as_deref().map(SnapshotPage::of),
+            Self::Links(_, page) => page.as_deref().map(SnapshotPage::of),
+            Self::Subjects(_, page) => page.as_deref().map(SnapshotPage::of),
+            // Hashes have nothing in common.
+            Self::Ids(_, page) => page.clone().map(|bytes| SnapshotPage {
+                bytes,
+                compress: false,
+            }),
+        }
     }
 }
 
@@ -103,6 +95,16 @@ pub struct SnapshotPage {
     pub bytes: Bytes,
     /// Whether it may get smaller when it is compressed.
     pub compress: bool,
+}
+
+impl SnapshotPage {
+    fn of<P: Page>(page: &P) -> Self {
+        let bytes = encoded(page);
+        Self {
+            compress: page.may_shrink(bytes.len()),
+            bytes: Bytes::from(bytes),
+        }
+    }
 }
 
 /// A stream's state at one moment, to be stored while the stream goes on.

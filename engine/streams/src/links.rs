@@ -7,7 +7,7 @@
 //! links, each twice its number, and one more when others follow that are the same, then their count. Versions 1 and 2 are
 //! chunks with the links in them.
 
-use crate::chunk::{self, SPAN};
+use crate::chunk::{SPAN, WITH_LINKS, decode_behind_version};
 use crate::codec::{CheckpointError, Reader, put_number};
 use crate::pages::Page;
 
@@ -106,15 +106,6 @@ impl Links {
             false => Self::dense(&linked),
         }
     }
-
-    /// Whether compression may make its bytes smaller: distances of three bytes and more have no pattern mostly.
-    pub(crate) fn may_shrink(&self, encoded: usize) -> bool {
-        let count = match self {
-            Self::Dense { count, .. } => *count,
-            Self::Sparse(list) => list.len(),
-        };
-        encoded <= 2 * count
-    }
 }
 
 fn linked(dense: &[u32]) -> Vec<(u16, u32)> {
@@ -185,8 +176,8 @@ impl Page for Links {
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, CheckpointError> {
         let version = from.byte()?;
-        if version <= chunk::WITH_LINKS {
-            return Ok(Self::of(chunk::decode_behind_version(version, from)?.1));
+        if version <= WITH_LINKS {
+            return Ok(Self::of(decode_behind_version(version, from)?.1));
         }
         if version != VERSION {
             return Err(CheckpointError::Version(version));
@@ -217,6 +208,14 @@ impl Page for Links {
             at += count;
         }
         Ok(Self::of(list))
+    }
+    /// Distances of three bytes and more have no pattern mostly.
+    fn may_shrink(&self, encoded: usize) -> bool {
+        let count = match self {
+            Self::Dense { count, .. } => *count,
+            Self::Sparse(list) => list.len(),
+        };
+        encoded <= 2 * count
     }
 }
 

@@ -69,6 +69,9 @@ pub(crate) trait Page: Clone + Send + Sync + 'static {
     fn encode(&self, out: &mut Vec<u8>);
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, CheckpointError>;
+
+    /// Whether compression may make its bytes smaller, of which there are so many.
+    fn may_shrink(&self, encoded: usize) -> bool;
 }
 
 /// A page, wherever it is.

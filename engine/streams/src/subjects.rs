@@ -138,6 +138,10 @@ impl Page for SubjectPage {
         }
         Ok(page)
     }
+    /// Texts have long beginnings in common.
+    fn may_shrink(&self, _: usize) -> bool {
+        true
+    }
 }
 
 #[derive(Debug, Default)]
